@@ -1,0 +1,182 @@
+"""The declarative file ``sovereign.yaml`` as frozen values.
+
+Parsing YAML, line numbers and watching the file live in ``load`` and ``live``; here is only the shape and the
+rules that a value must obey, so that the rest of the code can trust it. Unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+"""Names of tenants, policies, providers, deployments: lower case, at most 64 characters, safe in a header."""
+
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+"""What a client sends as ``model``; may hold one or more slashes (``mayo-jhu/meridian-med-13b-v2``)."""
+
+KeyHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""``sha256:`` and the hex SHA-256 of the whole key. Keys hold 256 random bits, so no salt or stretching is needed."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Tier(StrEnum):
+    """Trust tiers, lowest first. Only ``open`` can be reached without evidence."""
+
+    OPEN = "open"
+    ATTESTED = "attested"
+    WITNESSED = "witnessed"
+    SEALED = "sealed"
+
+    @property
+    def rank(self) -> int:
+        return list(Tier).index(self)
+
+
+class Capability(StrEnum):
+    """What a deployment can be asked for."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+
+
+class ProviderKind(StrEnum):
+    """The wire format a provider speaks."""
+
+    OPENAI = "openai"
+    VLLM = "vllm"
+    OLLAMA = "ollama"
+    MOCK = "mock"
+
+
+class Key(Frozen):
+    """One tenant or admin key, by its hash only."""
+
+    id: Identifier
+    hash: KeyHash
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class Tenant(Frozen):
+    """Who calls. ``policies`` may be named in ``X-SF-Policy``; ``default_policy`` is used when none is."""
+
+    id: Identifier
+    keys: tuple[Key, ...] = ()
+    policies: tuple[Identifier, ...] = Field(min_length=1)
+    default_policy: Identifier
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> Tenant:
+        if self.default_policy not in self.policies:
+            raise ValueError(f"default_policy {self.default_policy!r} is not in policies")
+        return self
+
+
+class Admin(Frozen):
+    """Who may use the management API on everything."""
+
+    id: Identifier
+    keys: tuple[Key, ...] = Field(min_length=1)
+
+
+class Fallback(Frozen):
+    """Whether and how far the walk goes on after a failed attempt."""
+
+    enabled: bool = True
+    max_attempts: int = Field(default=4, ge=1, le=16)
+
+
+class Policy(Frozen):
+    """Which deployments may answer. ``providers`` is the preferred chain, an entry may be a group of equals.
+
+    With an empty chain every provider may answer, as one group. A provider that a non-empty chain does not
+    name never answers.
+    """
+
+    id: Identifier
+    required_tier: Tier = Tier.OPEN
+    providers: tuple[Identifier | tuple[Identifier, ...], ...] = ()
+    fallback: Fallback = Fallback()
+
+
+class Model(Frozen):
+    """A model as clients name it."""
+
+    id: ModelId
+    owned_by: str = "sovereign"
+    created: int = Field(default=0, ge=0, description="Unix seconds, as /v1/models shows it")
+    context_window: int | None = Field(default=None, ge=1, description="tokens")
+
+
+class Credential(Frozen):
+    """Where a provider key is found. The key itself is never in this file."""
+
+    env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Credential:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give exactly one of env, file")
+        return self
+
+
+class Timeouts(Frozen):
+    """Limits of one attempt at this provider, in milliseconds."""
+
+    connect_ms: int = Field(default=3_000, ge=1, le=600_000, description="TCP and TLS")
+    first_byte_ms: int = Field(default=60_000, ge=1, le=3_600_000, description="request sent to first content")
+    idle_ms: int = Field(default=60_000, ge=1, le=3_600_000, description="between two chunks of a stream")
+    total_ms: int = Field(default=600_000, ge=1, le=86_400_000, description="the whole attempt")
+
+
+class Provider(Frozen):
+    """An endpoint that serves models. ``endpoint`` is the base URL, API prefix included (``…/v1``)."""
+
+    id: Identifier
+    kind: ProviderKind
+    endpoint: str = Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    credential: Credential | None = None
+    organization: str | None = Field(default=None, description="OpenAI-Organization of our own account")
+    project: str | None = Field(default=None, description="OpenAI-Project of our own account")
+    tls_ca_file: str | None = Field(default=None, description="PEM roots instead of the system's")
+    timeouts: Timeouts = Timeouts()
+
+
+class Deployment(Frozen):
+    """A model as one provider serves it."""
+
+    id: Identifier
+    model: ModelId
+    provider: Identifier
+    upstream_model: str = Field(min_length=1, max_length=200)
+    capabilities: tuple[Capability, ...] = (Capability.CHAT,)
+
+
+class Limits(Frozen):
+    """Sizes beyond which a message is refused."""
+
+    max_request_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    max_response_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    max_event_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+
+
+class Config(Frozen):
+    """The whole file. ``version`` is the schema's, always 1."""
+
+    version: Literal[1]
+    origin: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*$")] = "sovereign.local/log"
+    limits: Limits = Limits()
+    admins: tuple[Admin, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    models: tuple[Model, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
