@@ -1,0 +1,72 @@
+# The front door. `make run` starts everything on loopback; `make test` proves it. Works with GNU make 3.81 (macOS).
+#
+# PORT=8080, STATE_DIR=.sovereign, PYTHON=python3.12 and PYTEST_ARGS='-k name' may be given on the command line.
+
+SHELL       := /bin/sh
+STATE_DIR   ?= .sovereign
+PORT        ?= 8080
+PYTEST_ARGS ?=
+BIN         := .venv/bin
+export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run down test unit lint format type proto lock bench bench-peers setup clean distclean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## start Envoy, the processor and mock providers; print keys and examples; Ctrl-C stops all of it
+	@scripts/setup.sh runtime
+	@exec $(BIN)/sovereign up --state-dir "$(STATE_DIR)" --port "$(PORT)"
+
+down: ## stop what `sovereign up --detach` started
+	@scripts/setup.sh runtime
+	@exec $(BIN)/sovereign down --state-dir "$(STATE_DIR)"
+
+test: ## the whole suite, with real Envoy, SDKs and independent judges
+	@scripts/setup.sh tools dev judges node
+	@exec scripts/pytest.sh $(PYTEST_ARGS)
+
+unit: ## the fast tests only, no Envoy
+	@scripts/setup.sh dev
+	@exec scripts/pytest.sh tests/unit $(PYTEST_ARGS)
+
+lint: ## ruff's rules and format, and the one-way imports
+	@scripts/setup.sh dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: ## let ruff repair what it can
+	@scripts/setup.sh dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: ## mypy --strict
+	@scripts/setup.sh dev
+	$(BIN)/mypy
+
+proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler
+	@scripts/setup.sh dev
+	$(BIN)/python scripts/proto.py
+
+lock: ## resolve requirements/*.lock anew, with hashes (downloads from the configured registry)
+	@scripts/lock.sh
+
+bench: ## overhead of the gateway on this machine
+	@scripts/setup.sh dev
+	$(BIN)/python -m bench.run
+
+bench-peers: ## the same load against other gateways, each in an environment of its own
+	@scripts/setup.sh dev
+	$(BIN)/python -m bench.peers
+
+setup: ## make or refresh the development environment
+	@scripts/setup.sh dev
+
+clean: ## remove caches and build output; keeps environments, keys and the log
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the environments; keeps keys and the log
+	rm -rf .venv .venv-judges tests/judges/node/node_modules

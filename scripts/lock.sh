@@ -1,0 +1,21 @@
+#!/bin/sh
+# Resolves requirements/*.lock for every platform and Python that the project supports, with hashes.
+# uv runs from a throw-away environment; it resolves one universal lock, which pip-compile cannot.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+
+# resolve OUTPUT SOURCE...: options and sources go to uv as they are
+resolve() {
+    out=$1
+    shift
+    "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+        --no-header --no-emit-index-url --no-emit-find-links --output-file "$out" "$@"
+}
+resolve requirements/dev.lock --extra dev pyproject.toml requirements/build.in
+resolve requirements/runtime.lock --constraint requirements/dev.lock pyproject.toml
+resolve requirements/build.lock --constraint requirements/dev.lock requirements/build.in
+resolve requirements/judges.lock requirements/judges.in
