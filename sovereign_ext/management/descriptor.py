@@ -1,0 +1,141 @@
+"""What Envoy needs to know of the management services: descriptors, HTTP paths, transcoder options.
+
+Everything is derived at run time from the generated descriptors and their ``google.api.http`` rules, so
+proto, gRPC server and Envoy configuration cannot drift apart. It renders no configuration; ``envoyconf``
+does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to do with them
+(``tests/dataplane/test_management.py``):
+
+* One ``envoy.filters.http.grpc_json_transcoder`` with ``transcoder_options()`` stands in the chain with
+  ``disabled: true`` and is switched on by the routes of ``routes()`` alone: the OpenAI routes never meet it.
+* ``routes()`` are exact about the path, so whatever lies beside them (``/sf/v1/nothing``) falls through to
+  the catch-all route and is answered there. A path that is known with a method that is not gets 405 from a
+  second, direct-response route: the transcoder itself would only say 404.
+* ``match_incoming_request_route`` keeps the route that the HTTP path picked. Without it the request is routed
+  again under ``/package.Service/Method``, a path that would then need a route open to clients.
+* Leave the processor's filter off on these routes.
+* Routes may remove the response header ``grpc-accept-encoding``, but never ``grpc-status`` or
+  ``grpc-message``: that happens before the transcoder sees the answer, and an error would then arrive as a
+  200.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.rpc import error_details_pb2
+
+from sovereign_ext._gen.sovereign.log.v1 import log_pb2
+from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+
+SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
+    log_pb2.DESCRIPTOR.services_by_name["ReceiptService"],
+    log_pb2.DESCRIPTOR.services_by_name["LogService"],
+    providers_pb2.DESCRIPTOR.services_by_name["ProviderService"],
+)
+"""The services that have HTTP paths. ``grpc.health.v1.Health`` has none."""
+
+services: Final[tuple[str, ...]] = tuple(service.full_name for service in SERVICES)
+"""``services`` of the transcoder's configuration."""
+
+PUBLIC: Final = frozenset(
+    f"sovereign.log.v1.LogService.{method}" for method in ("GetTrustedRoot", "GetCheckpoint", "GetTile")
+)
+"""Methods that need no key."""
+
+MAX_BODY_BYTES: Final = 17 * 1024 * 1024
+"""Largest answer: an entry bundle of 256 entries of 65,535 bytes, each behind 2 bytes. Envoy's default, the
+size of the stream buffer, is 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTP path of one method.
+
+    ``template`` is in the syntax of ``google.api.http``; ``regex`` matches the same paths, without the
+    query, in RE2 syntax for Envoy's ``safe_regex``. ``http_method`` is the only one it answers.
+    """
+
+    http_method: str
+    template: str
+    regex: str
+    grpc_method: str
+    public: bool
+
+
+def routes() -> tuple[Route, ...]:
+    """Every HTTP path of the management API, in the order of the proto files."""
+    return tuple(route for service in SERVICES for method in service.methods for route in _routes(method))
+
+
+def public_paths() -> tuple[str, ...]:
+    """The templates that may be read without a key."""
+    return tuple(route.template for route in routes() if route.public)
+
+
+def descriptor_set() -> bytes:
+    """A serialized ``FileDescriptorSet`` of our services and all they import, for ``proto_descriptor_bin``.
+
+    Files stand behind their own imports, as Envoy reads them in order. ``google/rpc/error_details.proto`` is
+    in it because the transcoder must know the types inside ``grpc-status-details-bin`` to render them.
+    """
+    files: dict[str, FileDescriptor] = {}
+
+    def visit(file: FileDescriptor) -> None:
+        for dependency in file.dependencies:
+            visit(dependency)
+        files.setdefault(file.name, file)
+
+    for root in (error_details_pb2.DESCRIPTOR, *(service.file for service in SERVICES)):
+        visit(root)
+    result = descriptor_pb2.FileDescriptorSet()
+    for file in files.values():
+        file.CopyToProto(result.file.add())
+    return result.SerializeToString(deterministic=True)
+
+
+def transcoder_options() -> dict[str, Any]:
+    """The fields of ``GrpcJsonTranscoder`` but for the descriptors, as the YAML or JSON of a bootstrap has
+    them."""
+    return {
+        "services": list(services),
+        "match_incoming_request_route": True,
+        "max_response_body_size": MAX_BODY_BYTES,
+        # Errors become a google.rpc.Status in JSON instead of an empty body with grpc-status headers.
+        "convert_grpc_status": True,
+        "print_options": {
+            "preserve_proto_field_names": True,  # page_token, as the OpenAI API spells
+            "always_print_primitive_fields": True,  # healthy: false is said, not left out
+        },
+        "request_validation_options": {
+            "reject_unknown_method": True,  # never hand plain HTTP to the gRPC server
+            "reject_unknown_query_parameters": True,  # a misspelt page_size is an error, not page one
+        },
+    }
+
+
+def _routes(method: MethodDescriptor) -> Iterator[Route]:
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    for binding in (rule, *rule.additional_bindings):
+        http_method, template = _verb(binding)
+        yield Route(http_method, template, _regex(template), method.full_name, method.full_name in PUBLIC)
+
+
+def _verb(rule: http_pb2.HttpRule) -> tuple[str, str]:
+    pattern = rule.WhichOneof("pattern")
+    if pattern in (None, "custom"):
+        raise ValueError(f"an HTTP rule needs a standard method, has {pattern}")
+    return pattern.upper(), getattr(rule, pattern)
+
+
+def _regex(template: str) -> str:
+    """``*`` is one segment, ``**`` any further ones; a variable stands for its pattern, by default one
+    segment."""
+    flat = re.sub(r"\{[^=}]+(?:=([^}]+))?\}", lambda match: match[1] or "*", template)
+    parts = re.split(r"(\*\*|\*)", flat)
+    return "".join({"**": ".+", "*": "[^/]+"}.get(part) or re.escape(part) for part in parts)

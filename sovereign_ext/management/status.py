@@ -1,0 +1,85 @@
+"""Turns exceptions into gRPC statuses: the only place that decides what a management caller is told.
+
+Statuses carry a ``google.rpc.Status`` in ``grpc-status-details-bin`` (AIP-193), which Envoy's transcoder
+renders as the JSON body, and the HTTP headers that belong to them. Only ``ApiError`` messages are passed on;
+everything else becomes one generic message with an id, under which the log has the whole story.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf import duration_pb2, message
+from google.rpc import error_details_pb2, status_pb2
+
+from sovereign_ext.errors import ApiError, LogUnavailable
+
+DOMAIN: Final = "sovereign-router.dev"
+"""``ErrorInfo.domain``: whose reasons these are."""
+
+LOG_RETRY_S: Final = 1.0
+"""Seconds after which asking again is worth it when the log could not answer."""
+
+CODES: Final = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""The way back of Envoy's mapping from gRPC status to HTTP status."""
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How one call ends instead of with its answer. ``trailers`` hold the details and HTTP headers."""
+
+    code: grpc.StatusCode
+    message: str
+    trailers: Metadata
+
+
+def known(error: BaseException) -> Failure | None:
+    """The failure that a caller may be told of, or ``None`` when the error was not meant for callers."""
+    if isinstance(error, LogUnavailable):
+        return _failure(
+            grpc.StatusCode.UNAVAILABLE, "the log cannot answer right now", "log_unavailable", LOG_RETRY_S
+        )
+    if isinstance(error, ApiError) and error.status in CODES:
+        return _failure(CODES[error.status], error.message, error.code, error.retry_after_s)
+    return None
+
+
+def unexpected(incident: str) -> Failure:
+    """The failure for an error that nobody foresaw. ``incident`` is the id under which it was logged."""
+    info = error_details_pb2.RequestInfo(request_id=incident)
+    text = f"internal error {incident}"
+    return Failure(grpc.StatusCode.INTERNAL, text, _details(grpc.StatusCode.INTERNAL, text, info))
+
+
+def _failure(code: grpc.StatusCode, text: str, reason: str | None, retry_after_s: float | None) -> Failure:
+    details: list[message.Message] = []
+    headers: list[tuple[str, str]] = []
+    if reason is not None:
+        details.append(error_details_pb2.ErrorInfo(reason=reason.upper(), domain=DOMAIN))
+    if retry_after_s is not None:
+        seconds = math.ceil(retry_after_s)
+        details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds)))
+        headers.append(("retry-after", str(seconds)))
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        headers.append(("www-authenticate", "Bearer"))  # RFC 9110, 15.5.2: a 401 names the scheme
+    return Failure(code, text, (*headers, *_details(code, text, *details)))
+
+
+def _details(code: grpc.StatusCode, text: str, *details: message.Message) -> Metadata:
+    status = status_pb2.Status(code=code.value[0], message=text)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return (("grpc-status-details-bin", status.SerializeToString()),)
