@@ -4,12 +4,18 @@
 
     SovereignError
     ├── ConfigError            the operator's file is wrong; carries file, line and field
+    │   └── ConfigErrors       all the faults of one file at once
     ├── ApiError               has a client-safe status, type, code and message
     │   ├── CallerError        the caller erred (4xx): never lowers a provider's health
+    │   │   └── KeyRefused     401/403 for the key presented; carries whose key it was, if known
     │   └── ServiceError       we or every provider failed (5xx, 429)
     ├── LogError
     │   ├── LogUnavailable     an entry could not be made durable: the call fails closed
+    │   ├── LogConflict        a decision id was used before, for something else
+    │   ├── EntryNotFound      no such entry, or none that this tenant may see
+    │   ├── EntryPending       sequenced, but no checkpoint covers it yet: ask again
     │   └── LogCorrupt         stored log data contradict each other; never sign past this
+    ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
 
 Only ``ApiError`` messages reach a client. Anything else is answered with one generic message and a
@@ -18,6 +24,7 @@ request id. Messages never contain prompts, credentials or internal addresses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 INVALID_REQUEST: Final = "invalid_request_error"
@@ -42,6 +49,27 @@ class ConfigError(SovereignError):
         self.field = field
         place = file if line is None else f"{file}:{line}"
         super().__init__(": ".join(part for part in (place, field, reason) if part))
+
+    @property
+    def faults(self) -> tuple[ConfigError, ...]:
+        """Every single fault, so that callers need not ask which of the two classes they caught."""
+        return (self,)
+
+
+class ConfigErrors(ConfigError):
+    """All the faults of one file, in file order; the text has one line for each."""
+
+    def __init__(self, faults: Sequence[ConfigError]) -> None:
+        if not faults:
+            raise ValueError("ConfigErrors without a fault")
+        first = faults[0]
+        super().__init__(first.reason, file=first.file, line=first.line, field=first.field)
+        self.args = ("\n".join(str(fault) for fault in faults),)
+        self._faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[ConfigError, ...]:
+        return self._faults
 
 
 class ApiError(SovereignError):
@@ -76,6 +104,17 @@ class CallerError(ApiError):
     """The caller erred: bad key, bad body, denied policy, unknown model."""
 
 
+class KeyRefused(CallerError):
+    """The key presented opens nothing here. ``owner`` (tenant or admin id) and ``key_id`` are for our log."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str, owner: str | None = None, key_id: str | None = None
+    ) -> None:
+        super().__init__(status, message, code=code)
+        self.owner = owner
+        self.key_id = key_id
+
+
 class ServiceError(ApiError):
     """The gateway, its log or every eligible provider failed."""
 
@@ -100,8 +139,24 @@ class LogUnavailable(LogError):
     """An entry could not be made durable (disk full, database gone, shutting down)."""
 
 
+class LogConflict(LogError):
+    """An entry of this kind and decision id exists and says something else."""
+
+
+class EntryNotFound(LogError):
+    """There is no such entry, or it belongs to another tenant: the caller cannot tell which."""
+
+
+class EntryPending(LogError):
+    """The entry is durable but no published checkpoint covers it yet."""
+
+
 class LogCorrupt(LogError):
     """Stored log data contradict each other: signing on would fork the log."""
+
+
+class StartError(SovereignError):
+    """The local stack cannot start, or did not stay up: a taken port, a directory, a child that ended."""
 
 
 class VerificationError(SovereignError):

@@ -6,20 +6,79 @@ rules that a value must obey, so that the rest of the code can trust it. Unknown
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+IDENTIFIER_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+MODEL_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
+KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+ENDPOINT_PATTERN: Final = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
+ORIGIN_PATTERN: Final = r"^[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*$"
+ENV_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
 """Names of tenants, policies, providers, deployments: lower case, at most 64 characters, safe in a header."""
 
-ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN)]
 """What a client sends as ``model``; may hold one or more slashes (``mayo-jhu/meridian-med-13b-v2``)."""
 
-KeyHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-"""``sha256:`` and the hex SHA-256 of the whole key. Keys hold 256 random bits, so no salt or stretching is needed."""
+KeyHash = Annotated[str, StringConstraints(pattern=KEY_HASH_PATTERN)]
+"""``sha256:`` and the hex SHA-256 of the whole key. Keys hold 256 random bits, so no salt or stretching is
+needed.
+"""
+
+
+def _read_instant(value: object) -> object:
+    # Only ISO 8601 text: pydantic would also take 20270131 for seconds since 1970, a key that is dead at
+    # once.
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and "-" in value:
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            pass
+    raise ValueError("expected a date such as 2027-01-31 or a time such as 2027-01-31T12:00:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # the first or last day there is, moved beyond the calendar
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+
+
+Instant = Annotated[datetime, BeforeValidator(_read_instant), AfterValidator(_in_utc)]
+"""A moment in UTC. Without an offset it is taken as UTC; a bare date means 00:00 UTC of that day."""
+
+
+def _group_or_one(value: object) -> str:
+    return "group" if isinstance(value, list | tuple) else "one"
+
+
+Group = Annotated[tuple[Identifier, ...], Field(min_length=1)]
+ChainLink = Annotated[
+    Annotated[Identifier, Tag("one")] | Annotated[Group, Tag("group")], Discriminator(_group_or_one)
+]
+"""One step of a policy's chain: a provider, or a list of providers that are equally welcome."""
 
 
 class Frozen(BaseModel):
@@ -36,7 +95,11 @@ class Tier(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Tier).index(self)
+        """0 for ``open`` up to 3 for ``sealed``."""
+        return _TIER_RANK[self]
+
+
+_TIER_RANK: Final = {tier: rank for rank, tier in enumerate(Tier)}
 
 
 class Capability(StrEnum):
@@ -60,8 +123,8 @@ class Key(Frozen):
 
     id: Identifier
     hash: KeyHash
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    expires_at: Instant | None = None
+    revoked_at: Instant | None = None
 
 
 class Tenant(Frozen):
@@ -72,11 +135,13 @@ class Tenant(Frozen):
     policies: tuple[Identifier, ...] = Field(min_length=1)
     default_policy: Identifier
 
-    @model_validator(mode="after")
-    def _default_is_allowed(self) -> Tenant:
-        if self.default_policy not in self.policies:
-            raise ValueError(f"default_policy {self.default_policy!r} is not in policies")
-        return self
+    @field_validator("default_policy")
+    @classmethod
+    def _default_is_allowed(cls, value: str, info: ValidationInfo) -> str:
+        policies = info.data.get("policies")  # absent when policies is itself at fault
+        if policies is not None and value not in policies:
+            raise ValueError(f"{value!r} is not among this tenant's policies")
+        return value
 
 
 class Admin(Frozen):
@@ -102,8 +167,18 @@ class Policy(Frozen):
 
     id: Identifier
     required_tier: Tier = Tier.OPEN
-    providers: tuple[Identifier | tuple[Identifier, ...], ...] = ()
+    providers: tuple[ChainLink, ...] = ()
     fallback: Fallback = Fallback()
+
+    @cached_property
+    def groups(self) -> tuple[frozenset[str], ...]:
+        """The chain with every step as a set of provider ids; empty when every provider may answer."""
+        return tuple(frozenset((link,) if isinstance(link, str) else link) for link in self.providers)
+
+    @cached_property
+    def named_providers(self) -> frozenset[str] | None:
+        """The provider ids the chain names; ``None`` when every provider may answer."""
+        return frozenset().union(*self.groups) if self.providers else None
 
 
 class Model(Frozen):
@@ -118,8 +193,8 @@ class Model(Frozen):
 class Credential(Frozen):
     """Where a provider key is found. The key itself is never in this file."""
 
-    env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    file: str | None = None
+    env: str | None = Field(default=None, pattern=ENV_PATTERN)
+    file: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> Credential:
@@ -132,7 +207,9 @@ class Timeouts(Frozen):
     """Limits of one attempt at this provider, in milliseconds."""
 
     connect_ms: int = Field(default=3_000, ge=1, le=600_000, description="TCP and TLS")
-    first_byte_ms: int = Field(default=60_000, ge=1, le=3_600_000, description="request sent to first content")
+    first_byte_ms: int = Field(
+        default=60_000, ge=1, le=3_600_000, description="request sent to first content"
+    )
     idle_ms: int = Field(default=60_000, ge=1, le=3_600_000, description="between two chunks of a stream")
     total_ms: int = Field(default=600_000, ge=1, le=86_400_000, description="the whole attempt")
 
@@ -142,7 +219,7 @@ class Provider(Frozen):
 
     id: Identifier
     kind: ProviderKind
-    endpoint: str = Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    endpoint: str = Field(pattern=ENDPOINT_PATTERN)
     credential: Credential | None = None
     organization: str | None = Field(default=None, description="OpenAI-Organization of our own account")
     project: str | None = Field(default=None, description="OpenAI-Project of our own account")
@@ -157,7 +234,7 @@ class Deployment(Frozen):
     model: ModelId
     provider: Identifier
     upstream_model: str = Field(min_length=1, max_length=200)
-    capabilities: tuple[Capability, ...] = (Capability.CHAT,)
+    capabilities: tuple[Capability, ...] = Field(default=(Capability.CHAT,), min_length=1)
 
 
 class Limits(Frozen):
@@ -172,7 +249,7 @@ class Config(Frozen):
     """The whole file. ``version`` is the schema's, always 1."""
 
     version: Literal[1]
-    origin: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*$")] = "sovereign.local/log"
+    origin: Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)] = "sovereign.local/log"
     limits: Limits = Limits()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()

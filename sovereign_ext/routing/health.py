@@ -1,0 +1,290 @@
+"""How well each deployment has served lately, and whether it may be asked right now.
+
+Every deployment has a window of counts and latencies (``window``) and a circuit:
+
+    closed ──3 failures in a row, a 429, or any Retry-After──▶ cooling ──time passes──▶ half_open
+      ▲                                                          ▲                        │   │
+      └──────────────────────── success ─────────────────────────┼────────────────────────┘   │
+                                                                 └───── failure: twice as long┘
+
+A cool-down lasts as long as the provider's ``Retry-After`` says (at most 300 s), otherwise 1 s, doubling up
+to 30 s with each failed probe. Half open lets one probe at a time through.
+
+Caller faults and clients that went away are ``Ignored``: they say nothing about a provider. What comes back
+from calls sent before a cool-down began is counted, but neither ends nor doubles it: ten calls that fail
+together are one incident.
+
+Times are monotonic seconds given by the caller. State is per process and belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sovereign_ext.config.model import Deployment, Provider
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.routing.window import EMPTY, Window, WindowStats
+
+FAILURES_TO_OPEN: Final = 3
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_MAX_S: Final = 30.0
+RETRY_AFTER_MAX_S: Final = 300.0
+PROBE_MAX_S: Final = 60.0
+"""A probe nobody reported or released by then is taken for lost, so that its deployment is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The attempt served. ``first_content_s``: seconds from sending to the first content, if there was
+    any.
+    """
+
+    first_content_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The provider failed. ``reason`` is the attempt's outcome code, ``status`` its HTTP status or 0.
+
+    ``retry_after_s`` is what the provider asked for, in its header or its body.
+    """
+
+    reason: str
+    status: int = 0
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The attempt says nothing about the provider: the caller erred or went away."""
+
+
+Verdict = Success | Failure | Ignored
+"""What one attempt says about its deployment."""
+
+
+class State(StrEnum):
+    """The state of a circuit."""
+
+    CLOSED = "closed"
+    COOLING = "cooling"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The right to be the one call that tries a half-open deployment."""
+
+    deployment: str
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentHealth:
+    """One deployment as ``sovereign status`` and the management API show it."""
+
+    deployment: str
+    provider: str
+    model: str
+    state: State
+    score: float  # 0 to 1, see score()
+    successes: int
+    failures: int
+    success_rate: float | None  # None without traffic
+    p50_ms: float | None  # to first content
+    p95_ms: float | None
+    consecutive_failures: int
+    why: str | None  # reason code of the failure that opened the circuit; None when closed
+    retry_in_s: float | None  # seconds until it may be asked again; 0 when half open, None when closed
+
+
+def score(stats: WindowStats, best_p50_s: float | None, best_p95_s: float | None) -> float:
+    """How good a deployment is compared with the best latencies among its peers: 0 to 1, higher is better.
+
+    ``(successes + 1) / (successes + failures + 1) × (0.7 + 0.2 × best_p50/p50 + 0.1 × best_p95/p95)``
+
+    Success dominates: being infinitely slower than the best costs at most 30 %. A ratio without samples is
+    1, and so is the score of an empty window: what has not failed yet is tried.
+    """
+    served = (stats.successes + 1) / (stats.successes + stats.failures + 1)
+    if stats.p50_s is None or stats.p95_s is None or best_p50_s is None or best_p95_s is None:
+        return served
+    return served * (
+        0.7 + 0.2 * min(1.0, best_p50_s / stats.p50_s) + 0.1 * min(1.0, best_p95_s / stats.p95_s)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why a deployment may not be asked. Half open here means that its probe is in flight."""
+
+    state: State
+    why: str
+    retry_in_s: float
+    rate_limited: bool
+
+
+class _Circuit:
+    __slots__ = ("backoff_s", "claim", "claimed_at", "in_a_row", "rate_limited", "until", "why", "window")
+
+    def __init__(self, now: float) -> None:
+        self.window = Window(now)
+        self.in_a_row = 0
+        self.backoff_s = BACKOFF_FIRST_S  # of the next cool-down
+        self.until: float | None = None  # None: closed
+        self.why = ""
+        self.rate_limited = False
+        self.claim: int | None = None  # of the probe in flight
+        self.claimed_at = 0.0
+
+    def state(self, now: float) -> State:
+        if self.until is None:
+            return State.CLOSED
+        return State.COOLING if now < self.until else State.HALF_OPEN
+
+    def probing(self, now: float) -> bool:
+        return self.claim is not None and now - self.claimed_at < PROBE_MAX_S
+
+
+class Health:
+    """The health of all deployments, by deployment id."""
+
+    def __init__(self) -> None:
+        self._circuits: dict[str, _Circuit] = {}
+        self._served: dict[str, tuple[Deployment, Provider]] | None = None
+        self._claims = 0
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Keep to the deployments of ``snapshot``. One that is new, or whose provider changed, starts
+        afresh.
+        """
+        served = {
+            deployment.id: (deployment, snapshot.providers[deployment.provider])
+            for deployment in snapshot.config.deployments
+        }
+        before = self._served or {}
+        self._circuits = {
+            name: circuit
+            for name, circuit in self._circuits.items()
+            if name in served and before.get(name, served[name]) == served[name]
+        }
+        self._served = served
+
+    def report(self, deployment: Deployment, verdict: Verdict, now: float) -> None:
+        """Take note of how an attempt went. Also gives back the probe, if one was in flight."""
+        if self._served is not None and deployment.id not in self._served:
+            return  # a call begun under an older configuration: keep no state for what is gone
+        circuit = self._circuits.get(deployment.id)
+        if circuit is None:
+            circuit = self._circuits[deployment.id] = _Circuit(now)
+        if isinstance(verdict, Success):
+            circuit.window.success(now, verdict.first_content_s)
+            if circuit.state(now) is not State.COOLING:
+                circuit.until, circuit.backoff_s, circuit.in_a_row = None, BACKOFF_FIRST_S, 0
+        elif isinstance(verdict, Failure):
+            circuit.window.failure(now)
+            circuit.in_a_row += 1
+            _failed(circuit, verdict, now)
+        circuit.claim = None
+
+    def release(self, probe: Probe) -> None:
+        """Give back a probe that will not be reported, because its attempt was never made. Harmless when
+        late.
+        """
+        circuit = self._circuits.get(probe.deployment)
+        if circuit is not None and circuit.claim == probe.claim:
+            circuit.claim = None
+
+    def claim(self, deployment: str, now: float) -> Probe | None:
+        """Reserve the probe of a half-open deployment; ``None`` when it is not half open, so needs no
+        probe.
+        """
+        circuit = self._circuits.get(deployment)
+        if circuit is None or circuit.state(now) is not State.HALF_OPEN:
+            return None
+        self._claims += 1
+        circuit.claim, circuit.claimed_at = self._claims, now
+        return Probe(deployment, self._claims)
+
+    def blocked(self, deployment: str, now: float) -> Blocked | None:
+        """Why the deployment must not be asked now; ``None`` if it may be."""
+        circuit = self._circuits.get(deployment)
+        if circuit is None or circuit.until is None:
+            return None
+        if now < circuit.until:
+            return Blocked(State.COOLING, circuit.why, circuit.until - now, circuit.rate_limited)
+        if circuit.probing(now):
+            return Blocked(State.HALF_OPEN, circuit.why, BACKOFF_FIRST_S, circuit.rate_limited)
+        return None
+
+    def scores(self, deployments: Sequence[Deployment], now: float) -> list[float]:
+        """The score of each, relative to the best of those given (which should serve the same model)."""
+        stats = [self._stats(deployment.id, now) for deployment in deployments]
+        best_p50_s, best_p95_s = _best(stats)
+        return [score(each, best_p50_s, best_p95_s) for each in stats]
+
+    def snapshot_view(self, now: float) -> tuple[DeploymentHealth, ...]:
+        """Every deployment of the configuration followed, in file order, scored among those of its model."""
+        served = self._served or {}
+        by_model: dict[str, list[WindowStats]] = {}
+        for name, (deployment, _) in served.items():
+            by_model.setdefault(deployment.model, []).append(self._stats(name, now))
+        best = {model: _best(stats) for model, stats in by_model.items()}
+        return tuple(self._view(deployment, best[deployment.model], now) for deployment, _ in served.values())
+
+    def _stats(self, deployment: str, now: float) -> WindowStats:
+        circuit = self._circuits.get(deployment)
+        return EMPTY if circuit is None else circuit.window.stats(now)
+
+    def _view(
+        self, deployment: Deployment, best: tuple[float | None, float | None], now: float
+    ) -> DeploymentHealth:
+        circuit = self._circuits.get(deployment.id) or _Circuit(now)
+        stats = circuit.window.stats(now)
+        total = stats.successes + stats.failures
+        return DeploymentHealth(
+            deployment=deployment.id,
+            provider=deployment.provider,
+            model=deployment.model,
+            state=circuit.state(now),
+            score=score(stats, *best),
+            successes=stats.successes,
+            failures=stats.failures,
+            success_rate=stats.successes / total if total else None,
+            p50_ms=None if stats.p50_s is None else stats.p50_s * 1000,
+            p95_ms=None if stats.p95_s is None else stats.p95_s * 1000,
+            consecutive_failures=circuit.in_a_row,
+            why=None if circuit.until is None else circuit.why,
+            retry_in_s=None if circuit.until is None else max(0.0, circuit.until - now),
+        )
+
+
+def _failed(circuit: _Circuit, failure: Failure, now: float) -> None:
+    asked = failure.retry_after_s
+    asked_s = None if asked is None else min(max(asked, 0.0), RETRY_AFTER_MAX_S)
+    state = circuit.state(now)
+    if state is State.COOLING:
+        # Sent before the cool-down began. Only a provider that asks for more time than it has makes it
+        # longer.
+        if asked_s is None or circuit.until is None or now + asked_s <= circuit.until:
+            return
+        circuit.until = now + asked_s
+    elif state is State.HALF_OPEN:
+        circuit.backoff_s = min(circuit.backoff_s * 2, BACKOFF_MAX_S)
+        circuit.until = now + (circuit.backoff_s if asked_s is None else asked_s)
+    elif asked_s is not None or failure.status == 429 or circuit.in_a_row >= FAILURES_TO_OPEN:
+        circuit.until = now + (circuit.backoff_s if asked_s is None else asked_s)
+    else:
+        return
+    circuit.why, circuit.rate_limited = failure.reason, failure.status == 429
+
+
+def _best(stats: Iterable[WindowStats]) -> tuple[float | None, float | None]:
+    known = [each for each in stats if each.p50_s is not None]
+    return (
+        min((each.p50_s for each in known if each.p50_s is not None), default=None),
+        min((each.p95_s for each in known if each.p95_s is not None), default=None),
+    )

@@ -1,0 +1,139 @@
+"""Counts and latencies of one deployment over the last minute, in memory of fixed size.
+
+A ring of buckets, each with two counters and a histogram of first-content latency whose bins grow by 10 %,
+so a quantile is at most 5 % off whatever the range. Knows nothing of cool-downs; ``health`` decides what the
+numbers mean. Times are monotonic seconds given by the caller; a time before the newest one counts as the
+newest.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass
+from typing import Final
+
+BIN_RATIO: Final = 1.1
+FASTEST_S: Final = 0.001
+"""Everything faster shares the first bin."""
+
+BINS: Final = 146
+"""The last bin begins at 1.1^145 ms, about 1000 seconds; everything slower shares it."""
+
+_LOG_RATIO: Final = math.log(BIN_RATIO)
+
+
+def bin_of(latency_s: float) -> int:
+    """The histogram bin of a latency in seconds."""
+    if not latency_s > FASTEST_S:  # also true for NaN
+        return 0
+    return int(min(math.log(latency_s / FASTEST_S) / _LOG_RATIO, BINS - 1))
+
+
+def value_of(index: int) -> float:
+    """The latency in seconds that stands for a bin: its geometric middle."""
+    return FASTEST_S * math.exp((index + 0.5) * _LOG_RATIO)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStats:
+    """The whole window in five numbers. Latencies are seconds to first content, ``None`` without a sample."""
+
+    successes: int
+    failures: int
+    p50_s: float | None
+    p95_s: float | None
+
+
+EMPTY: Final = WindowStats(0, 0, None, None)
+
+
+class _Bucket:
+    __slots__ = ("failures", "latencies", "samples", "successes")
+
+    def __init__(self) -> None:
+        self.successes = 0
+        self.failures = 0
+        self.samples = 0
+        self.latencies = array("I", bytes(array("I").itemsize * BINS))
+
+
+class Window:
+    """``span_s`` seconds in ``buckets`` buckets; what it covers varies between span minus one bucket and
+    span.
+    """
+
+    __slots__ = ("_bucket_s", "_buckets", "_epoch", "_stats", "_total")
+
+    def __init__(self, now: float, span_s: float = 60.0, buckets: int = 12) -> None:
+        self._bucket_s = span_s / buckets
+        self._buckets = [_Bucket() for _ in range(buckets)]
+        self._total = _Bucket()  # kept in step, so that reading need not add up twelve histograms
+        self._epoch = int(now // self._bucket_s)
+        self._stats: WindowStats | None = EMPTY  # None: stale
+
+    def success(self, now: float, latency_s: float | None = None) -> None:
+        """Count a success and, if it had content, how long that took to come."""
+        self._advance(now)
+        self._stats = None
+        index = None if latency_s is None else bin_of(latency_s)
+        for bucket in (self._buckets[self._epoch % len(self._buckets)], self._total):
+            bucket.successes += 1
+            if index is not None:
+                bucket.samples += 1
+                bucket.latencies[index] += 1
+
+    def failure(self, now: float) -> None:
+        """Count a failure."""
+        self._advance(now)
+        self._stats = None
+        self._buckets[self._epoch % len(self._buckets)].failures += 1
+        self._total.failures += 1
+
+    def stats(self, now: float) -> WindowStats:
+        """The numbers as of ``now``."""
+        self._advance(now)
+        if self._stats is None:
+            total = self._total
+            self._stats = WindowStats(total.successes, total.failures, *self._quantiles(0.5, 0.95))
+        return self._stats
+
+    def _advance(self, now: float) -> None:
+        epoch = int(now // self._bucket_s)
+        passed = epoch - self._epoch
+        if passed <= 0:
+            return
+        count = len(self._buckets)
+        for step in range(min(passed, count)):
+            self._expire(self._buckets[(epoch - step) % count])
+        self._epoch = epoch
+
+    def _expire(self, bucket: _Bucket) -> None:
+        total = self._total
+        if bucket.samples:
+            for index, latencies in enumerate(bucket.latencies):
+                if latencies:
+                    total.latencies[index] -= latencies
+                    bucket.latencies[index] = 0
+        if bucket.successes or bucket.failures:
+            total.successes -= bucket.successes
+            total.failures -= bucket.failures
+            total.samples -= bucket.samples
+            bucket.successes = bucket.failures = bucket.samples = 0
+            self._stats = None
+
+    def _quantiles(self, median: float, tail: float) -> tuple[float | None, float | None]:
+        total = self._total
+        if not total.samples:
+            return None, None
+        # Nearest rank: the smallest bin that at least q of all samples lie at or below.
+        wanted = [max(1, math.ceil(q * total.samples)) for q in (median, tail)]
+        found: list[float] = []
+        seen = 0
+        for index, latencies in enumerate(total.latencies):
+            seen += latencies
+            while len(found) < 2 and seen >= wanted[len(found)]:
+                found.append(value_of(index))
+            if len(found) == 2:
+                break
+        return found[0], found[1]
