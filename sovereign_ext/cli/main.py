@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SOVEREIGN_DEBUG"):
             raise
-        return _fail(_one_line(error))
+        return _fail(_in_words(error))
     return code
 
 
@@ -95,16 +95,17 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _one_line(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     """What went wrong, for a person.
 
-    Our own errors and the system's are written for that. Of any other only the type is shown: its text may
-    quote the value that caused it, and that may be a secret.
+    Our own errors and the system's are written for that, in one line unless they list faults or quote a log.
+    Of any other only the type is shown: its text may quote the value that caused it, and that may be a
+    secret.
     """
     from sovereign_ext.errors import SovereignError  # noqa: PLC0415 - not on the start path
 
     if isinstance(error, SovereignError):
-        return " ".join(str(error).split()) or type(error).__name__
+        return str(error).strip() or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"unexpected {type(error).__name__} (SOVEREIGN_DEBUG=1 shows where)"

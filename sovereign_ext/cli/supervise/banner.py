@@ -1,0 +1,84 @@
+"""What the user reads when everything runs: where it is, the keys, and examples to copy.
+
+Keys are written in full here and in ``demo.env``, nowhere else. Colours only on a terminal that wants them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TextIO
+
+from sovereign_ext.cli.supervise.demo import Demo
+from sovereign_ext.cli.supervise.layout import Layout
+
+Paint = Callable[[str], str]
+
+_EXAMPLES = """\
+{h1}
+  set -a; . {env_file}; set +a
+
+{h2}
+  curl -s $SF_BASE_URL/chat/completions \\
+    -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
+    -d '{{"model": "demo/small", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+{h3}
+  curl -sN $SF_BASE_URL/chat/completions \\
+    -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
+    -d '{{"model": "demo/small", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+{h4}
+  import os
+  from openai import OpenAI
+  client = OpenAI(base_url=os.environ["SF_BASE_URL"], api_key=os.environ["SF_API_KEY"])
+  reply = client.chat.completions.create(
+      model="gpt-4o-mini", messages=[{{"role": "user", "content": "Hello!"}}])
+  print(reply.choices[0].message.content, reply._sf_attestation)
+
+{h5}
+  import OpenAI from "openai";
+  const client = new OpenAI({{ baseURL: process.env.SF_BASE_URL, apiKey: process.env.SF_API_KEY }});
+  const reply = await client.chat.completions.create({{
+    model: "gpt-4o-mini", messages: [{{ role: "user", content: "Hello!" }}] }});
+  console.log(reply.choices[0].message.content, reply._sf_attestation);
+
+{h6}
+  curl -s {root_url}/sf/v1/receipts/INDEX -H "Authorization: Bearer $SF_API_KEY"
+"""
+
+
+def painter(stream: TextIO, code: str) -> Paint:
+    """Wraps text in an ANSI attribute if the stream is a terminal (https://no-color.org is obeyed)."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return lambda text: text
+    return lambda text: f"\x1b[{code}m{text}\x1b[0m"
+
+
+def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, stream: TextIO) -> str:
+    """The banner. ``took_s`` is the time from the command to the first answer."""
+    bold, dim, good = painter(stream, "1"), painter(stream, "2"), painter(stream, "1;32")
+    keys = "new keys" if demo.first_start else "keys of the first start"
+    where = f" --state-dir {layout.root}"
+    lines = [
+        f"{good('SovereignRouter is ready')} {dim(f'({took_s:.1f} s)')}",
+        "",
+        f"  {bold('base URL  ')}  {demo.base_url}",
+        f"  {bold('tenant key')}  {demo.tenant_key.reveal()}",
+        f"  {bold('admin key ')}  {demo.admin_key.reveal()}",
+        dim(f"  {keys}, also in {layout.env_file}; configuration {layout.config}"),
+        "",
+        _EXAMPLES.format(
+            env_file=layout.env_file,
+            root_url=demo.base_url.removesuffix("/v1"),
+            h1=bold("the keys into a shell"),
+            h2=bold("curl"),
+            h3=bold("curl, streaming"),
+            h4=bold("Python") + dim("  pip install openai"),
+            h5=bold("Node") + dim("  npm install openai"),
+            h6=bold("the receipt of a call") + dim("  INDEX is its _sf_attestation.rekor_index"),
+        ),
+        f"{bold(f'sovereign status{where}')} shows how it is doing, "
+        + (f"{bold(f'sovereign down{where}')} stops it." if detached else "Ctrl-C stops all of it."),
+    ]
+    return "\n".join(lines)

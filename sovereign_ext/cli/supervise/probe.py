@@ -1,0 +1,105 @@
+"""Is it there? Ports that are free, ports that listen, and a gateway that answers a real call.
+
+Only ``http.client``, because this is on the start path. Deliberately not here: what to do about the answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import socket
+from typing import Any
+
+from sovereign_ext.errors import StartError
+
+HOST = "127.0.0.1"
+_TIMEOUT_S = 2.0
+
+
+def require_free(port: int) -> None:
+    """Raise ``StartError`` in one clear line unless we may listen on the port."""
+    try:
+        _bind(port).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise StartError(f"cannot listen on port {port}: {error.strerror}") from error
+        taken = True
+    else:
+        taken = listens(port)  # BSD lets us bind beside somebody who listens on every address
+    if taken:
+        raise StartError(f"port {port} is taken: choose another one with --port")
+
+
+def is_free(port: int) -> bool:
+    """Whether we may listen on the port."""
+    try:
+        require_free(port)
+    except StartError:
+        return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports that are free now. All are held until all are known, so none comes twice."""
+    sockets = [_bind(0) for _ in range(count)]
+    ports = [int(held.getsockname()[1]) for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection((HOST, port), timeout=_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def get_json(port: int, path: str, key: str) -> tuple[int, Any]:
+    """GET through the gateway: the status and the decoded body (``None`` when it is not JSON).
+
+    Raises ``OSError`` when there is no answer; a half answer is a ``ConnectionError`` too.
+    """
+    connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request(
+            "GET", path, headers={"authorization": f"Bearer {key}", "accept": "application/json"}
+        )
+        response = connection.getresponse()
+        body = response.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"not an HTTP answer: {type(error).__name__}") from error
+    finally:
+        connection.close()
+    try:
+        return response.status, json.loads(body)
+    except ValueError:
+        return response.status, None
+
+
+def answers(port: int, key: str) -> str | None:
+    """What keeps the gateway from answering ``GET /v1/models``; ``None`` when it does.
+
+    401 is an answer too: the user may have taken the demo's tenant out of the configuration.
+    """
+    try:
+        status, _ = get_json(port, "/v1/models", key)
+    except OSError as error:
+        return f"no answer on port {port} ({error.strerror or error})"
+    return None if status in (200, 401) else f"GET /v1/models on port {port} answers {status}"
+
+
+def _bind(port: int) -> socket.socket:
+    # Without SO_REUSEPORT: Envoy sets it, and two gateways that share a port would each get half of the
+    # calls.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
