@@ -23,8 +23,9 @@ class Result(StrEnum):
 class AttemptFact:
     """One try at one deployment.
 
-    ``outcome`` is a reason code (``ok``, ``connect_failure``, ``tls_failure``, ``reset``, ``first_byte_timeout``,
-    ``idle_timeout``, ``total_timeout``, ``status``, ``error_before_content``, ``cut``, …); ``status`` is the
+    ``outcome`` is a reason code (``ok``, ``connect_failure``, ``tls_failure``, ``reset``,
+    ``first_byte_timeout``, ``idle_timeout``, ``total_timeout``,
+    ``status``, ``error_before_content``, ``cut``, …); ``status`` is the
     provider's HTTP status, 0 when none came.
     """
 

@@ -1,0 +1,41 @@
+"""Opening the database: SQLite in one file by default, with the settings that durability rests on.
+
+WAL lets readers run beside the writer; ``synchronous=FULL`` makes a commit survive a power cut (``NORMAL``
+does not, in WAL mode). The schema is brought up to date by ``migrate``, not here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+BUSY_TIMEOUT_MS = 5_000
+
+
+def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
+    """An engine on the SQLite file at ``path``, created with mode 0600 unless ``read_only``.
+
+    Nothing is connected yet. ``busy_timeout_ms`` is how long a writer waits for another one's lock.
+    """
+    if not read_only:
+        # Prompts are not in it, but nonces are: whoever can read the file can test guesses.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    mode = "ro" if read_only else "rw"
+    engine = create_engine(f"sqlite:///file:{_uri_path(path)}?mode={mode}&uri=true")
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def _uri_path(path: Path) -> str:
+    # pathname2url without importing urllib.request: SQLite decodes %XX, and ? and # would end the path.
+    return "".join(c if c not in "%?#" else f"%{ord(c):02x}" for c in str(path.absolute()))

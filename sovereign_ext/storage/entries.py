@@ -1,0 +1,178 @@
+"""The log's rows: appending batches atomically with their indices, and reading them back.
+
+The promise of ``append``: either all rows of a batch are durable with contiguous indices that start at the
+old head, or none is and the head has not moved. Signing and hashing happen before; this module moves bytes.
+The statements are built with SQLAlchemy Core and run on the driver's cursor, see docs/adr/0002.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Insert, Update, bindparam, func, insert, select, tuple_, update
+
+from sovereign_ext.storage.schema import log_entries, log_head
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sealed entry without its index. ``time_ms`` is Unix milliseconds; the rest as in ``schema``."""
+
+    kind: str
+    tenant: str
+    decision_id: str
+    time_ms: int
+    body: bytes
+    leaf_hash: bytes
+    envelope: bytes
+    opening: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow(Row):
+    """A row with the index it has in the log, from 0."""
+
+    index: int
+
+
+_COLUMNS = ("idx", "kind", "tenant", "decision_id", "time_ms", "body", "leaf_hash", "envelope", "opening")
+
+
+def advance_head() -> Update:
+    """Moves the head by ``n`` and gives its new position. Takes the write lock, so indices cannot collide."""
+    statement = update(log_head).where(log_head.c.id == 1)
+    return statement.values(next=log_head.c.next + bindparam("n")).returning(log_head.c.next)
+
+
+def insert_entries() -> Insert:
+    """Inserts one entry; parameters are the columns by name."""
+    return insert(log_entries).values({name: bindparam(name) for name in _COLUMNS})
+
+
+class EntryStore:
+    """Entries in a database. ``append`` belongs to one thread; the reads may be called from any."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer: Any = None
+        self._advance, bind_advance = _driver_text(engine, advance_head())
+        self._insert, self._bind_row = _driver_text(engine, insert_entries())
+        # ``id = 1`` became a bound parameter too, under a name SQLAlchemy chose.
+        fixed = advance_head().compile(dialect=engine.dialect).params
+        self._bind_advance: Callable[[int], Any] = lambda n: bind_advance({**fixed, "n": n})
+
+    def create_head(self, origin: str) -> str:
+        """Make the head row of a new log; gives the origin that the log has, new or old."""
+        with self._engine.begin() as connection:
+            found = connection.execute(select(log_head.c.origin)).scalar_one_or_none()
+            if found is None:
+                connection.execute(insert(log_head).values(id=1, origin=origin, next=0))
+            return origin if found is None else str(found)
+
+    def append(self, rows: Sequence[Row]) -> int:
+        """Store ``rows`` in one transaction; gives the index of the first. Raises the driver's errors.
+
+        After an error the transaction may or may not have become durable: ask ``find``.
+        """
+        connection = self._writer_connection()
+        cursor = connection.cursor()
+        cursor.execute(self._advance, self._bind_advance(len(rows)))
+        # Fetch all: SQLite keeps a statement open, and refuses to commit, until its rows are read.
+        first = int(cursor.fetchall()[0][0]) - len(rows)
+        cursor.executemany(self._insert, [self._bind_row(_values(first + i, r)) for i, r in enumerate(rows)])
+        connection.commit()
+        return first
+
+    def reset(self) -> None:
+        """Drop the writing connection after an error; its open transaction is rolled back."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.invalidate()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.reset()
+        self._engine.dispose()
+
+    def size(self) -> int:
+        """Entries sequenced so far: the index that the next one gets."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(log_head.c.next).where(log_head.c.id == 1)).scalar_one())
+
+    def extent(self) -> tuple[int, int | None]:
+        """Number of rows and the highest index, as the table itself has them (reads the whole key)."""
+        with self._engine.connect() as connection:
+            count, last = connection.execute(select(func.count(), func.max(log_entries.c.idx))).one()
+            return int(count), last
+
+    def last_index(self) -> int | None:
+        """The highest index in the table."""
+        with self._engine.connect() as connection:
+            last: int | None = connection.execute(select(func.max(log_entries.c.idx))).scalar_one()
+            return last
+
+    def leaves(self, start: int, end: int) -> list[tuple[int, bytes, bytes]]:
+        """``(index, body, leaf hash)`` of the entries in ``[start, end)`` that exist, in order."""
+        table = log_entries.c
+        query = select(table.idx, table.body, table.leaf_hash).where(table.idx >= start, table.idx < end)
+        with self._engine.connect() as connection:
+            return [(i, body, hash_) for i, body, hash_ in connection.execute(query.order_by(table.idx))]
+
+    def get(self, index: int) -> StoredRow | None:
+        """One entry."""
+        return next(self.rows(index, index + 1), None)
+
+    def rows(self, start: int, end: int) -> Iterator[StoredRow]:
+        """Entries in ``[start, end)`` that exist, in order, read all at once: keep the range small."""
+        query = _select_rows().where(log_entries.c.idx >= start, log_entries.c.idx < end)
+        with self._engine.connect() as connection:
+            found = connection.execute(query.order_by(log_entries.c.idx)).all()
+        return (_stored(values) for values in found)
+
+    def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]:
+        """The stored entries among ``keys``, pairs of decision id and kind."""
+        table = log_entries.c
+        query = _select_rows().where(tuple_(table.decision_id, table.kind).in_(keys))
+        with self._engine.connect() as connection:
+            found = [_stored(values) for values in connection.execute(query)]
+        return {(row.decision_id, row.kind): row for row in found}
+
+    def _writer_connection(self) -> Any:
+        if self._writer is None:
+            self._writer = self._engine.raw_connection()
+        return self._writer
+
+
+def _driver_text(engine: Engine, statement: Any) -> tuple[str, Callable[[dict[str, Any]], Any]]:
+    """SQL in the driver's parameter style, and the function that puts parameters in the driver's shape."""
+    compiled = statement.compile(dialect=engine.dialect)
+    if not compiled.positional:
+        return str(compiled), lambda values: values
+    order = tuple(compiled.positiontup)
+    return str(compiled), lambda values: tuple([values[name] for name in order])
+
+
+def _values(index: int, row: Row) -> dict[str, Any]:
+    return {
+        "idx": index,
+        "kind": row.kind,
+        "tenant": row.tenant,
+        "decision_id": row.decision_id,
+        "time_ms": row.time_ms,
+        "body": row.body,
+        "leaf_hash": row.leaf_hash,
+        "envelope": row.envelope,
+        "opening": row.opening,
+    }
+
+
+def _select_rows() -> Any:
+    table = log_entries.c
+    return select(*(table[name] for name in _COLUMNS))
+
+
+def _stored(values: Any) -> StoredRow:
+    row = values._mapping
+    return StoredRow(**{name: row[name] for name in _COLUMNS[1:]}, index=row["idx"])

@@ -1,0 +1,76 @@
+"""Durable files: a file is there whole or not at all, also after a power cut; and the lock that makes one
+writer.
+
+Temporary file, fsync, rename, fsync of the directory. Names of temporary files are fixed because only the
+holder of the ``Lease`` writes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sovereign_ext.errors import LogUnavailable
+
+
+def write_files(root: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write each ``(path below root, content)``; on return all of them are durable. Raises ``OSError``."""
+    touched: dict[Path, None] = {}
+    for name, data in files:
+        path = root / name
+        _make_directory(path.parent, touched)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        touched[path.parent] = None
+    for directory in touched:
+        sync_directory(directory)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes | None:
+    """The file's content; ``None`` if there is none. Other ``OSError`` are raised."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+class Lease:
+    """The right to write one log, held as an advisory lock on a file until ``release`` or the process
+    ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            raise LogUnavailable(f"another process has this log open (lock on {path.name})") from None
+
+    def release(self) -> None:
+        """Give the lease back; does nothing the second time."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make_directory(path: Path, touched: dict[Path, None]) -> None:
+    if path in touched or path.is_dir():
+        return
+    _make_directory(path.parent, touched)
+    path.mkdir(exist_ok=True)
+    touched[path] = touched[path.parent] = None

@@ -1,0 +1,220 @@
+"""Turns committed rows into tiles and signed checkpoints, one step at a time, and takes up where it left off.
+
+Order of one ``publish`` step, each durable before the next begins:
+
+1. tiles and entry bundles of the new rows,
+2. the signed checkpoint, kept apart from the data, replaced only if it is still the one we signed last,
+3. the published ``checkpoint`` beside the tiles.
+
+Order of ``recover``, before anything is signed:
+
+1. Read the last signed checkpoint. A log that has rows or tiles but none was robbed of it: refuse.
+2. It must be ours: this origin, this key.
+3. The rows must reach at least that far: fewer mean an old backup.
+4. The right edge of the tiles must have its root; otherwise the tiles are rebuilt from the rows, and must
+   then.
+5. The last rows it covers must be the leaves of the tiles: rows written over a restored backup differ here.
+6. What is published must be it or a prefix of it.
+
+No threads and no waiting here (``integrator`` has those). The caller holds the lease.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+
+from sovereign_ext.errors import LogCorrupt, VerificationError
+from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from sovereign_ext.tlog.edge import Edge
+from sovereign_ext.tlog.files import read_file, write_files
+from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
+from sovereign_ext.tlog.note import Signer
+from sovereign_ext.tlog.proof import tree_root
+from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, encode_bundle, split_hashes, tile_width
+
+CHUNK_ROWS: Final = 4 * TILE_WIDTH
+"""Rows in memory at a time."""
+
+STEP_ROWS: Final = 64 * TILE_WIDTH
+"""Rows between two checkpoints while catching up."""
+
+Leaf = tuple[int, bytes, bytes]
+"""Index, body, leaf hash."""
+
+
+class LeafSource(Protocol):
+    """The committed rows; ``EntryStore`` is one."""
+
+    def size(self) -> int: ...
+    def last_index(self) -> int | None: ...
+    def leaves(self, start: int, end: int) -> list[Leaf]: ...
+
+
+class Publisher:
+    """Writes one log: tiles under ``tiles_dir``, the signed checkpoint in ``signed_dir``."""
+
+    def __init__(self, source: LeafSource, tiles_dir: Path, signed_dir: Path, signer: Signer) -> None:
+        self._source = source
+        self._tiles = tiles_dir
+        self._signed = signed_dir
+        self._signer = signer
+        self._origin = signer.verifier.name
+        self._reader = LogReader(tiles_dir)
+        self._edge = Edge()
+        self._bundle: list[bytes] = []
+        self._full: list[Tile] = []
+        self.note = b""
+        self.checkpoint = Checkpoint(self._origin, 0, EMPTY_ROOT)
+
+    def recover(self) -> None:
+        """Take the log up again. Raises ``LogCorrupt`` as told above, ``OSError``, or the database's
+        errors."""
+        size, last = self._source.size(), self._source.last_index()
+        if size != (0 if last is None else last + 1):
+            raise LogCorrupt(f"the head says {size} entries, the last row is {last}")
+        published = self._reader.checkpoint()
+        note = read_file(self._signed / CHECKPOINT)
+        if note is None:
+            self._begin(size, published)  # step 1
+        else:
+            self._resume(self._open(note, "signed"), size)  # steps 2 to 5
+            self.note = note
+            self._republish(published)  # step 6
+
+    def publish(self) -> None:
+        """Cover further committed rows, at most ``STEP_ROWS``; does nothing when there are none.
+
+        Raises ``LogCorrupt`` when rows contradict themselves or somebody else signed. After any error call
+        ``recover`` before the next step.
+        """
+        end = min(self._source.size(), self._edge.size + STEP_ROWS)
+        if end > self._edge.size:
+            self._write_tiles(end)
+            self._sign()
+            self._drop_partial_tiles()
+
+    def _begin(self, size: int, published: bytes | None) -> None:
+        if size or published is not None:
+            raise LogCorrupt(
+                f"no signed checkpoint was found, but the log has {size} entries or was published"
+            )
+        self._write_signed(sign_checkpoint(self.checkpoint, [self._signer]))
+
+    def _resume(self, signed: Checkpoint, size: int) -> None:
+        if size < signed.size:
+            raise LogCorrupt(
+                f"checkpoint of size {signed.size} was signed, the database holds {size} entries"
+            )
+        try:
+            self._edge = Edge.load(signed.size, self._reader.tile)
+            matches = self._edge.root() == signed.root
+        except LogCorrupt:
+            matches = False
+        self._bundle = []
+        if not matches:
+            self._edge = Edge()
+            self._write_tiles(signed.size)
+            if self._edge.root() != signed.root:
+                raise LogCorrupt(f"the entries do not have the root that was signed for size {signed.size}")
+        self._compare_last_rows(signed.size)
+        self._full.clear()
+        self.checkpoint = signed
+
+    def _compare_last_rows(self, size: int) -> None:
+        if size == 0:
+            return
+        index = (size - 1) // TILE_WIDTH
+        tile = Tile(0, index, tile_width(0, index, size))
+        hashes = split_hashes(self._reader.tile(tile))
+        bodies = self._read(index * TILE_WIDTH, size)
+        for at, (number, body, _) in enumerate(bodies):
+            if leaf_hash(body) != hashes[at]:
+                raise LogCorrupt(
+                    f"entry {number} is not the leaf that was signed: was the database restored?"
+                )
+        self._bundle = [body for _, body, _ in bodies] if tile.width < TILE_WIDTH else []
+
+    def _republish(self, published: bytes | None) -> None:
+        if published == self.note:
+            return
+        if published is not None:
+            seen = self._open(published, "published")
+            if seen.size > self.checkpoint.size:
+                raise LogCorrupt(
+                    f"size {seen.size} was published, only size {self.checkpoint.size} was signed"
+                )
+            if tree_root(seen.size, self._reader.nodes(self.checkpoint.size)) != seen.root:
+                raise LogCorrupt(
+                    f"the published checkpoint of size {seen.size} has another root than the log"
+                )
+        write_files(self._tiles, [(CHECKPOINT, self.note)])
+
+    def _write_tiles(self, end: int) -> None:
+        while self._edge.size < end:
+            files: list[tuple[str, bytes]] = []
+            for _, body, hash_ in self._read(self._edge.size, min(end, self._edge.size + CHUNK_ROWS)):
+                self._bundle.append(body)
+                if len(self._bundle) == TILE_WIDTH:
+                    tile = Tile(None, self._edge.size // TILE_WIDTH)
+                    self._add(files, tile, encode_bundle(self._bundle))
+                    self._bundle = []
+                for tile, data in self._edge.append(hash_):
+                    self._add(files, tile, data)
+            if self._edge.size == end:
+                files.extend(self._partial_files())
+            write_files(self._tiles, files)
+
+    def _add(self, files: list[tuple[str, bytes]], tile: Tile, data: bytes) -> None:
+        files.append((tile.path, data))
+        self._full.append(tile)
+
+    def _partial_files(self) -> list[tuple[str, bytes]]:
+        files = [(tile.path, data) for tile, data in self._edge.partial_tiles()]
+        if self._bundle:
+            tile = Tile(None, self._edge.size // TILE_WIDTH, len(self._bundle))
+            files.append((tile.path, encode_bundle(self._bundle)))
+        return files
+
+    def _read(self, start: int, end: int) -> list[Leaf]:
+        """Rows of ``[start, end)``, each checked for its place and hash."""
+        rows = self._source.leaves(start, end)
+        for expected, (index, body, hash_) in enumerate(rows, start):
+            if index != expected:
+                raise LogCorrupt(f"entry {expected} is missing")
+            if leaf_hash(body) != hash_:
+                raise LogCorrupt(f"entry {index} does not have the leaf hash it was sequenced with")
+        if len(rows) != end - start:
+            raise LogCorrupt(f"entry {start + len(rows)} is missing")
+        return rows
+
+    def _sign(self) -> None:
+        checkpoint = Checkpoint(self._origin, self._edge.size, self._edge.root())
+        if read_file(self._signed / CHECKPOINT) != self.note:
+            raise LogCorrupt("the signed checkpoint was changed by somebody else")
+        self._write_signed(sign_checkpoint(checkpoint, [self._signer]))
+        self.checkpoint = checkpoint
+
+    def _write_signed(self, note: bytes) -> None:
+        write_files(self._signed, [(CHECKPOINT, note)])
+        write_files(self._tiles, [(CHECKPOINT, note)])
+        self.note = note
+
+    def _drop_partial_tiles(self) -> None:
+        for tile in self._full:
+            partial = self._tiles / f"{tile.path}.p"
+            try:
+                for file in partial.iterdir():
+                    file.unlink()
+                partial.rmdir()
+            except OSError:
+                pass  # there was none, or it stays: superfluous but not wrong
+        self._full.clear()
+
+    def _open(self, note: bytes, which: str) -> Checkpoint:
+        try:
+            checkpoint, _ = open_checkpoint(note, self._origin, [self._signer.verifier])
+        except VerificationError as error:
+            raise LogCorrupt(f"the {which} checkpoint does not belong to this log and key: {error}") from None
+        return checkpoint

@@ -1,0 +1,70 @@
+"""Reading a log from its directory of tiles: what any client of C2SP tlog-tiles could do over HTTP.
+
+Knows no database and no keys. Whoever needs to trust what is read verifies the checkpoint first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sovereign_ext.errors import LogCorrupt
+from sovereign_ext.tlog.files import read_file
+from sovereign_ext.tlog.hashing import HASH_SIZE
+from sovereign_ext.tlog.proof import NodeReader
+from sovereign_ext.tlog.tiles import Tile, decode_bundle, encode_bundle, node_reader, parse_tile_path
+
+CHECKPOINT = "checkpoint"
+
+
+class LogReader:
+    """A published log under ``root``. Safe to use from several threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, path: str) -> bytes | None:
+        """The content at a C2SP path (``checkpoint``, ``tile/…``); ``None`` for anything that is not there.
+
+        Only canonical tile paths are looked up, so no path can leave the directory.
+        """
+        if path == CHECKPOINT:
+            return self.checkpoint()
+        tile = parse_tile_path(path)
+        return None if tile is None else self._find(tile)
+
+    def checkpoint(self) -> bytes | None:
+        """The published checkpoint note, unverified."""
+        return read_file(self._root / CHECKPOINT)
+
+    def tile(self, tile: Tile) -> bytes:
+        """Content of a tile, exactly ``tile.width`` wide. Raises ``LogCorrupt`` when it is missing or
+        short."""
+        data = self._find(tile)
+        if data is None:
+            raise LogCorrupt(f"{tile.path} is missing or too short")
+        return data
+
+    def entries(self, index: int, width: int) -> list[bytes]:
+        """The entries of bundle ``index``. Raises ``LogCorrupt``."""
+        return decode_bundle(self.tile(Tile(None, index, width)))
+
+    def nodes(self, size: int) -> NodeReader:
+        """Nodes of the tree of ``size`` leaves, out of the tiles."""
+        return node_reader(size, self.tile)
+
+    def _find(self, tile: Tile) -> bytes | None:
+        data = read_file(self._root / tile.path)
+        if data is None and tile != tile.full:
+            # A partial tile goes away once the full one exists, which begins with the same bytes.
+            data = read_file(self._root / tile.full.path)
+        return None if data is None else _cut(tile, data)
+
+
+def _cut(tile: Tile, data: bytes) -> bytes | None:
+    if tile.level is not None:
+        end = tile.width * HASH_SIZE
+        return data[:end] if len(data) >= end else None
+    entries = decode_bundle(data)
+    if len(entries) < tile.width:
+        return None
+    return data if len(entries) == tile.width else encode_bundle(entries[: tile.width])

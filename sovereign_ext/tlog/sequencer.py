@@ -1,0 +1,202 @@
+"""Gives entries their index: one writer thread, group commit, and an answer only after the commit is durable.
+
+Whatever waits is committed together (at most ``MAX_BATCH`` rows, no artificial delay), and its futures are
+resolved by one call into the event loop. The order of rules after a failed commit:
+
+1. Ask the database which rows of the batch it holds. If it cannot say, every waiter gets ``LogUnavailable``.
+2. A row that is there with our leaf was committed although the commit seemed to fail: success.
+3. A row that is there with another leaf was sequenced earlier under the same decision id. If it says the
+   same, its place is the answer (so a caller may repeat an append whose outcome it does not know), else
+   ``LogConflict``.
+4. If rule 3 met a row, it was the cause; the rest of the batch is committed again. Otherwise it gets
+   ``LogUnavailable``.
+
+Index and row are one transaction, so no rule can leave a gap or a duplicate. Signing is not done here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sovereign_ext.errors import LogConflict, LogError, LogUnavailable
+from sovereign_ext.storage.entries import Row, StoredRow
+
+MAX_BATCH: Final = 256
+"""Rows in one transaction."""
+
+MAX_QUEUED: Final = 8192
+"""Rows waiting for the writer; beyond it appends fail at once instead of piling up in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an entry is. ``time_ms`` is the Unix time in milliseconds that its row holds."""
+
+    index: int
+    leaf_hash: bytes
+    time_ms: int
+
+
+class Store(Protocol):
+    """What the sequencer needs of storage; ``EntryStore`` says what the methods promise."""
+
+    def append(self, rows: Sequence[Row]) -> int: ...
+    def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]: ...
+    def reset(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pending:
+    row: Row
+    future: asyncio.Future[Placed]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.row.decision_id, self.row.kind)
+
+
+_Outcome = tuple[_Pending, Placed | LogError]
+
+
+class Sequencer:
+    """Appends rows to a store. ``on_commit(size)`` is called on the writer thread after each durable batch;
+    ``says_same(row, stored)`` decides whether a repeated decision id repeats the same statement."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        on_commit: Callable[[int], None],
+        says_same: Callable[[Row, StoredRow], bool],
+    ) -> None:
+        self._store = store
+        self._on_commit = on_commit
+        self._says_same = says_same
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._carried: list[_Pending] = []
+        self._ended = False
+        self._refusal: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self.last_error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="log-sequencer", daemon=True)
+        self._thread.start()
+
+    async def append(self, row: Row) -> Placed:
+        """Make ``row`` durable and say where it is.
+
+        Raises ``LogUnavailable`` when it is not known to be durable, ``LogConflict`` when its decision id
+        was used for another statement. Cancelling the wait does not take the row back.
+        """
+        if self._refusal is not None:
+            raise LogUnavailable(self._refusal)
+        if self._queue.qsize() >= MAX_QUEUED:
+            raise LogUnavailable(f"{MAX_QUEUED} entries are waiting to be written")
+        future: asyncio.Future[Placed] = self._loop.create_future()
+        self._queue.put(_Pending(row, future))
+        return await future
+
+    def refuse(self, reason: str) -> None:
+        """Fail every append from now on: the log must not grow any more."""
+        self._refusal = reason
+
+    async def close(self) -> None:
+        """Commit what is queued, refuse the rest, end the thread."""
+        self._refusal = self._refusal or "the log is shutting down"
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            outcomes = self._commit(batch)
+            placed = [result.index for _, result in outcomes if isinstance(result, Placed)]
+            if placed:
+                self._on_commit(max(placed) + 1)
+            self._deliver(outcomes)
+
+    def _next_batch(self) -> list[_Pending]:
+        """What waits now, at least one row; empty when closed and drained."""
+        candidates, self._carried = self._carried, []
+        if not candidates and not self._ended:
+            self._take(candidates, self._queue.get())
+        while len(candidates) < MAX_BATCH and not self._queue.empty():
+            self._take(candidates, self._queue.get())
+        batch: dict[tuple[str, str], _Pending] = {}
+        for pending in candidates:
+            # The same decision id twice in one transaction would fail it; the next batch finds the first row.
+            if pending.key in batch:
+                self._carried.append(pending)
+            else:
+                batch[pending.key] = pending
+        return list(batch.values())
+
+    def _take(self, candidates: list[_Pending], item: _Pending | None) -> None:
+        if item is None:
+            self._ended = True
+        else:
+            candidates.append(item)
+
+    def _commit(self, batch: list[_Pending]) -> list[_Outcome]:
+        try:
+            first = self._store.append([pending.row for pending in batch])
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            return self._settle(batch, error)
+        self.last_error = None
+        return [(pending, _placed(first + at, pending.row)) for at, pending in enumerate(batch)]
+
+    def _settle(self, batch: list[_Pending], error: Exception) -> list[_Outcome]:
+        """Find out what a failed commit did; see the rules at the top."""
+        reason = f"{type(error).__name__}: {error}"
+        try:
+            self._store.reset()
+            found = self._store.find([pending.key for pending in batch])
+        except Exception as second:
+            self.last_error = f"{reason}; then {type(second).__name__}: {second}"
+            return [
+                (p, LogUnavailable(f"outcome of the commit is not known: {self.last_error}")) for p in batch
+            ]
+        outcomes: list[_Outcome] = []
+        missing, repeats = [], False
+        for pending in batch:
+            stored = found.get(pending.key)
+            if stored is None:
+                missing.append(pending)
+            elif stored.leaf_hash == pending.row.leaf_hash:
+                outcomes.append((pending, _placed(stored.index, stored)))
+            else:
+                repeats = True
+                outcomes.append((pending, self._repeated(pending.row, stored)))
+        if missing and repeats:
+            return outcomes + self._commit(missing)  # shorter each time, so this ends
+        if missing:
+            self.last_error = reason
+        return outcomes + [(pending, LogUnavailable(f"commit failed: {reason}")) for pending in missing]
+
+    def _repeated(self, row: Row, stored: StoredRow) -> Placed | LogError:
+        if self._says_same(row, stored):
+            return _placed(stored.index, stored)
+        return LogConflict(f"{row.kind} of decision {row.decision_id} is already entry {stored.index}")
+
+    def _deliver(self, outcomes: list[_Outcome]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, outcomes)
+        except RuntimeError:
+            self._refusal = "the event loop is gone"  # nobody is left to be told
+
+
+def _placed(index: int, row: Row) -> Placed:
+    return Placed(index, row.leaf_hash, row.time_ms)
+
+
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for pending, result in outcomes:
+        if pending.future.done():
+            continue  # its caller was cancelled
+        if isinstance(result, Placed):
+            pending.future.set_result(result)
+        else:
+            pending.future.set_exception(result)

@@ -1,0 +1,310 @@
+"""The transparency log as the gateway uses it: open, append, receipt, close.
+
+Wires the sequencer (indices), the integrator (tiles, checkpoints), the keys and the signing of entries
+together. One process has a log open at a time. Layout of the state directory::
+
+    log.db          rows, envelopes, openings (private)
+    keys/           signing keys (private)
+    signed/         the last signed checkpoint; may live elsewhere, see ``open``
+    tiles/          what the public may read: checkpoint, tile/…
+    public/         trusted_root.json, log-keys.json
+    log.lock        the lease
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sovereign_ext.attest import dsse
+from sovereign_ext.attest.entry import EntrySealer
+from sovereign_ext.attest.keys import PublicKeys, SigningKeys, key_hint, load_or_create_keys
+from sovereign_ext.attest.promise import Promise
+from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
+from sovereign_ext.attest.trusted_root import public_files
+from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
+from sovereign_ext.storage.engine import open_sqlite
+from sovereign_ext.storage.entries import EntryStore, Row, StoredRow
+from sovereign_ext.storage.migrate import ensure_schema
+from sovereign_ext.tlog.files import Lease, read_file, write_files
+from sovereign_ext.tlog.integrator import Integrator, Published
+from sovereign_ext.tlog.note import valid_name
+from sovereign_ext.tlog.proof import inclusion_proof
+from sovereign_ext.tlog.publisher import Publisher
+from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.sequencer import Sequencer
+
+PUBLISH_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """An entry to be. ``statement`` is in-toto JSON, ``opening`` the JSON that opens its commitments. A
+    ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt."""
+
+    kind: str
+    tenant: str
+    decision_id: str
+    statement: bytes
+    opening: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """A durable entry. ``time_ms`` is Unix milliseconds, ``promise`` a 64-byte signature
+    (``attest.promise``)."""
+
+    index: int
+    leaf_hash: bytes
+    time_ms: int
+    promise: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How the log is. ``size`` entries are durable, ``published_size`` of them covered by the published
+    checkpoint. Unhealthy means that the last commit or the last publication failed; ``last_error`` says
+    how."""
+
+    size: int
+    published_size: int
+    healthy: bool
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPaths:
+    """Where the parts of a log are, see the module's docstring."""
+
+    state: Path
+    signed: Path
+
+    @classmethod
+    def of(cls, state_dir: Path, checkpoint_dir: Path | None = None) -> LogPaths:
+        """The layout below ``state_dir``."""
+        return cls(state_dir, checkpoint_dir or state_dir / "signed")
+
+    @property
+    def database(self) -> Path:
+        return self.state / "log.db"
+
+    @property
+    def keys(self) -> Path:
+        return self.state / "keys"
+
+    @property
+    def tiles(self) -> Path:
+        return self.state / "tiles"
+
+    @property
+    def public(self) -> Path:
+        return self.state / "public"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "log.lock"
+
+
+class TransparencyLog:
+    """An open log. Made by ``open``; belongs to one event loop."""
+
+    def __init__(
+        self, opened: _Opened, origin: str, clock: Callable[[], int], publish_interval_s: float
+    ) -> None:
+        self._opened = opened
+        self._clock = clock
+        self._keys = opened.keys
+        self._store = opened.store
+        self._sealer = EntrySealer(
+            opened.keys.envelope, opened.public.envelope, key_hint(opened.public.envelope)
+        )
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[asyncio.Future[Published], int] = {}
+        self._corrupt: str | None = None
+        self._size = opened.size
+        self.origin = origin
+        self.log_id = opened.public.log.log_id
+        self.public_keys = opened.public
+        self.reader = LogReader(opened.paths.tiles)
+        self._integrator = Integrator(
+            opened.publisher,
+            interval_s=publish_interval_s,
+            on_published=lambda published: self._post(self._wake, published),
+            on_corrupt=lambda reason: self._post(self._stop, reason),
+        )
+        self._integrator.start(opened.size)
+        self._sequencer = Sequencer(opened.store, on_commit=self._committed, says_same=_says_same)
+
+    @classmethod
+    async def open(
+        cls,
+        state_dir: Path,
+        origin: str,
+        *,
+        clock: Callable[[], int],
+        checkpoint_dir: Path | None = None,
+        publish_interval_s: float = PUBLISH_INTERVAL_S,
+    ) -> TransparencyLog:
+        """Open the log in ``state_dir``, made if it is new. ``clock`` gives Unix milliseconds.
+
+        ``checkpoint_dir`` is where the last signed checkpoint is kept; on storage that is not restored
+        together with ``state_dir`` it lets the log notice every restored backup. Raises ``LogCorrupt`` when
+        going on would fork the log, ``LogUnavailable`` when the state cannot be used or another process has
+        it open.
+        """
+        if not valid_name(origin):
+            raise LogCorrupt(f"{origin!r} cannot be the origin of a log")
+        paths = LogPaths.of(state_dir, checkpoint_dir)
+        opened = await asyncio.to_thread(_open_files, paths, origin)
+        return cls(opened, origin, clock, publish_interval_s)
+
+    async def append(self, draft: EntryDraft) -> Sequenced:
+        """Sign ``draft`` and make it durable.
+
+        Raises ``LogUnavailable`` when it is not known to be durable (repeating the same draft is then safe),
+        ``LogConflict`` when its decision id was used for another statement.
+        """
+        sealed = self._sealer.seal(draft.statement)
+        row = Row(
+            draft.kind,
+            draft.tenant,
+            draft.decision_id,
+            self._clock(),
+            sealed.body,
+            sealed.leaf_hash,
+            sealed.envelope,
+            draft.opening,
+        )
+        placed = await self._sequencer.append(row)
+        promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)
+        return Sequenced(placed.index, placed.leaf_hash, placed.time_ms, promise)
+
+    async def receipt(self, index: int, tenant: str | None, timeout_s: float) -> dict[str, Any]:
+        """The receipt of entry ``index``, once a checkpoint covers it.
+
+        ``tenant`` must own the entry; ``None`` is an admin. Raises ``EntryNotFound`` (absent and foreign
+        alike) and ``EntryPending`` after ``timeout_s`` seconds without a checkpoint.
+        """
+        try:
+            row = await asyncio.to_thread(self._store.get, index) if 0 <= index < 1 << 63 else None
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot read entry {index}: {error.__class__.__name__}") from None
+        if row is None or (tenant is not None and row.tenant != tenant):
+            raise EntryNotFound(f"there is no entry {index}")
+        published = await self._covered(index, timeout_s)
+        return await asyncio.to_thread(self._receipt, row, published)
+
+    def status(self) -> LogStatus:
+        """Sizes and health, without touching disk or database."""
+        error = self._corrupt or self._sequencer.last_error or self._integrator.last_error
+        published = self._integrator.published.checkpoint.size
+        return LogStatus(max(self._size, published), published, error is None, error)
+
+    async def close(self) -> None:
+        """Commit what is queued, publish it, let go of everything. Later appends raise ``LogUnavailable``."""
+        await self._sequencer.close()
+        await asyncio.to_thread(self._integrator.close)
+        await asyncio.to_thread(self._store.close)
+        self._opened.lease.release()
+        for future in self._waiting:
+            future.cancel()
+
+    def _receipt(self, row: StoredRow, published: Published) -> dict[str, Any]:
+        size = published.checkpoint.size
+        path = inclusion_proof(row.index, size, self.reader.nodes(size))
+        promise = self._promise(row.index, row.leaf_hash, row.time_ms)
+        parts = ReceiptParts(row.index, row.time_ms, row.envelope, row.body, row.opening, promise)
+        return build_receipt(parts, published.checkpoint, published.note, path, self.public_keys)
+
+    def _promise(self, index: int, leaf_hash: bytes, time_ms: int) -> bytes:
+        return self._keys.promise.sign(Promise(self.origin, index, leaf_hash, time_ms).encode())
+
+    async def _covered(self, index: int, timeout_s: float) -> Published:
+        published = self._integrator.published
+        if index < published.checkpoint.size:
+            return published
+        future: asyncio.Future[Published] = self._loop.create_future()
+        self._waiting[future] = index
+        self._integrator.hurry(index + 1)
+        # The integrator may have published between the first look and the entry in the list.
+        self._wake(self._integrator.published)
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise EntryPending(f"no checkpoint covers entry {index} yet") from None
+        finally:
+            self._waiting.pop(future, None)
+
+    def _wake(self, published: Published) -> None:
+        for future, index in self._waiting.items():
+            if index < published.checkpoint.size and not future.done():
+                future.set_result(published)
+
+    def _stop(self, reason: str) -> None:
+        self._corrupt = reason
+        self._sequencer.refuse(f"the log is corrupt: {reason}")
+
+    def _committed(self, size: int) -> None:
+        self._size = max(self._size, size)
+        self._integrator.notify(size)
+
+    def _post(self, function: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return  # the loop is closed, nobody waits any more
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    paths: LogPaths
+    lease: Lease
+    keys: SigningKeys
+    public: PublicKeys
+    store: EntryStore
+    publisher: Publisher
+    size: int
+
+
+def _open_files(paths: LogPaths, origin: str) -> _Opened:
+    """Everything that ``open`` does with files, in order: lease, keys, database, recovery, public files."""
+    try:
+        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lease = Lease(paths.lock)
+    except OSError as error:
+        raise LogUnavailable(f"cannot use the state directory: {error}") from error
+    store = None
+    try:
+        if not paths.keys.exists() and (paths.database.exists() or read_file(paths.signed / CHECKPOINT)):
+            raise LogCorrupt("the log's keys are missing; restore them from a backup")
+        keys = load_or_create_keys(paths.keys)
+        public = keys.public(origin)
+        engine = open_sqlite(paths.database)
+        ensure_schema(engine)
+        store = EntryStore(engine)
+        if (found := store.create_head(origin)) != origin:
+            raise LogCorrupt(f"the log in this directory is {found!r}, not {origin!r}")
+        publisher = Publisher(store, paths.tiles, paths.signed, keys.checkpoint_signer(origin))
+        publisher.recover()
+        created_s = int((paths.keys / "log.pem").stat().st_mtime)
+        files = public_files(public, created_s)
+        if any(read_file(paths.public / name) != data for name, data in files):
+            write_files(paths.public, files)
+        return _Opened(paths, lease, keys, public, store, publisher, store.size())
+    except BaseException as error:
+        if store is not None:
+            store.close()
+        lease.release()
+        if isinstance(error, OSError | SQLAlchemyError):
+            raise LogUnavailable(f"cannot open the log: {error}") from error
+        raise
+
+
+def _says_same(row: Row, stored: StoredRow) -> bool:
+    payload, stored_payload = dsse.parse(row.envelope).payload, dsse.parse(stored.envelope).payload
+    return row.tenant == stored.tenant and payload == stored_payload
