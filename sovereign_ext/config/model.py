@@ -207,11 +207,20 @@ class Timeouts(Frozen):
     """Limits of one attempt at this provider, in milliseconds."""
 
     connect_ms: int = Field(default=3_000, ge=1, le=600_000, description="TCP and TLS")
-    first_byte_ms: int = Field(
-        default=60_000, ge=1, le=3_600_000, description="request sent to first content"
+    first_byte_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=3_600_000,
+        description="request sent to first content; by default 60 s for streams, total_ms for whole answers",
     )
     idle_ms: int = Field(default=60_000, ge=1, le=3_600_000, description="between two chunks of a stream")
     total_ms: int = Field(default=600_000, ge=1, le=86_400_000, description="the whole attempt")
+
+    def first_byte_limit_ms(self, *, stream: bool) -> int:
+        """The first-byte limit that holds: a whole answer has its first byte only when it is complete."""
+        if self.first_byte_ms is not None:
+            return min(self.first_byte_ms, self.total_ms)
+        return min(60_000, self.total_ms) if stream else self.total_ms
 
 
 class Provider(Frozen):

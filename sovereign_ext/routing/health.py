@@ -10,7 +10,7 @@ Every deployment has a window of counts and latencies (``window``) and a circuit
 A cool-down lasts as long as the provider's ``Retry-After`` says (at most 300 s), otherwise 1 s, doubling up
 to 30 s with each failed probe. Half open lets one probe at a time through.
 
-Caller faults and clients that went away are ``Ignored``: they say nothing about a provider. What comes back
+Caller faults and clients that went away are ``IGNORED``: they say nothing about a provider. What comes back
 from calls sent before a cool-down began is counted, but neither ends nor doubles it: ten calls that fail
 together are one incident.
 
@@ -36,34 +36,12 @@ PROBE_MAX_S: Final = 60.0
 """A probe nobody reported or released by then is taken for lost, so that its deployment is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
-    """The attempt served. ``first_content_s``: seconds from sending to the first content, if there was
-    any.
-    """
+class Verdict(StrEnum):
+    """What one attempt says about its deployment."""
 
-    first_content_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The provider failed. ``reason`` is the attempt's outcome code, ``status`` its HTTP status or 0.
-
-    ``retry_after_s`` is what the provider asked for, in its header or its body.
-    """
-
-    reason: str
-    status: int = 0
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """The attempt says nothing about the provider: the caller erred or went away."""
-
-
-Verdict = Success | Failure | Ignored
-"""What one attempt says about its deployment."""
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"  # nothing: the caller erred or went away
 
 
 class State(StrEnum):
@@ -112,9 +90,8 @@ def score(stats: WindowStats, best_p50_s: float | None, best_p95_s: float | None
     served = (stats.successes + 1) / (stats.successes + stats.failures + 1)
     if stats.p50_s is None or stats.p95_s is None or best_p50_s is None or best_p95_s is None:
         return served
-    return served * (
-        0.7 + 0.2 * min(1.0, best_p50_s / stats.p50_s) + 0.1 * min(1.0, best_p95_s / stats.p95_s)
-    )
+    slower = 0.2 * (1 - min(1.0, best_p50_s / stats.p50_s)) + 0.1 * (1 - min(1.0, best_p95_s / stats.p95_s))
+    return served * (1 - slower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +125,20 @@ class _Circuit:
     def probing(self, now: float) -> bool:
         return self.claim is not None and now - self.claimed_at < PROBE_MAX_S
 
+    def fail(self, now: float, why: str, rate_limited: bool, retry_after_s: float | None) -> None:
+        asked_s = None if retry_after_s is None else min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)
+        state = self.state(now)
+        if self.until is not None and state is State.COOLING:
+            # Sent before the cool-down began. It only grows if the provider asks for more time than it has.
+            if asked_s is None or now + asked_s <= self.until:
+                return
+        elif state is State.HALF_OPEN:
+            self.backoff_s = min(self.backoff_s * 2, BACKOFF_MAX_S)
+        elif asked_s is None and not rate_limited and self.in_a_row < FAILURES_TO_OPEN:
+            return
+        self.until = now + (self.backoff_s if asked_s is None else asked_s)
+        self.why, self.rate_limited = why, rate_limited
+
 
 class Health:
     """The health of all deployments, by deployment id."""
@@ -173,21 +164,36 @@ class Health:
         }
         self._served = served
 
-    def report(self, deployment: Deployment, verdict: Verdict, now: float) -> None:
-        """Take note of how an attempt went. Also gives back the probe, if one was in flight."""
+    def report(
+        self,
+        deployment: Deployment,
+        verdict: Verdict,
+        now: float,
+        *,
+        latency_s: float | None = None,
+        reason: str = "",
+        status: int = 0,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Take note of how an attempt went. Also gives back the probe, if one was in flight.
+
+        ``latency_s`` (of a success): seconds from sending to the first content, ``None`` if there was none.
+        Of a failure: ``reason`` is the attempt's outcome code, ``status`` the provider's HTTP status or 0,
+        ``retry_after_s`` what the provider asked for in its header or body.
+        """
         if self._served is not None and deployment.id not in self._served:
             return  # a call begun under an older configuration: keep no state for what is gone
         circuit = self._circuits.get(deployment.id)
         if circuit is None:
             circuit = self._circuits[deployment.id] = _Circuit(now)
-        if isinstance(verdict, Success):
-            circuit.window.success(now, verdict.first_content_s)
+        if verdict is Verdict.SUCCESS:
+            circuit.window.success(now, latency_s)
             if circuit.state(now) is not State.COOLING:
                 circuit.until, circuit.backoff_s, circuit.in_a_row = None, BACKOFF_FIRST_S, 0
-        elif isinstance(verdict, Failure):
+        elif verdict is Verdict.FAILURE:
             circuit.window.failure(now)
             circuit.in_a_row += 1
-            _failed(circuit, verdict, now)
+            circuit.fail(now, reason, status == 429, retry_after_s)
         circuit.claim = None
 
     def release(self, probe: Probe) -> None:
@@ -260,26 +266,6 @@ class Health:
             why=None if circuit.until is None else circuit.why,
             retry_in_s=None if circuit.until is None else max(0.0, circuit.until - now),
         )
-
-
-def _failed(circuit: _Circuit, failure: Failure, now: float) -> None:
-    asked = failure.retry_after_s
-    asked_s = None if asked is None else min(max(asked, 0.0), RETRY_AFTER_MAX_S)
-    state = circuit.state(now)
-    if state is State.COOLING:
-        # Sent before the cool-down began. Only a provider that asks for more time than it has makes it
-        # longer.
-        if asked_s is None or circuit.until is None or now + asked_s <= circuit.until:
-            return
-        circuit.until = now + asked_s
-    elif state is State.HALF_OPEN:
-        circuit.backoff_s = min(circuit.backoff_s * 2, BACKOFF_MAX_S)
-        circuit.until = now + (circuit.backoff_s if asked_s is None else asked_s)
-    elif asked_s is not None or failure.status == 429 or circuit.in_a_row >= FAILURES_TO_OPEN:
-        circuit.until = now + (circuit.backoff_s if asked_s is None else asked_s)
-    else:
-        return
-    circuit.why, circuit.rate_limited = failure.reason, failure.status == 429
 
 
 def _best(stats: Iterable[WindowStats]) -> tuple[float | None, float | None]:
