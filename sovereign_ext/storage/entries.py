@@ -101,12 +101,6 @@ class EntryStore:
         with self._engine.connect() as connection:
             return int(connection.execute(select(log_head.c.next).where(log_head.c.id == 1)).scalar_one())
 
-    def extent(self) -> tuple[int, int | None]:
-        """Number of rows and the highest index, as the table itself has them (reads the whole key)."""
-        with self._engine.connect() as connection:
-            count, last = connection.execute(select(func.count(), func.max(log_entries.c.idx))).one()
-            return int(count), last
-
     def last_index(self) -> int | None:
         """The highest index in the table."""
         with self._engine.connect() as connection:

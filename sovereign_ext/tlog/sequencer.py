@@ -29,6 +29,9 @@ from sovereign_ext.storage.entries import Row, StoredRow
 MAX_BATCH: Final = 256
 """Rows in one transaction."""
 
+PROBE_S: Final = 1.0
+"""Seconds between two looks whether a store that failed works again, while nothing is appended."""
+
 MAX_QUEUED: Final = 8192
 """Rows waiting for the writer; beyond it appends fail at once instead of piling up in memory."""
 
@@ -122,7 +125,7 @@ class Sequencer:
         """What waits now, at least one row; empty when closed and drained."""
         candidates, self._carried = self._carried, []
         if not candidates and not self._ended:
-            self._take(candidates, self._queue.get())
+            self._take(candidates, self._first())
         while len(candidates) < MAX_BATCH and not self._queue.empty():
             self._take(candidates, self._queue.get())
         batch: dict[tuple[str, str], _Pending] = {}
@@ -133,6 +136,25 @@ class Sequencer:
             else:
                 batch[pending.key] = pending
         return list(batch.values())
+
+    def _first(self) -> _Pending | None:
+        """Wait for a row. After an error an empty commit is tried now and then, so that ``last_error`` goes
+        away when its cause does: whoever sends no calls because of it would otherwise never learn that."""
+        while self.last_error is not None:
+            try:
+                return self._queue.get(timeout=PROBE_S)
+            except queue.Empty:
+                self._probe()
+        return self._queue.get()
+
+    def _probe(self) -> None:
+        try:
+            self._store.append([])
+        except Exception as error:
+            self.last_error = f"{type(error).__name__}: {error}"
+            self._store.reset()
+        else:
+            self.last_error = None
 
     def _take(self, candidates: list[_Pending], item: _Pending | None) -> None:
         if item is None:
