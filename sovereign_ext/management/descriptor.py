@@ -5,7 +5,7 @@ proto, gRPC server and Envoy configuration cannot drift apart. It renders no con
 does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to do with them
 (``tests/dataplane/test_management.py``):
 
-* One ``envoy.filters.http.grpc_json_transcoder`` with ``transcoder_options()`` stands in the chain with
+* One ``envoy.filters.http.grpc_json_transcoder`` with ``transcoder()`` stands in the chain with
   ``disabled: true`` and is switched on by the routes of ``routes()`` alone: the OpenAI routes never meet it.
 * ``routes()`` are exact about the path, so whatever lies beside them (``/sf/v1/nothing``) falls through to
   the catch-all route and is answered there. A path that is known with a method that is not gets 405 from a
@@ -20,6 +20,7 @@ does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ services: Final[tuple[str, ...]] = tuple(service.full_name for service in SERVIC
 """``services`` of the transcoder's configuration."""
 
 PUBLIC: Final = frozenset(
-    f"sovereign.log.v1.LogService.{method}" for method in ("GetTrustedRoot", "GetCheckpoint", "GetTile")
+    f"sovereign.log.v1.LogService.{method}"
+    for method in ("GetTrustedRoot", "GetLogKeys", "GetCheckpoint", "GetTile")
 )
 """Methods that need no key."""
 
@@ -99,10 +101,10 @@ def descriptor_set() -> bytes:
     return result.SerializeToString(deterministic=True)
 
 
-def transcoder_options() -> dict[str, Any]:
-    """The fields of ``GrpcJsonTranscoder`` but for the descriptors, as the YAML or JSON of a bootstrap has
-    them."""
+def transcoder() -> dict[str, Any]:
+    """``GrpcJsonTranscoder`` in protobuf's JSON mapping, so the descriptors are in base64."""
     return {
+        "proto_descriptor_bin": base64.b64encode(descriptor_set()).decode(),
         "services": list(services),
         "match_incoming_request_route": True,
         "max_response_body_size": MAX_BODY_BYTES,

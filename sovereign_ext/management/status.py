@@ -15,7 +15,7 @@ import grpc
 from google.protobuf import duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
-from sovereign_ext.errors import ApiError, LogUnavailable
+from sovereign_ext.errors import ApiError, EntryNotFound, EntryPending, LogUnavailable
 
 DOMAIN: Final = "sovereign-router.dev"
 """``ErrorInfo.domain``: whose reasons these are."""
@@ -48,6 +48,11 @@ class Failure:
 
 def known(error: BaseException) -> Failure | None:
     """The failure that a caller may be told of, or ``None`` when the error was not meant for callers."""
+    if isinstance(error, EntryNotFound):
+        return _failure(grpc.StatusCode.NOT_FOUND, "there is no such entry", "entry_not_found", None)
+    if isinstance(error, EntryPending):
+        text = "the entry is durable, but no checkpoint covers it yet"
+        return _failure(grpc.StatusCode.UNAVAILABLE, text, "entry_pending", LOG_RETRY_S)
     if isinstance(error, LogUnavailable):
         return _failure(
             grpc.StatusCode.UNAVAILABLE, "the log cannot answer right now", "log_unavailable", LOG_RETRY_S

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from envoy.extensions.filters.http.grpc_json_transcoder.v3 import transcoder_pb2
 from google.api import http_pb2
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format
 
 from sovereign_ext.management import descriptor
 
@@ -45,6 +46,7 @@ def test_public_paths_are_the_logs() -> None:
         "/tile/{path=**}",
         "/api/v2/tile/{path=**}",
         "/sf/v1/trusted_root",
+        "/sf/v1/log_keys",
     }
 
 
@@ -83,3 +85,12 @@ def test_rules_that_cannot_be_rendered_are_refused() -> None:
     """A rule without a standard method would give a route that nothing answers."""
     with pytest.raises(ValueError, match="custom"):
         descriptor._verb(http_pb2.HttpRule(custom=http_pb2.CustomHttpPattern(kind="LIST", path="/x")))
+
+
+def test_transcoder_is_what_envoy_accepts() -> None:
+    """Every field exists in Envoy's own contract, with a value of the right type."""
+    config = json_format.ParseDict(descriptor.transcoder(), transcoder_pb2.GrpcJsonTranscoder())
+    assert config.proto_descriptor_bin == descriptor.descriptor_set()
+    assert tuple(config.services) == descriptor.services
+    assert config.convert_grpc_status
+    assert config.max_response_body_size.value > 256 * (2 + 0xFFFF)

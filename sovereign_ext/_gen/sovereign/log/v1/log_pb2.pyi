@@ -26,6 +26,10 @@ class GetTrustedRootRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class GetLogKeysRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetCheckpointRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

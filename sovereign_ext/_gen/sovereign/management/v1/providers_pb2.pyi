@@ -1,9 +1,6 @@
-import datetime
-
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -62,25 +59,41 @@ class Deployment(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., upstream_model: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[Health, _Mapping]] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("state", "reason", "score", "retry_time")
+    __slots__ = ("state", "reason", "score", "consecutive_failures", "retry_in_s", "window")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Health.State]
-        UNKNOWN: _ClassVar[Health.State]
-        HEALTHY: _ClassVar[Health.State]
-        DEGRADED: _ClassVar[Health.State]
-        UNHEALTHY: _ClassVar[Health.State]
+        CLOSED: _ClassVar[Health.State]
+        COOLING: _ClassVar[Health.State]
+        HALF_OPEN: _ClassVar[Health.State]
     STATE_UNSPECIFIED: Health.State
-    UNKNOWN: Health.State
-    HEALTHY: Health.State
-    DEGRADED: Health.State
-    UNHEALTHY: Health.State
+    CLOSED: Health.State
+    COOLING: Health.State
+    HALF_OPEN: Health.State
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
-    RETRY_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONSECUTIVE_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    RETRY_IN_S_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     state: Health.State
     reason: str
     score: float
-    retry_time: _timestamp_pb2.Timestamp
-    def __init__(self, state: _Optional[_Union[Health.State, str]] = ..., reason: _Optional[str] = ..., score: _Optional[float] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    consecutive_failures: int
+    retry_in_s: float
+    window: Window
+    def __init__(self, state: _Optional[_Union[Health.State, str]] = ..., reason: _Optional[str] = ..., score: _Optional[float] = ..., consecutive_failures: _Optional[int] = ..., retry_in_s: _Optional[float] = ..., window: _Optional[_Union[Window, _Mapping]] = ...) -> None: ...
+
+class Window(_message.Message):
+    __slots__ = ("successes", "failures", "success_rate", "p50_ms", "p95_ms")
+    SUCCESSES_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_RATE_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P95_MS_FIELD_NUMBER: _ClassVar[int]
+    successes: int
+    failures: int
+    success_rate: float
+    p50_ms: float
+    p95_ms: float
+    def __init__(self, successes: _Optional[int] = ..., failures: _Optional[int] = ..., success_rate: _Optional[float] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ...) -> None: ...

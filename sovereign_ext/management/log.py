@@ -1,0 +1,123 @@
+"""The log's reads: ``sovereign.log.v1.LogService``.
+
+Checkpoint, tiles, trusted root and keys are files that the log publishes; they go out byte for byte and
+without a key. Which paths are tiles, and that none leads out of the directory, is the reader's promise. The
+caching headers are those that C2SP tlog-tiles asks for: tiles never change, a checkpoint soon does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from google.api import httpbody_pb2
+from google.protobuf import timestamp_pb2
+
+from sovereign_ext._gen.sovereign.log.v1 import log_pb2
+from sovereign_ext.attest.trusted_root import LOG_KEYS, TRUSTED_ROOT
+from sovereign_ext.errors import CallerError, ServiceError
+from sovereign_ext.management.auth import Authenticator
+from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.tlog.files import read_file
+from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.service import LogPaths, LogStatus
+
+TEXT: Final = "text/plain; charset=utf-8"
+BINARY: Final = "application/octet-stream"
+JSON: Final = "application/json"
+MAX_PATH_CHARS: Final = 64  # a tile of level 0 at index 2^55, the last there can be, takes 37
+FOREVER: Final = ("cache-control", "public, max-age=31536000, immutable")
+NEVER: Final = ("cache-control", "no-store")
+
+
+class OpenLog(Protocol):
+    """The log, as far as its state goes (``tlog.service.TransparencyLog``)."""
+
+    @property
+    def origin(self) -> str:
+        """First line of its checkpoints."""
+
+    @property
+    def log_id(self) -> bytes:
+        """The 32 bytes behind the checkpoint key's id."""
+
+    @property
+    def reader(self) -> LogReader:
+        """The published files."""
+
+    def status(self) -> LogStatus:
+        """Sizes and health, without blocking."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogReads:
+    """The service. ``paths`` is where the log publishes."""
+
+    authenticator: Authenticator
+    log: OpenLog
+    paths: LogPaths
+
+    async def get_log(self, request: log_pb2.GetLogRequest, call: Call) -> Reply:
+        """The state of the log, for anybody with a key."""
+        self.authenticator.caller(call)
+        status = self.log.status()
+        log = log_pb2.Log(
+            name="log",
+            origin=self.log.origin,
+            log_id=base64.b64encode(self.log.log_id).decode(),
+            size=status.size,
+            published_size=status.published_size,
+            checkpoint_time=await asyncio.to_thread(_modified, self.paths.tiles / CHECKPOINT),
+            healthy=status.healthy,
+        )
+        return Reply(log, (NEVER,))
+
+    async def get_trusted_root(self, request: log_pb2.GetTrustedRootRequest, call: Call) -> Reply:
+        """``trusted_root.json``."""
+        return _published(JSON, await asyncio.to_thread(read_file, self.paths.public / TRUSTED_ROOT))
+
+    async def get_log_keys(self, request: log_pb2.GetLogKeysRequest, call: Call) -> Reply:
+        """``log-keys.json``: what a Sigstore trusted root has no place for."""
+        return _published(JSON, await asyncio.to_thread(read_file, self.paths.public / LOG_KEYS))
+
+    async def get_checkpoint(self, request: log_pb2.GetCheckpointRequest, call: Call) -> Reply:
+        """The newest checkpoint."""
+        return _published(TEXT, await asyncio.to_thread(self.log.reader.checkpoint))
+
+    async def get_tile(self, request: log_pb2.GetTileRequest, call: Call) -> Reply:
+        """A tile. A path that is not a tile's and a tile that is not there (yet) are both absent."""
+        tile = None
+        if len(request.path) <= MAX_PATH_CHARS:
+            tile = await asyncio.to_thread(self.log.reader.get, f"tile/{request.path}")
+        if tile is None:
+            raise CallerError(404, "there is no such tile", code="tile_not_found")
+        return Reply(httpbody_pb2.HttpBody(content_type=BINARY, data=tile), (FOREVER,))
+
+    def methods(self) -> Methods:
+        """The methods by their names in the contract."""
+        return {
+            "GetLog": self.get_log,
+            "GetTrustedRoot": self.get_trusted_root,
+            "GetLogKeys": self.get_log_keys,
+            "GetCheckpoint": self.get_checkpoint,
+            "GetTile": self.get_tile,
+        }
+
+
+def _published(content_type: str, data: bytes | None) -> Reply:
+    if data is None:
+        raise ServiceError(503, "nothing is published yet", code="not_published", retry_after_s=1)
+    return Reply(httpbody_pb2.HttpBody(content_type=content_type, data=data), (NEVER,))
+
+
+def _modified(path: Path) -> timestamp_pb2.Timestamp | None:
+    try:
+        nanoseconds = path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    time = timestamp_pb2.Timestamp()
+    time.FromMilliseconds(nanoseconds // 1_000_000)
+    return time

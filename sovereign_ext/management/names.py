@@ -1,0 +1,66 @@
+"""Resource names as AIP-122 has them (``receipts/42``) and opaque page tokens as AIP-158 has them.
+
+Values only. Whether the named thing exists is the services' question.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from sovereign_ext.errors import CallerError
+
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+_RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
+_PROVIDER = re.compile(r"providers/([^/]+)")
+_MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
+
+
+def receipt_index(name: str) -> int:
+    """The log index in ``receipts/{index}``. Raises 400 ``invalid_name``."""
+    match = _RECEIPT.fullmatch(name)
+    if match is None or int(match[1]) > _MAX_INDEX:
+        text = "expected receipts/{index}, the index a decimal number without leading zeros"
+        raise CallerError(400, text, code="invalid_name")
+    return int(match[1])
+
+
+def provider_id(name: str) -> str:
+    """The provider's id in ``providers/{provider}``. Raises 400 ``invalid_name``."""
+    match = _PROVIDER.fullmatch(name)
+    if match is None:
+        raise CallerError(400, "expected providers/{provider}", code="invalid_name")
+    return match[1]
+
+
+def page_size(asked: int) -> int:
+    """How many items a page gets: the default for 0, never more than the maximum. Raises 400 for a negative
+    one."""
+    if asked < 0:
+        raise CallerError(400, f"page_size must not be negative, is {asked}", code="invalid_page_size")
+    return min(asked, MAX_PAGE) or DEFAULT_PAGE
+
+
+def page_token(last: str) -> str:
+    """The token for what comes after the item with the id ``last``.
+
+    It names a place in the order, not a count, so that pages neither repeat nor skip when items come and go.
+    """
+    return base64.urlsafe_b64encode(b"after:" + last.encode()).decode().rstrip("=")
+
+
+def after(token: str) -> str:
+    """The id behind which the page starts; empty for the first page. Raises 400 ``invalid_page_token``."""
+    if not token:
+        return ""
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        text = ""
+    if not text.startswith("after:") or page_token(text.removeprefix("after:")) != token:
+        raise CallerError(400, "page_token is not one that this API gave out", code="invalid_page_token")
+    return text.removeprefix("after:")

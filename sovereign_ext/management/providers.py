@@ -1,0 +1,131 @@
+"""Providers and how they are doing: ``sovereign.management.v1.ProviderService``.
+
+Joins the configuration in use with the routing's health; owns neither. A tenant sees the deployments that
+one of its policies could route to, by the configuration alone (``policy.evaluate.routable``), and never an
+endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+from sovereign_ext.config.model import Deployment, Provider
+from sovereign_ext.errors import CallerError
+from sovereign_ext.management import names
+from sovereign_ext.management.auth import Authenticator, Caller
+from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.routing.health import DeploymentHealth, State
+
+STATES: Final = {
+    State.CLOSED: providers_pb2.Health.State.CLOSED,
+    State.COOLING: providers_pb2.Health.State.COOLING,
+    State.HALF_OPEN: providers_pb2.Health.State.HALF_OPEN,
+}
+
+_FRESH: Final = (("cache-control", "private, no-store"),)
+
+
+class HealthSource(Protocol):
+    """The routing's health (``routing.health.Health``)."""
+
+    def snapshot_view(self, now: float) -> tuple[DeploymentHealth, ...]:
+        """Every deployment's health. ``now`` is monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The service. ``monotonic`` is the clock that the health was kept by, in seconds."""
+
+    authenticator: Authenticator
+    health: HealthSource
+    monotonic: Callable[[], float]
+
+    async def list_providers(self, request: providers_pb2.ListProvidersRequest, call: Call) -> Reply:
+        """One page, ordered by id."""
+        caller = self.authenticator.caller(call)
+        size, after = names.page_size(request.page_size), names.after(request.page_token)
+        visible = _visible(caller)
+        ids = sorted(name for name in visible if name > after)
+        page, more = ids[:size], len(ids) > size
+        health = self._health()
+        found = [_provider(caller, name, visible[name], health) for name in page]
+        token = names.page_token(page[-1]) if more else ""
+        return Reply(providers_pb2.ListProvidersResponse(providers=found, next_page_token=token), _FRESH)
+
+    async def get_provider(self, request: providers_pb2.GetProviderRequest, call: Call) -> Reply:
+        """One provider. What is not there and what the caller may not see are told apart by nothing."""
+        caller = self.authenticator.caller(call)
+        name = names.provider_id(request.name)
+        visible = _visible(caller)
+        if name not in visible:
+            raise CallerError(404, "there is no such provider", code="provider_not_found")
+        return Reply(_provider(caller, name, visible[name], self._health()), _FRESH)
+
+    def methods(self) -> Methods:
+        """The methods by their names in the contract."""
+        return {"ListProviders": self.list_providers, "GetProvider": self.get_provider}
+
+    def _health(self) -> dict[str, DeploymentHealth]:
+        return {each.deployment: each for each in self.health.snapshot_view(self.monotonic())}
+
+
+def _visible(caller: Caller) -> dict[str, list[Deployment]]:
+    """Provider ids with the deployments that the caller may see, in file order."""
+    snapshot, tenant = caller.snapshot, caller.tenant
+    if tenant is None:
+        visible: dict[str, list[Deployment]] = {name: [] for name in snapshot.providers}
+        wanted: Iterable[Deployment] = snapshot.config.deployments
+    else:
+        visible = {}
+        policies = [snapshot.policies[name] for name in tenant.policies]
+        wanted = (
+            deployment
+            for deployment in snapshot.config.deployments
+            if any(routable(policy, deployment) for policy in policies)
+        )
+    for deployment in wanted:
+        visible.setdefault(deployment.provider, []).append(deployment)
+    return visible
+
+
+def _provider(
+    caller: Caller, name: str, deployments: Iterable[Deployment], health: Mapping[str, DeploymentHealth]
+) -> providers_pb2.Provider:
+    provider: Provider = caller.snapshot.providers[name]
+    return providers_pb2.Provider(
+        name=f"providers/{name}",
+        kind=provider.kind.value,
+        endpoint=provider.endpoint if caller.tenant is None else "",
+        deployments=[
+            providers_pb2.Deployment(
+                name=f"providers/{name}/deployments/{deployment.id}",
+                model=deployment.model,
+                upstream_model=deployment.upstream_model,
+                capabilities=[capability.value for capability in deployment.capabilities],
+                # Absent for a moment after a reload, until the routing follows the new configuration.
+                health=_health(health[deployment.id]) if deployment.id in health else None,
+            )
+            for deployment in deployments
+        ],
+    )
+
+
+def _health(health: DeploymentHealth) -> providers_pb2.Health:
+    return providers_pb2.Health(
+        state=STATES[health.state],
+        reason=health.why or "",
+        score=health.score,
+        consecutive_failures=health.consecutive_failures,
+        retry_in_s=health.retry_in_s,
+        window=providers_pb2.Window(
+            successes=health.successes,
+            failures=health.failures,
+            success_rate=health.success_rate,
+            p50_ms=health.p50_ms,
+            p95_ms=health.p95_ms,
+        ),
+    )

@@ -1,0 +1,67 @@
+"""Puts the management services on a grpc.aio server.
+
+The server is not ours: it is the processor's, and whoever made it starts and stops it. Nothing here is
+global; what the services work on comes in as ``Deps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc.aio
+
+from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext._gen.sovereign.log.v1 import log_pb2
+from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.management.auth import Authenticator
+from sovereign_ext.management.health import Health
+from sovereign_ext.management.log import LogReads, OpenLog
+from sovereign_ext.management.providers import HealthSource, Providers
+from sovereign_ext.management.receipts import Receipts, ReceiptSource
+from sovereign_ext.management.rpc import bind
+from sovereign_ext.tlog.service import LogPaths
+
+
+class Log(OpenLog, ReceiptSource, Protocol):
+    """All that the services want of the log; ``tlog.service.TransparencyLog`` is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the services work on.
+
+    ``snapshot`` gives the configuration in use; ``now`` is Unix seconds, ``monotonic`` the clock of
+    ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true once the process
+    is shutting down, so that health says NOT_SERVING while calls in flight are finished.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    health: HealthSource
+    log: Log
+    paths: LogPaths
+    draining: Callable[[], bool]
+
+
+def add_services(server: grpc.aio.Server, deps: Deps) -> None:
+    """Registers all services; call it before ``server.start()``."""
+    authenticator = Authenticator(deps.snapshot, deps.now)
+    log, management = log_pb2.DESCRIPTOR.services_by_name, providers_pb2.DESCRIPTOR.services_by_name
+    providers = Providers(authenticator, deps.health, deps.monotonic)
+
+    def ready() -> bool:
+        # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
+        return deps.log.status().healthy and not deps.draining()
+
+    server.add_generic_rpc_handlers(
+        (
+            bind(log["ReceiptService"], Receipts(authenticator, deps.log).methods()),
+            bind(log["LogService"], LogReads(authenticator, deps.log, deps.paths).methods()),
+            bind(management["ProviderService"], providers.methods()),
+            bind(health_pb2.DESCRIPTOR.services_by_name["Health"], Health(ready).methods()),
+        )
+    )

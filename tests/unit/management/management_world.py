@@ -1,0 +1,193 @@
+"""A small gateway without a data plane: real configuration, routing health and log behind the services."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext.config.model import Config
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.management.descriptor import SERVICES
+from sovereign_ext.management.server import Deps, add_services
+from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.routing.health import Health
+from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
+from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
+
+ORIGIN = "log.test.example/a"
+T = TypeVar("T")
+
+KEYS = {
+    name: mint(kind, bytes([number]) * 32).reveal()
+    for number, (name, kind) in enumerate(
+        {
+            "acme": KeyKind.TENANT,
+            "globex": KeyKind.TENANT,
+            "expired": KeyKind.TENANT,
+            "revoked": KeyKind.TENANT,
+            "unknown": KeyKind.TENANT,
+            "admin": KeyKind.ADMIN,
+            "old-admin": KeyKind.ADMIN,
+        }.items(),
+        start=1,
+    )
+}
+
+
+def _key(name: str, **times: str) -> dict[str, str]:
+    return {"id": name, "hash": hash_key(KEYS[name]), **times}
+
+
+CONFIG = Config.model_validate(
+    {
+        "version": 1,
+        "origin": ORIGIN,
+        "admins": [
+            {"id": "ops", "keys": [_key("admin"), _key("old-admin", revoked_at="2020-01-01T00:00:00Z")]}
+        ],
+        "tenants": [
+            {
+                "id": "acme",
+                "keys": [
+                    _key("acme"),
+                    _key("expired", expires_at="2020-01-01T00:00:00Z"),
+                    _key("revoked", revoked_at="2020-01-01T00:00:00Z"),
+                ],
+                "policies": ["alpha-only", "beta-only"],
+                "default_policy": "alpha-only",
+            },
+            {"id": "globex", "keys": [_key("globex")], "policies": ["any"], "default_policy": "any"},
+        ],
+        "policies": [
+            {"id": "alpha-only", "providers": ["alpha"]},
+            {"id": "beta-only", "providers": ["beta"]},
+            {"id": "any"},
+        ],
+        "models": [{"id": "org/small"}, {"id": "org/large"}],
+        "providers": [
+            {"id": name, "kind": "mock", "endpoint": f"http://{name}.internal:9000/v1"}
+            for name in ("gamma", "alpha", "beta")
+        ],
+        "deployments": [
+            {"id": "alpha-small", "model": "org/small", "provider": "alpha", "upstream_model": "s-1"},
+            {"id": "alpha-large", "model": "org/large", "provider": "alpha", "upstream_model": "l-1"},
+            {"id": "beta-small", "model": "org/small", "provider": "beta", "upstream_model": "s-2"},
+            {"id": "gamma-small", "model": "org/small", "provider": "gamma", "upstream_model": "s-3"},
+        ],
+    }
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a call ended: a message, or a status with its packed details."""
+
+    code: grpc.StatusCode
+    message: Any
+    text: str
+    status: status_pb2.Status
+    headers: dict[str, Any]
+
+
+@dataclass
+class World:
+    """Everything behind the services. ``now`` and ``draining`` may be set by a test."""
+
+    snapshot: Snapshot
+    health: Health
+    log: TransparencyLog
+    paths: LogPaths
+    server: grpc.aio.Server
+    socket: str
+    now: float
+    monotonic: float = 1000.0
+    draining: bool = False
+    channel: grpc.aio.Channel | None = None
+
+    async def call(
+        self, method: str, *, key: str | None = None, timeout: float | None = 20, **fields: Any
+    ) -> Answer:
+        """Calls ``Service.Method`` with the named key (``KEYS``) or a literal one."""
+        service_name, method_name = method.split(".")
+        services = [*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"]]
+        service = next(each for each in services if each.name == service_name)
+        contract = service.methods_by_name[method_name]
+        request = message_factory.GetMessageClass(contract.input_type)(**fields)
+        metadata = () if key is None else (("authorization", f"Bearer {KEYS.get(key, key)}"),)
+        assert self.channel is not None
+        call = self.channel.unary_unary(f"/{service.full_name}/{method_name}")(
+            request.SerializeToString(), metadata=metadata, timeout=timeout
+        )
+        code = await call.code()
+        reply: Message | None = None
+        if code is grpc.StatusCode.OK:
+            reply = message_factory.GetMessageClass(contract.output_type).FromString(await call)
+        trailers = dict(await call.trailing_metadata())
+        packed = trailers.pop("grpc-status-details-bin", b"")
+        headers = {**dict(await call.initial_metadata()), **trailers}
+        return Answer(code, reply, await call.details() or "", status_pb2.Status.FromString(packed), headers)
+
+    async def append(self, tenant: str, decision_id: str) -> int:
+        """One entry of a tenant; its index, once it is under a checkpoint."""
+        statement = b'{"_type":"https://in-toto.io/Statement/v1","predicate":{"decision_id":"%s"}}'
+        draft = EntryDraft("outcome", tenant, decision_id, statement % decision_id.encode(), b'{"items":[]}')
+        placed = await self.log.append(draft)
+        await self.log.receipt(placed.index, None, 20)
+        return placed.index
+
+
+@asynccontextmanager
+async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World]:
+    """Opens the log in ``directory`` and serves on a Unix socket there, until the block ends."""
+    log = await TransparencyLog.open(
+        directory / "log", ORIGIN, clock=lambda: int(time.time() * 1000), publish_interval_s=0.01
+    )
+    server = grpc.aio.server()
+    snapshot = Snapshot.from_config(config, version=1, digest="sha256:test", routable=routable)
+    health = Health()
+    health.follow(snapshot)
+    paths = LogPaths.of(directory / "log")
+    here = World(snapshot, health, log, paths, server, f"{directory}/s", time.time())
+    add_services(
+        server,
+        Deps(
+            snapshot=lambda: here.snapshot,
+            now=lambda: here.now,
+            monotonic=lambda: here.monotonic,
+            health=health,
+            log=log,
+            paths=paths,
+            draining=lambda: here.draining,
+        ),
+    )
+    server.add_insecure_port(f"unix:{here.socket}")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{here.socket}") as channel:
+            here.channel = channel
+            yield here
+    finally:
+        await server.stop(None)
+        await log.close()
+
+
+def run(directory: Path, scenario: Callable[[World], Awaitable[T]]) -> T:
+    """Runs a scenario in a world of its own."""
+
+    async def all_of_it() -> T:
+        async with world(directory) as here:
+            return await asyncio.wait_for(scenario(here), 50)
+
+    return asyncio.run(all_of_it())
