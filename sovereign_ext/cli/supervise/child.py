@@ -15,7 +15,6 @@ from pathlib import Path
 
 RAPID_S = 10.0
 MAX_RAPID_FAILURES = 5
-FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 5.0
 _TAIL_BYTES = 4096
 
@@ -33,12 +32,15 @@ class ChildSpec:
     announces: Path | None = None
     grace_s: float = 5.0
     """From SIGTERM to SIGKILL, seconds."""
+    first_delay_s: float = 0.2
+    """Before the first restart, seconds; doubles with each end that follows soon after a start."""
 
 
 class Backoff:
     """How long to wait before the next start. Ends that come soon after a start are failures in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_delay_s: float) -> None:
+        self._first_delay_s = first_delay_s
         self._rapid = 0
 
     def after(self, lived_s: float) -> float | None:
@@ -46,7 +48,7 @@ class Backoff:
         self._rapid = self._rapid + 1 if lived_s < RAPID_S else 1
         if self._rapid > MAX_RAPID_FAILURES:
             return None
-        return min(MAX_DELAY_S, FIRST_DELAY_S * float(2 ** (self._rapid - 1)))
+        return min(MAX_DELAY_S, self._first_delay_s * float(2 ** (self._rapid - 1)))
 
 
 class Child:
@@ -54,7 +56,7 @@ class Child:
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
-        self.backoff = Backoff()
+        self.backoff = Backoff(spec.first_delay_s)
         self.starts = 0
         self.started_at = 0.0
         self.due: float | None = 0.0

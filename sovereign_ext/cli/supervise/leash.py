@@ -37,12 +37,14 @@ class Leash:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
             self._guard.wait()
+            self._guard = None
 
     def _tell(self, line: str) -> None:
         if self._guard is not None and self._guard.poll() is None:
             with contextlib.suppress(BrokenPipeError):
                 self._write(self._guard, line)
                 return
+        self.release()  # it has ended: only its pipe is left
         self._guard = subprocess.Popen(  # noqa: S603 - our own list, no shell
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,

@@ -75,6 +75,7 @@ class Session:
         record = {
             "base_url": self.trial.base_url,
             "port": self.port,
+            "started_at": round(wall - (now - self.began), 3),
             "serving": serving,
             "processes": processes,
         }

