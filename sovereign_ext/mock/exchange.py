@@ -18,7 +18,7 @@ from sovereign_ext.mock.faults import NORMAL, Fault, FaultTable
 from sovereign_ext.mock.framing import encode_events
 from sovereign_ext.mock.http1 import Request
 from sovereign_ext.mock.recording import Recorded
-from sovereign_ext.mock.reply import Call, Failure, Identity, Reply
+from sovereign_ext.mock.reply import Call, Failure, Identity, Reply, encode
 from sovereign_ext.mock.steps import Step
 from sovereign_ext.mock.wires.base import Wire
 
@@ -41,7 +41,7 @@ def answer(
 ) -> Answered:
     """Answer a request; notes model, fault and status in ``recorded``."""
     identity = Identity(tag(recorded.number), int(recorded.received_at))
-    fault = NORMAL
+    fault, call = NORMAL, None
     try:
         call = wire.read(request)
         recorded.model = call.model or None
@@ -50,7 +50,7 @@ def answer(
     except CallerError as error:
         if recorded.model is None:
             fault = faults.strike(None, request.path)
-        reply = _failed(wire, error, identity) if fault.status is None else _replaced(wire, fault, identity)
+        reply = _refused(wire, error, fault, identity, call)
     if fault is not NORMAL:
         recorded.fault = msgspec.to_builtins(fault)
     recorded.status = reply.status
@@ -74,7 +74,7 @@ def steps(answered: Answered, terms: transmit.Terms) -> Iterator[Step]:
 
 def refusal(wire: Wire, error: CallerError, tag: str) -> Reply:
     """The answer to bytes that were not a request."""
-    return _failed(wire, error, Identity(tag, 0))
+    return _failed(wire, error, Identity(tag, 0), None)
 
 
 def digest(body: bytes) -> str:
@@ -86,7 +86,7 @@ def _reply(wire: Wire, call: Call, fault: Fault, identity: Identity) -> Reply:
     if fault is NORMAL:
         return wire.answer(call, fault, identity)
     if fault.body is not None or fault.html or (fault.status or 0) >= 400:
-        return _replaced(wire, fault, identity)
+        return _replaced(wire, fault, identity, call)
     reply = wire.answer(call, fault, identity)
     if fault.status is not None:
         reply = replace(reply, status=fault.status)
@@ -95,11 +95,14 @@ def _reply(wire: Wire, call: Call, fault: Fault, identity: Identity) -> Reply:
     told = fault.error_event
     failure = Failure(told.status, told.message, told.type, told.code)
     if reply.events is None:
-        return replace(wire.failure(failure, identity), status=reply.status)
-    return damage.interrupted(reply, wire.failure_event(failure, identity), fault)
+        return replace(wire.failure(failure, identity, call), status=reply.status)
+    event = wire.failure_event(failure, identity, call)
+    if event.raw and told.as_data:
+        event = replace(event, data=encode(msgspec.json.decode(event.data)), raw=False)
+    return damage.interrupted(reply, event, fault)
 
 
-def _replaced(wire: Wire, fault: Fault, identity: Identity) -> Reply:
+def _replaced(wire: Wire, fault: Fault, identity: Identity, call: Call | None) -> Reply:
     """What a fault says instead of the answer: a literal body, an HTML page, or a native error."""
     status = fault.status or (502 if fault.html and fault.body is None else 200)
     if fault.body is not None:
@@ -109,10 +112,19 @@ def _replaced(wire: Wire, fault: Fault, identity: Identity) -> Reply:
         return Reply(
             status=status, body=damage.HTML % (status, status), content_type="text/html; charset=utf-8"
         )
-    return wire.failure(Failure(status, fault.error_message, fault.error_type, fault.error_code), identity)
+    return wire.failure(
+        Failure(status, fault.error_message, fault.error_type, fault.error_code), identity, call
+    )
 
 
-def _failed(wire: Wire, error: CallerError, identity: Identity) -> Reply:
+def _refused(wire: Wire, error: CallerError, fault: Fault, identity: Identity, call: Call | None) -> Reply:
+    """A request the provider refuses, unless a fault has something else to say about it."""
+    if fault.body is not None or fault.html or (fault.status or 0) >= 400:
+        return _replaced(wire, fault, identity, call)
+    return _failed(wire, error, identity, call)
+
+
+def _failed(wire: Wire, error: CallerError, identity: Identity, call: Call | None) -> Reply:
     kind = "" if error.type == "invalid_request_error" else error.type
     failure = Failure(error.status, error.message, kind, error.code or "", error.param or "")
-    return wire.failure(failure, identity)
+    return wire.failure(failure, identity, call)

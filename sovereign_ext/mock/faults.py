@@ -66,6 +66,7 @@ class ErrorEvent(_Value, frozen=True, kw_only=True):
     message: str = ""
     type: str = ""
     code: str = ""
+    as_data: bool = False  # Gemini: as a data: event, not as bare pretty-printed lines
 
 
 class Sse(_Value, frozen=True, kw_only=True):

@@ -11,6 +11,10 @@ from sovereign_ext.mock.wires.base import Wire
 WIRES: Final[dict[str, str]] = {
     "openai": "sovereign_ext.mock.wires.openai:OpenAI",
     "vllm": "sovereign_ext.mock.wires.vllm:Vllm",
+    "ollama": "sovereign_ext.mock.wires.ollama:Ollama",
+    "anthropic": "sovereign_ext.mock.wires.anthropic:Anthropic",
+    "bedrock": "sovereign_ext.mock.wires.bedrock:Bedrock",
+    "vertex": "sovereign_ext.mock.wires.vertex:Vertex",
     "mock": "sovereign_ext.mock.wires.mock:Mock",
 }
 """Provider kind → ``module:Class``."""

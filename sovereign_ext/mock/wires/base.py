@@ -27,10 +27,13 @@ class Wire(Protocol):
     def answer(self, call: Call, shape: Shape, identity: Identity) -> Reply:
         """The native answer to a call that ``read`` returned. May raise ``CallerError`` like ``read``."""
 
-    def failure(self, failure: Failure, identity: Identity) -> Reply:
-        """The native error body and headers for a status."""
+    def failure(self, failure: Failure, identity: Identity, call: Call | None) -> Reply:
+        """The native error body and headers for a status.
 
-    def failure_event(self, failure: Failure, identity: Identity) -> Event:
+        ``call`` is ``None`` when the request was not readable.
+        """
+
+    def failure_event(self, failure: Failure, identity: Identity, call: Call) -> Event:
         """The native error event inside a stream that began with 200."""
 
 

@@ -95,11 +95,11 @@ class OpenAI:
             case _:
                 return self._chat(call, shape, identity)
 
-    def failure(self, failure: Failure, identity: Identity) -> Reply:
+    def failure(self, failure: Failure, identity: Identity, call: Call | None) -> Reply:
         """See ``Wire.failure``."""
         return json_reply({"error": _error(failure)}, self.headers(identity), failure.status)
 
-    def failure_event(self, failure: Failure, identity: Identity) -> Event:
+    def failure_event(self, failure: Failure, identity: Identity, call: Call) -> Event:
         """See ``Wire.failure_event``."""
         return event(Stage.FAILURE, {"error": _error(failure)})
 

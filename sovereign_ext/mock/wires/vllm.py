@@ -14,7 +14,7 @@ from zlib import crc32
 
 from sovereign_ext.mock.answer import Answer, Ask, Finish
 from sovereign_ext.mock.faults import Shape
-from sovereign_ext.mock.reply import Event, Failure, Identity, Reply, Stage, event, json_reply
+from sovereign_ext.mock.reply import Call, Event, Failure, Identity, Reply, Stage, event, json_reply
 from sovereign_ext.mock.wires.base import schema_of
 from sovereign_ext.mock.wires.openai import OpenAI
 
@@ -84,11 +84,11 @@ class Vllm(OpenAI):
             "kv_transfer_params": None,
         }
 
-    def failure(self, failure: Failure, identity: Identity) -> Reply:
+    def failure(self, failure: Failure, identity: Identity, call: Call | None) -> Reply:
         """Nested, with the status as a number for code."""
         return json_reply({"error": _error(failure)}, self.headers(identity), failure.status)
 
-    def failure_event(self, failure: Failure, identity: Identity) -> Event:
+    def failure_event(self, failure: Failure, identity: Identity, call: Call) -> Event:
         """The nested error as an event."""
         return event(Stage.FAILURE, {"error": _error(failure)})
 

@@ -1,0 +1,59 @@
+"""Vertex AI embeddings.
+
+``:predict`` of the text-embedding models and ``:embedContent`` of the Gemini ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sovereign_ext.errors import CallerError
+from sovereign_ext.mock.answer import texts, tokens_of
+from sovereign_ext.mock.content import unit_vector
+from sovereign_ext.mock.faults import Shape
+from sovereign_ext.mock.reply import Reply, json_reply
+from sovereign_ext.mock.wires.base import objects, optional_int, required, schema_of
+
+_PREDICT_SIZE = 768
+_GEMINI_SIZE = 3072
+_MAX_INSTANCES = 250
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def predict(body: dict[str, Any], shape: Shape, headers: Headers) -> Reply:
+    """One prediction per instance. Raises ``CallerError`` (400)."""
+    instances = objects(required(body, "instances", list))
+    if not 1 <= len(instances) <= _MAX_INSTANCES:
+        raise CallerError(400, f"{len(instances)} instance(s) is not within 1 to {_MAX_INSTANCES}.")
+    size = _size(optional_int(schema_of(body.get("parameters")), "outputDimensionality"), _PREDICT_SIZE)
+    given = [str(required(one, "content", str)) for one in instances]
+    predictions = []
+    for text in given:
+        statistics = {"truncated": False, "token_count": tokens_of([text])} | (shape.usage or {})
+        entry: dict[str, Any] = {"values": unit_vector(text, size)}
+        if not shape.omit_usage:
+            entry["statistics"] = statistics
+        predictions.append({"embeddings": entry})
+    billed = {"billableCharacterCount": sum(map(len, given))}
+    return json_reply({"predictions": predictions, "metadata": billed}, headers)
+
+
+def embed_content(body: dict[str, Any], shape: Shape, headers: Headers) -> Reply:
+    """One embedding of one content. Raises ``CallerError`` (400)."""
+    parts = schema_of(required(body, "content", dict)).get("parts")
+    said = texts(parts)
+    if not said:
+        raise CallerError(400, "content contains no text parts")
+    config = schema_of(body.get("embedContentConfig"))
+    wanted = optional_int(config, "outputDimensionality") or optional_int(body, "outputDimensionality")
+    reply: dict[str, Any] = {"embedding": {"values": unit_vector("".join(said), _size(wanted, _GEMINI_SIZE))}}
+    if not shape.omit_usage:
+        reply["usageMetadata"] = {"promptTokenCount": tokens_of(said)} | (shape.usage or {})
+    return json_reply({**reply, "truncated": False}, headers)
+
+
+def _size(wanted: int | None, largest: int) -> int:
+    if wanted is not None and wanted > largest:
+        raise CallerError(400, f"outputDimensionality {wanted} is more than {largest}.")
+    return wanted or largest
