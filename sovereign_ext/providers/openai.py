@@ -1,0 +1,230 @@
+"""OpenAI's own wire: what comes in goes out, apart from the model's name and the usage plumbing.
+
+Sources: OpenAI API reference (chat completions, embeddings, 2026). ``stream_options.include_usage`` is always
+asked for, because every call is metered; the usage chunk and every ``"usage":null`` are taken out again when
+the client did not ask. Values are never re-serialised: members travel as the bytes that came.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sovereign_ext.config.model import Capability, ProviderKind
+from sovereign_ext.errors import ServiceError
+from sovereign_ext.openai.request import Endpoint, Request, encode_members
+from sovereign_ext.openai.sse import Event, EventTooLarge, SseDecoder
+from sovereign_ext.providers import _shared
+from sovereign_ext.providers.base import (
+    Answer,
+    Fault,
+    Item,
+    Part,
+    StreamFault,
+    StreamTranslator,
+    Target,
+    UpstreamRequest,
+    Usage,
+)
+
+_PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.EMBEDDINGS: "/embeddings"}
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY: Final = msgspec.json.Decoder()
+_NULL: Final = b"null"
+
+
+class OpenAIAdapter:
+    """``kind: openai``, and the ground that OpenAI-compatible servers stand on."""
+
+    kind = ProviderKind.OPENAI
+    capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
+    strip_top: frozenset[str] = frozenset()
+    strip_choice: frozenset[str] = frozenset()
+
+    def request(self, request: Request, target: Target) -> UpstreamRequest:
+        members = dict(request.members)
+        members["model"] = msgspec.Raw(msgspec.json.encode(target.deployment.upstream_model))
+        if request.stream and not request.include_usage:
+            members["stream_options"] = _with_usage(members.get("stream_options"))
+        headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
+        if target.credential is not None:
+            headers.append(("authorization", f"Bearer {target.credential.reveal()}"))
+        if target.provider.organization:
+            headers.append(("openai-organization", target.provider.organization))
+        if target.provider.project:
+            headers.append(("openai-project", target.provider.project))
+        authority, path = _shared.place(target, _PATHS[request.endpoint])
+        return UpstreamRequest(path, authority, tuple(headers), encode_members(members))
+
+    def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
+        members = _members(body)
+        if members is None:
+            raise StreamFault(_shared.unusable("invalid_json"))
+        if _truthy(members.get("error")):
+            raise StreamFault(stream_error(body, target))
+        wanted = "choices" if request.endpoint is Endpoint.CHAT else "data"
+        if wanted not in members:
+            raise StreamFault(_shared.unusable("invalid_answer"))
+        usage = _shared.usage_of(_ANY.decode(members["usage"])) if "usage" in members else Usage()
+        self.clean(members, request)
+        return Answer(encode_members(members), usage)
+
+    def stream(
+        self, request: Request, target: Target, *, call_id: str, now_s: int, limit: int
+    ) -> StreamTranslator:
+        return PassthroughStream(self, request, target, limit)
+
+    def fault(
+        self, status: int, headers: Mapping[str, str], body: bytes, target: Target, *, now_s: float
+    ) -> Fault:
+        return _shared.status_fault(status, headers, body, target, now_s)
+
+    def clean(self, members: dict[str, msgspec.Raw], request: Request) -> None:
+        """Name the model as the client did, and drop what this kind of server adds to OpenAI's shape."""
+        if "model" in members:
+            members["model"] = msgspec.Raw(msgspec.json.encode(request.model))
+        for name in self.strip_top:
+            members.pop(name, None)
+        choices = members.get("choices")
+        if self.strip_choice and choices is not None:
+            raw = bytes(choices)
+            if any(b'"' + name.encode() + b'"' in raw for name in self.strip_choice):
+                members["choices"] = self._clean_choices(raw)
+
+    def _clean_choices(self, raw: bytes) -> msgspec.Raw:
+        choices = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
+        for choice in choices:
+            for name in self.strip_choice:
+                choice.pop(name, None)
+        return msgspec.Raw(msgspec.json.encode(choices))
+
+
+class PassthroughStream:
+    """An OpenAI stream, event by event: classify, clean, keep the bytes of everything else."""
+
+    __slots__ = ("_adapter", "_decoder", "_request", "_target", "terminal", "usage")
+
+    def __init__(self, adapter: OpenAIAdapter, request: Request, target: Target, limit: int) -> None:
+        self._adapter = adapter
+        self._request = request
+        self._target = target
+        self._decoder = SseDecoder(limit)
+        self.usage = Usage()
+        self.terminal = False
+
+    def feed(self, piece: bytes) -> list[Item]:
+        try:
+            events = self._decoder.feed(piece)
+        except EventTooLarge:
+            raise StreamFault(_shared.unusable("event_too_large")) from None
+        return self._items(events)
+
+    def flush(self) -> list[Item]:
+        return self._items(self._decoder.flush())
+
+    def _items(self, events: list[Event]) -> list[Item]:
+        items: list[Item] = []
+        for event in events:
+            if self.terminal:
+                break  # nothing counts after the end marker
+            if event.data == b"[DONE]":
+                self.terminal = True
+                items.append(Item(Part.DONE))
+                continue
+            item = self._chunk(event)
+            if item is not None:
+                items.append(item)
+        return items
+
+    def _chunk(self, event: Event) -> Item | None:
+        members = _members(event.data)
+        if members is None:
+            raise StreamFault(_shared.unusable("invalid_json"))
+        if _truthy(members.get("error")) or event.type == b"error":
+            raise StreamFault(stream_error(event.data, self._target))
+        choices = members.get("choices")
+        if choices is None:
+            return None  # not a chunk; an unknown event is not for the client's parser either
+        part = part_of(bytes(choices))
+        usage = members.get("usage")
+        if usage is not None and bytes(usage) != _NULL:
+            self.usage = _shared.usage_of(_ANY.decode(usage))
+        elif part is Part.USAGE:
+            part = Part.LIFECYCLE  # choices:[] without usage, as Azure's prompt filter chunk
+        if not self._request.include_usage:
+            if part is Part.USAGE:
+                return None
+            members.pop("usage", None)
+        self._adapter.clean(members, self._request)
+        return Item(part, encode_members(members))
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+    delta: dict[str, Any] | None = None
+
+
+_CHOICES: Final = msgspec.json.Decoder(list[_Choice])
+
+
+def part_of(choices: bytes) -> Part:
+    """What a chunk's ``choices`` hold. Raises ``StreamFault`` if they are no list of choices."""
+    try:
+        parsed = _CHOICES.decode(choices)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        parsed = _choices_slow(choices)
+    if not parsed:
+        return Part.USAGE
+    if any(choice.finish_reason for choice in parsed):
+        return Part.FINISH
+    for choice in parsed:
+        for name, value in (choice.delta or {}).items():
+            if name != "role" and value:
+                return Part.CONTENT
+    return Part.LIFECYCLE
+
+
+def _choices_slow(choices: bytes) -> list[_Choice]:
+    """msgspec refuses lone surrogates, which providers do send in the middle of an emoji; json takes them."""
+    try:
+        parsed = json.loads(choices)
+        return [_Choice(choice.get("finish_reason"), choice.get("delta")) for choice in parsed]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise StreamFault(_shared.unusable("invalid_json")) from None
+
+
+def stream_error(body: bytes, target: Target) -> Fault:
+    """An error object inside a 200. Its code tells what kind; nothing else of it is passed on."""
+    fields = _shared.error_fields(body)
+    words = f"{fields.get('code')} {fields.get('type')}".lower()
+    if "rate_limit" in words or "429" in words:
+        error = _shared.provider_error(429, None)
+    elif "overloaded" in words or "503" in words or "529" in words:
+        error = _shared.provider_error(503, None)
+    else:
+        error = ServiceError(502, "The provider failed while answering.", code="provider_error")
+    return Fault("error_event", walk=True, error=error)
+
+
+def _members(body: bytes) -> dict[str, msgspec.Raw] | None:
+    try:
+        return _OBJECT.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _truthy(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) not in (_NULL, b"false", b'""', b"{}", b"0")
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """``stream_options`` with ``include_usage`` on, its other members unchanged."""
+    members = (
+        msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
+    )
+    members = dict(members or {})
+    members["include_usage"] = msgspec.Raw(b"true")
+    return msgspec.Raw(msgspec.json.encode(members))

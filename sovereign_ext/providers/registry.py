@@ -1,0 +1,19 @@
+"""The adapters, one line each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sovereign_ext.config.model import ProviderKind
+from sovereign_ext.providers.base import Adapter
+from sovereign_ext.providers.mock import MockAdapter
+from sovereign_ext.providers.ollama import OllamaAdapter
+from sovereign_ext.providers.openai import OpenAIAdapter
+from sovereign_ext.providers.vllm import VllmAdapter
+
+ADAPTERS: Final[dict[ProviderKind, Adapter]] = {
+    ProviderKind.OPENAI: OpenAIAdapter(),
+    ProviderKind.VLLM: VllmAdapter(),
+    ProviderKind.OLLAMA: OllamaAdapter(),
+    ProviderKind.MOCK: MockAdapter(),
+}
