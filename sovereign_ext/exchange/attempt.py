@@ -1,0 +1,400 @@
+"""One try at one deployment, from the provider's headers to the client's last byte.
+
+Sans-IO: events in, steps out. The phases and what may happen in each::
+
+    SENT ──headers──▶ GATHERING   a body is collected: JSON answers and error bodies
+      │        └────▶ HELD        a stream has begun; nothing a reader would see has come yet
+      │                  └─first content─▶ RELEASED   the client has bytes: no way back
+      └── any provider failure before RELEASED ──▶ CLOSED (Walk: the next provider, the client saw nothing)
+    GATHERING, RELEASED ──over──▶ SETTLING (Settle) ──settled/unsettled──▶ CLOSED (the last Emit)
+
+Rules, stated once:
+
+1. Nothing reaches the client before first content; until then every provider failure walks on.
+2. The finish chunk, the usage chunk and ``[DONE]`` are held back until the entry is durable.
+3. After release a failure is an error event and the end: no finish, no ``[DONE]``.
+4. An answer whose entry could not be made durable is withheld (503) or ends in an error event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, TypedDict
+
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
+from sovereign_ext.errors import ApiError, ServiceError
+from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
+from sovereign_ext.exchange.gather import Gather, Inflate, inflate
+from sovereign_ext.exchange.hold import StreamHold
+from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
+from sovereign_ext.openai import sse
+from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
+from sovereign_ext.openai.splice import splice
+from sovereign_ext.providers import _shared
+from sovereign_ext.providers.base import Answer, Fault, StreamFault, StreamTranslator, Target, UpstreamRequest, Usage
+from sovereign_ext.routing.health import Verdict
+
+_ERROR_BODY_LIMIT: Final = 64 * 1024
+_STREAM_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/ndjson")
+_SSE_HEADERS: Final = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
+
+
+class _Evidence(TypedDict):
+    answered: Planned | None
+    usage: Usage
+    sent: bytes | None
+    received: bytes | None
+    delivered: bytes | None
+
+
+class Phase(Enum):
+    SENT = auto()
+    GATHERING = auto()
+    HELD = auto()
+    RELEASED = auto()
+    SETTLING = auto()
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an attempt says about its deployment; times in seconds, ``latency_s`` to first content."""
+
+    verdict: Verdict
+    latency_s: float | None = None
+    reason: str = ""
+    status: int = 0
+    retry_after_s: float | None = None
+
+
+class Attempt:
+    """State of one try.
+
+    ``deadline`` is monotonic seconds or ``None``; the driver calls ``expired`` when it has passed. ``judgement``
+    is what the health window is to be told once the attempt is over, ``None`` until then.
+    """
+
+    def __init__(
+        self, exchange: Exchange, decision: Decision, planned: Planned, target: Target, now: Moment
+    ) -> None:
+        self.exchange = exchange
+        self.planned = planned
+        self.phase = Phase.SENT
+        self.deadline: float | None = None
+        self.judgement: Judgement | None = None
+        self._first_content_s: float | None = None
+        self._decision = decision
+        self._target = target
+        self._started = now
+        self._active = now.mono
+        self._limits = exchange.snapshot.config.limits
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._inflate: Inflate | None = None
+        self._gather: Gather | None = None
+        self._hold: StreamHold | None = None
+        self._head_out = False
+        self._answer: Answer | None = None
+        self._error: ApiError | None = None
+        self._sent: bytes | None = None
+        self._received = exchange.commitment("provider-response")
+        self._delivered = exchange.commitment("delivered-response")
+
+    # -- towards the provider ----------------------------------------------------------------------------
+
+    def request(self) -> UpstreamRequest:
+        """What to send to the provider. Raises ``CallerError`` if it cannot do what is asked."""
+        upstream = self.planned.adapter.request(self._decision.request, self._target)
+        sent = self.exchange.commitment("sent-request")
+        sent.update(upstream.body)
+        self._sent = sent.digest()
+        return upstream
+
+    # -- from the provider -------------------------------------------------------------------------------
+
+    def head(self, status: int, headers: Mapping[str, str], now: Moment) -> Step | None:
+        """The provider's response headers (lower-case names) have come."""
+        self._status = status
+        self._headers = headers
+        self._active = now.mono
+        succeeded = 200 <= status < 300
+        if not succeeded:
+            fault = self._status_fault(b"", now)
+            if fault.walk:
+                return self._fail(fault, now)
+        try:
+            self._inflate = inflate(headers.get("content-encoding"), self._limits.max_response_bytes)
+        except StreamFault as error:
+            return self._fail(error.fault, now)
+        if (
+            succeeded
+            and self._decision.request.stream
+            and headers.get("content-type", "").startswith(_STREAM_TYPES)
+        ):
+            self.phase = Phase.HELD
+            self._hold = StreamHold(self._translator(now), self._limits.max_event_bytes)
+        else:
+            self.phase = Phase.GATHERING
+            limit = self._limits.max_response_bytes if succeeded else _ERROR_BODY_LIMIT
+            self._gather = Gather(limit, cut=not succeeded)
+        self._arm()
+        return None
+
+    def body(self, piece: bytes, end: bool, now: Moment) -> Step | None:
+        """More of the provider's body; ``end`` marks its end of stream."""
+        if self.phase not in (Phase.GATHERING, Phase.HELD, Phase.RELEASED):
+            return None  # the call is over; what still comes is not the client's
+        assert self._inflate is not None
+        self._active = now.mono
+        self._received.update(piece)
+        try:
+            piece = self._inflate(piece) if piece else piece
+            if self._hold is not None:
+                return self._stream(self._hold, piece, end, now)
+            return self._document(piece, end, now)
+        except StreamFault as error:
+            return self._fail(error.fault, now)
+
+    def expired(self, now: Moment) -> Step | None:
+        """The deadline has passed. A step if that is so for good, else ``None`` with a later ``deadline``."""
+        self._arm()
+        if self.deadline is None or now.mono < self.deadline:
+            return None
+        error = ServiceError(504, "The provider took too long.", code="provider_timeout")
+        return self._fail(Fault(self._overdue(now), walk=True, error=error), now)
+
+    def unreachable(self, outcome: str, error: ApiError, now: Moment) -> Step | None:
+        """Envoy has no answer from the provider to give: connect, TLS, reset or first-byte failure."""
+        return self._fail(Fault(outcome, walk=True, error=error), now)
+
+    def refused(self, error: ApiError, now: Moment) -> Step | None:
+        """The request could not be made for this provider; nothing was sent."""
+        return self._fail(Fault("refused", walk=error.status >= 500, caller=True, error=error), now)
+
+    def gone(self, now: Moment) -> CallFacts | None:
+        """The transport ended before this attempt did: the client left, or the provider's connection broke.
+
+        Gives the facts to write down if that ends the call; ``None`` if it goes on elsewhere or is settled.
+        """
+        if self.phase in (Phase.SETTLING, Phase.CLOSED):
+            return None
+        released, left = self.phase is Phase.RELEASED, self.exchange.client_gone
+        if left:
+            self._record("client_gone", now)
+            self.judgement = Judgement(Verdict.IGNORED)
+        else:
+            outcome = "cut" if self._status else "reset"
+            self._record(outcome, now)
+            self.judgement = Judgement(Verdict.FAILURE, reason=outcome, status=self._status)
+            self.exchange.last_error = ServiceError(
+                502, "The provider broke off its answer.", code="provider_disconnected"
+            )
+        self.phase = Phase.CLOSED
+        self.deadline = None
+        if not left and not released:
+            return None  # Envoy walks on: the client has seen nothing
+        return self.exchange.settle(
+            now,
+            Result.TRUNCATED if released else Result.FAILED,
+            status=200 if released else 0,
+            error_code="client_disconnected" if left else "provider_disconnected",
+            **self._evidence(answered=released),
+        )
+
+    # -- after the entry ---------------------------------------------------------------------------------
+
+    def settled(self, attestation: bytes) -> Emit:
+        """The entry is durable: the last bytes, with ``attestation`` (a JSON object) spliced in."""
+        self.phase = Phase.CLOSED
+        if self._error is not None:
+            return self._emit_error(self._error, splice(error_object(self._error), attestation))
+        if self._hold is not None:
+            fallback: dict[str, object] = {
+                "id": f"chatcmpl-{self._call_id}",
+                "object": "chat.completion.chunk",
+                "created": self._started.wall_ms // 1000,
+                "model": self._decision.request.model,
+            }
+            return Emit(self._hold.closing(attestation, fallback=fallback), head=self._stream_head())
+        assert self._answer is not None
+        head = Head(200, (("content-type", JSON_TYPE), *self._sf_headers()))
+        return Emit(splice(self._answer.body, attestation), head=head, end=True)
+
+    def unsettled(self, error: ApiError) -> Emit:
+        """The entry could not be made durable: what was held back stays back."""
+        self.phase = Phase.CLOSED
+        return self._emit_error(error, error_object(error))
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _document(self, piece: bytes, end: bool, now: Moment) -> Step | None:
+        assert self._gather is not None
+        if not (self._gather.add(piece) or end):
+            return None
+        body = self._gather.whole()
+        if not 200 <= self._status < 300:
+            return self._fail(self._status_fault(body, now), now)
+        if self._decision.request.stream:
+            # A stream was asked for and a document came: an error in a 200, or something else entirely.
+            named = "message" in _shared.error_fields(body)
+            return self._fail(_shared.unusable("error_event" if named else "wrong_content_type"), now)
+        answer = self.planned.adapter.answer(
+            self._decision.request, self._target, body, call_id=self._call_id
+        )
+        self._answer = answer
+        self._delivered.update(answer.body)
+        return self._succeed(now)
+
+    def _stream(self, hold: StreamHold, piece: bytes, end: bool, now: Moment) -> Step | None:
+        fault: Fault | None = None
+        try:
+            if piece:
+                hold.feed(piece)
+            if end:
+                hold.flush()
+        except StreamFault as error:
+            fault = error.fault
+        if hold.released and self.phase is Phase.HELD:
+            self.phase = Phase.RELEASED
+            self._first_content_s = now.mono - self._started.mono
+            self._arm()
+        out = hold.take()
+        self._delivered.update(out)
+        over: Step | None = None
+        if fault is not None:
+            over = self._fail(fault, now)
+        elif hold.terminal or end:
+            self._delivered.update(hold.withheld())
+            over = self._succeed(now)
+        emitted = Emit(out, head=self._stream_head()) if out else None
+        if isinstance(over, Settle) and emitted is not None:
+            return Settle(over.facts, before=emitted)
+        return over or emitted
+
+    def _succeed(self, now: Moment) -> Settle:
+        self._record("ok", now)
+        elapsed_s = now.mono - self._started.mono
+        first = elapsed_s if self._first_content_s is None else self._first_content_s
+        self.judgement = Judgement(Verdict.SUCCESS, latency_s=first)
+        return self._settle(now, Result.ANSWERED, status=200, answered=True)
+
+    def _fail(self, fault: Fault, now: Moment) -> Step | None:
+        if self.phase in (Phase.SETTLING, Phase.CLOSED):
+            return None
+        self._record(fault.outcome, now)
+        self.judgement = Judgement(
+            Verdict.IGNORED if fault.caller else Verdict.FAILURE,
+            reason=fault.outcome,
+            status=self._status,
+            retry_after_s=fault.error.retry_after_s,
+        )
+        self.exchange.last_error = fault.error
+        if self.phase is not Phase.RELEASED and fault.walk:
+            self.phase = Phase.CLOSED
+            self.deadline = None
+            return Walk()
+        self._error = fault.error
+        told = error_object(fault.error)
+        if self.phase is Phase.RELEASED:
+            self._delivered.update(sse.frame(told))
+            return self._settle(now, Result.TRUNCATED, status=200, answered=True)
+        self._delivered.update(told)
+        return self._settle(now, Result.FAILED, status=fault.error.status, answered=False)
+
+    def _settle(self, now: Moment, result: Result, *, status: int, answered: bool) -> Settle:
+        code = self._error.code if self._error is not None else None
+        facts = self.exchange.settle(
+            now, result, status=status, error_code=code, **self._evidence(answered=answered)
+        )
+        assert facts is not None, "only one attempt of an exchange can settle it"
+        self.phase = Phase.SETTLING
+        self.deadline = None
+        return Settle(facts)
+
+    def _evidence(self, *, answered: bool) -> _Evidence:
+        usage = self._hold.usage if self._hold else (self._answer.usage if self._answer else Usage())
+        return {
+            "answered": self.planned if answered else None,
+            "usage": usage,
+            "sent": self._sent,
+            "received": self._received.digest() if self._status else None,
+            "delivered": self._delivered.digest(),
+        }
+
+    def _emit_error(self, error: ApiError, body: bytes) -> Emit:
+        if self._head_out:
+            return Emit(sse.frame(body), end=True)
+        return Emit(body, head=Head(error.status, (*error_headers(error), *self._sf_headers())), end=True)
+
+    def _stream_head(self) -> Head | None:
+        if self._head_out:
+            return None
+        self._head_out = True
+        return Head(200, (*_SSE_HEADERS, *self._sf_headers()))
+
+    def _sf_headers(self) -> tuple[tuple[str, str], ...]:
+        unrecorded = 1 if self.phase is Phase.RELEASED else 0
+        return (
+            *sf_headers(self.exchange, attempts=len(self.exchange.attempts) + unrecorded),
+            ("x-sf-provider", self.planned.provider.id),
+        )
+
+    def _translator(self, now: Moment) -> StreamTranslator:
+        return self.planned.adapter.stream(
+            self._decision.request,
+            self._target,
+            call_id=self._call_id,
+            now_s=now.wall_ms // 1000,
+            limit=self._limits.max_event_bytes,
+        )
+
+    def _status_fault(self, body: bytes, now: Moment) -> Fault:
+        return self.planned.adapter.fault(
+            self._status, self._headers, body, self._target, now_s=now.wall_ms / 1000
+        )
+
+    @property
+    def _call_id(self) -> str:
+        return self.exchange.decision_id[-24:]
+
+    def _record(self, outcome: str, now: Moment) -> None:
+        self.exchange.attempts.append(
+            AttemptFact(
+                deployment=self.planned.deployment.id,
+                provider=self.planned.provider.id,
+                outcome=outcome,
+                status=self._status,
+                started_ms=self._started.wall_ms,
+                duration_ms=max(0, round((now.mono - self._started.mono) * 1000)),
+            )
+        )
+
+    def _arm(self) -> None:
+        """Set the deadline from the limits of this phase. Until headers have come, Envoy's own limits hold."""
+        if self.phase in (Phase.SENT, Phase.SETTLING, Phase.CLOSED):
+            self.deadline = None
+            return
+        limits = self.planned.provider.timeouts
+        due = [self._started.mono + limits.total_ms / 1000, self._active + limits.idle_ms / 1000]
+        if self.phase is Phase.HELD:
+            due.append(self._started.mono + limits.first_byte_limit_ms(stream=True) / 1000)
+        self.deadline = min(due)
+
+    def _overdue(self, now: Moment) -> str:
+        limits = self.planned.provider.timeouts
+        if now.mono >= self._started.mono + limits.total_ms / 1000:
+            return "total_timeout"
+        if now.mono >= self._active + limits.idle_ms / 1000:
+            return "idle_timeout"
+        return "first_byte_timeout"
+
+
+def sf_headers(exchange: Exchange, *, attempts: int) -> tuple[tuple[str, str], ...]:
+    """The headers that every response of a call carries, denials too."""
+    headers = [("x-sf-decision-id", exchange.decision_id), ("x-sf-attempts", str(attempts))]
+    if exchange.policy_name:
+        headers.append(("x-sf-policy", exchange.policy_name))
+    return tuple(headers)

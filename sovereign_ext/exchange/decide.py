@@ -1,0 +1,68 @@
+"""From a request to a plan: parse, choose the policy, evaluate it, order who is left.
+
+Everything here happens before any cost. A refusal is an ``ApiError``; what was already known of the call is left
+on the exchange, so that its entry can say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sovereign_ext.attest.commit import CLIENT_REQUEST
+from sovereign_ext.attest.facts import Rejection
+from sovereign_ext.config.model import Capability, ProviderKind
+from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
+from sovereign_ext.openai.request import Endpoint, read_request
+from sovereign_ext.policy.evaluate import evaluate
+from sovereign_ext.policy.rules.base import RequestFacts
+from sovereign_ext.policy.select import candidates, choose_policy, require_eligible
+from sovereign_ext.providers.base import Adapter
+from sovereign_ext.routing.health import Health
+from sovereign_ext.routing.plan import plan, refusal
+
+_CAPABILITY = {Endpoint.CHAT: Capability.CHAT, Endpoint.EMBEDDINGS: Capability.EMBEDDINGS}
+
+
+def decide(
+    exchange: Exchange,
+    body: bytes,
+    named_policy: str | None,
+    health: Health,
+    adapters: Mapping[ProviderKind, Adapter],
+    now: float,
+) -> Decision:
+    """Decide who may answer ``body``. ``now`` is monotonic seconds. Raises ``ApiError``.
+
+    The order is deliberate: what is wrong with the request is said before what the policy thinks of it.
+    """
+    snapshot = exchange.snapshot
+    commitment = exchange.commitment(CLIENT_REQUEST)
+    commitment.update(body)
+    exchange.client_request = commitment.digest()
+    request = read_request(exchange.endpoint, body)
+    exchange.model = request.model
+    policy = choose_policy(snapshot, exchange.identity.tenant, named_policy)
+    exchange.policy_name = policy.id
+    deployments = candidates(snapshot, exchange.identity.tenant, request.model)
+    evaluation = evaluate(policy, deployments, RequestFacts(_CAPABILITY[exchange.endpoint]))
+    exchange.rejections = tuple(
+        Rejection(each.deployment.id, tuple(failure.rule for failure in each.failures))
+        for each in evaluation.rejections
+    )
+    eligible = require_eligible(evaluation, policy, request.model)
+    order = plan(policy, eligible, health, now)
+    exchange.probes = order.probes
+    if not order.order:
+        raise refusal(order)
+    planned = tuple(
+        Planned(deployment, provider, adapters[provider.kind])
+        for deployment in order.order
+        for provider in (snapshot.providers[deployment.provider],)
+    )
+    return Decision(
+        request=request,
+        policy=policy,
+        policy_digest=snapshot.policy_digests[policy.id],
+        plan=planned,
+        rejections=exchange.rejections,
+    )

@@ -1,0 +1,120 @@
+"""One client request: what was decided about it, what was tried, and that it is written down exactly once.
+
+An exchange lives from the client's headers to the end of its router stream. Attempts refer to it; it does not
+know how they are transported. Its one invariant: ``settle`` gives the facts of the call once and never again,
+so a call has one outcome entry however it ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sovereign_ext.attest.commit import Commitment
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.config.model import Deployment, Policy, Provider
+from sovereign_ext.errors import ApiError
+from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.openai.request import Endpoint, Request
+from sovereign_ext.providers.base import Adapter, Usage
+from sovereign_ext.routing.health import Probe
+from sovereign_ext.tenants.resolve import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One element of the plan: a deployment with everything needed to try it."""
+
+    deployment: Deployment
+    provider: Provider
+    adapter: Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who may answer, in which order. The last step before anything costs money."""
+
+    request: Request
+    policy: Policy
+    policy_digest: bytes
+    plan: tuple[Planned, ...]
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """State of one call. ``key`` is the 32-byte secret behind the call's hiding commitments."""
+
+    decision_id: str
+    request_id: str
+    started: Moment
+    endpoint: Endpoint
+    identity: Identity
+    snapshot: Snapshot
+    key: bytes
+    policy_name: str = ""
+    model: str = ""
+    decision: Decision | None = None
+    attempts: list[AttemptFact] = field(default_factory=list)
+    client_request: bytes | None = None  # its commitment's digest
+    rejections: tuple[Rejection, ...] = ()
+    last_error: ApiError | None = None
+    probes: tuple[Probe, ...] = ()
+    active: bool = False  # an attempt's stream is open
+    ended: bool = False  # the router stream is over
+    client_gone: bool = False  # … before the call was settled
+    settled: bool = False
+
+    def commitment(self, item: str) -> Commitment:
+        return Commitment(self.key, item)
+
+    def settle(
+        self,
+        now: Moment,
+        result: Result,
+        *,
+        status: int,
+        error_code: str | None = None,
+        answered: Planned | None = None,
+        usage: Usage | None = None,
+        sent: bytes | None = None,
+        received: bytes | None = None,
+        delivered: bytes | None = None,
+    ) -> CallFacts | None:
+        """The facts of the whole call, the first time it is asked; ``None`` ever after."""
+        if self.settled:
+            return None
+        self.settled = True
+        usage = usage or Usage()
+        decision = self.decision
+        return CallFacts(
+            decision_id=self.decision_id,
+            tenant=self.identity.tenant.id,
+            endpoint=self.endpoint.value,
+            stream=decision.request.stream if decision else False,
+            result=result,
+            status=status,
+            error_code=error_code,
+            started_ms=self.started.wall_ms,
+            finished_ms=now.wall_ms,
+            policy=self.policy_name,
+            policy_digest=decision.policy_digest if decision else self.snapshot.policy_digests.get(self.policy_name),
+            model=self.model,
+            model_hash=None,
+            model_hash_basis="none",
+            deployment=answered.deployment.id if answered else None,
+            provider=answered.provider.id if answered else None,
+            tier_required=decision.policy.required_tier.value if decision else "",
+            tier_observed="open" if answered else "none",
+            tier_reasons=(),
+            attempts=tuple(self.attempts),
+            rejections=decision.rejections if decision else self.rejections,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            digests=Digests(
+                client_request=self.client_request,
+                sent_request=sent,
+                provider_response=received,
+                delivered_response=delivered,
+            ),
+        )
