@@ -1,0 +1,182 @@
+"""Clusters: the providers, the entries of the fallback walk, and the processor itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+import certifi
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    DataSource,
+    EnvoyInternalAddress,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    Pipe,
+    SocketAddress,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsAutoHttpConfig,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from sovereign_ext.config.model import Provider
+from sovereign_ext.envoyconf.names import TARGET_HEADER, entry_cluster, provider_cluster
+
+EGRESS_LISTENER: Final = "egress"
+PROCESSOR_CLUSTER: Final = "processor"
+UNPLANNED_CLUSTER: Final = "unplanned"
+_HTTP: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_PLENTY: Final = 100_000  # circuit breakers are not the limit here; the default of 3 parallel retries would be
+
+
+def provider(item: Provider) -> Cluster:
+    """The provider as Envoy reaches it: DNS, TLS, connect timeout."""
+    parts = urlsplit(item.endpoint)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    numeric = _is_address(host)
+    options = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
+    )
+    if secure:
+        options = HttpProtocolOptions(
+            auto_config=HttpProtocolOptionsAutoHttpConfig(
+                http_protocol_options=Http1ProtocolOptions(), http2_protocol_options=Http2ProtocolOptions()
+            )
+        )
+    cluster = _cluster(
+        provider_cluster(item),
+        Address(
+            socket_address=SocketAddress(address=host, port_value=parts.port or (443 if secure else 80))
+        ),
+        options,
+    )
+    cluster.type = ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS
+    cluster.connect_timeout = timedelta(milliseconds=item.timeouts.connect_ms)
+    if secure:
+        cluster.transport_socket = _tls(item, host, numeric=numeric)
+    return cluster
+
+
+def entry(item: Provider) -> Cluster:
+    """One element of the walk: the internal listener, with the attempt's target written on the request."""
+    name = provider_cluster(item)
+    target = HeaderValueOption(
+        header=HeaderValue(key=TARGET_HEADER, value=name),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    options = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+        http_filters=[
+            HttpFilter(
+                name="target",
+                typed_config=Any.pack(
+                    HeaderMutation(mutations=Mutations(request_mutations=[Mutation(append=target)]))
+                ),
+            ),
+            HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec())),
+        ],
+    )
+    address = Address(
+        envoy_internal_address=EnvoyInternalAddress(server_listener_name=EGRESS_LISTENER, endpoint_id=name)
+    )
+    return _cluster(entry_cluster(item), address, options)
+
+
+def processor(socket_path: str) -> Cluster:
+    """The processor's gRPC server on its Unix socket."""
+    options = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions()
+        )
+    )
+    return _cluster(PROCESSOR_CLUSTER, Address(pipe=Pipe(path=socket_path)), options)
+
+
+def nowhere() -> Cluster:
+    """A cluster without endpoints: where a call would go that nobody planned."""
+    return Cluster(
+        name=UNPLANNED_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        load_assignment=ClusterLoadAssignment(cluster_name=UNPLANNED_CLUSTER),
+    )
+
+
+def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Cluster:
+    threshold = CircuitBreakersThresholds(
+        max_connections=_PLENTY, max_pending_requests=_PLENTY, max_requests=_PLENTY, max_retries=_PLENTY
+    )
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=1),
+        circuit_breakers=CircuitBreakers(thresholds=[threshold]),
+        typed_extension_protocol_options={_HTTP: Any.pack(options)},
+        load_assignment=ClusterLoadAssignment(
+            cluster_name=name,
+            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address))])],
+        ),
+    )
+
+
+def _tls(item: Provider, host: str, *, numeric: bool) -> TransportSocket:
+    kind = SubjectAltNameMatcherSanType.IP_ADDRESS if numeric else SubjectAltNameMatcherSanType.DNS
+    context = UpstreamTlsContext(
+        sni="" if numeric else host,
+        common_tls_context=CommonTlsContext(
+            validation_context=CertificateValidationContext(
+                trusted_ca=DataSource(filename=item.tls_ca_file or system_roots()),
+                match_typed_subject_alt_names=[
+                    SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=host))
+                ],
+            )
+        ),
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+
+
+def system_roots() -> str:
+    """Path of the system's CA bundle, else the one that comes with Python's HTTP stack."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""Where Envoy listens, where its files are, and what else a rendering depends on besides the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any as Json
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``directory`` holds the rendered files; sockets are absolute paths of at most 104 bytes."""
+
+    directory: Path
+    processor_socket: str
+    admin_socket: str
+    listen_host: str
+    listen_port: int
+    max_request_bytes: int
+    exchange_message_timeout: timedelta = timedelta(seconds=10)
+    attempt_message_timeout: timedelta = timedelta(seconds=3600)
+    transcoder: dict[str, Json] = field(default_factory=dict)  # grpc_json_transcoder settings, proto JSON
+    management_routes: tuple[tuple[str, str], ...] = ()  # (HTTP method, RE2 regex of the path)
+
+    @property
+    def bootstrap_file(self) -> Path:
+        return self.directory / "bootstrap.yaml"
+
+    @property
+    def listeners_file(self) -> Path:
+        return self.directory / "listeners.yaml"
+
+    @property
+    def clusters_file(self) -> Path:
+        return self.directory / "clusters.yaml"
+
+    @property
+    def egress_routes_file(self) -> Path:
+        return self.directory / "egress-routes.yaml"

@@ -1,0 +1,204 @@
+"""The two listeners: ``ingress`` faces clients, ``egress`` is the internal hop that each attempt takes.
+
+An attempt runs through an HTTP connection manager of its own. That is what gives each provider its own
+first-byte limit, each attempt untouched copies of the headers, and the processor a response to judge for every
+failed connection (docs/adr/0001).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any as Json
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    ConfigSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    HeaderValue,
+    HttpProtocolOptions,
+    PathConfigSource,
+    SocketAddress,
+    WatchedDirectory,
+)
+from envoy_data_plane.envoy.config.listener.v3 import (
+    Filter,
+    FilterChain,
+    Listener,
+    ListenerInternalListenerConfig,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ExternalProcessor,
+    MetadataOptions,
+    MetadataOptionsMetadataNamespaces,
+    ProcessingMode,
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
+from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import GrpcJsonTranscoder
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerCodecType,
+    HttpFilter,
+    Rds,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from sovereign_ext.envoyconf import localreply, routes
+from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, PROCESSOR_CLUSTER
+from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.names import (
+    ATTEMPT_METADATA,
+    METADATA,
+    PHASE,
+    PHASE_ATTEMPT,
+    PHASE_EXCHANGE,
+    PLAN_METADATA,
+)
+
+_SEND = ProcessingModeHeaderSendMode.SEND
+_SKIP = ProcessingModeHeaderSendMode.SKIP
+
+
+def ingress(layout: Layout) -> dict[str, Json]:
+    """The client-facing listener, plain HTTP/1.1 and h2c."""
+    filters = [
+        HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout)), disabled=True),
+        HttpFilter(
+            name=routes.EXT_PROC,
+            typed_config=Any.pack(
+                _processor(
+                    PHASE_EXCHANGE,
+                    ProcessingMode(
+                        request_header_mode=_SEND,
+                        request_body_mode=ProcessingModeBodySendMode.BUFFERED,
+                        response_header_mode=_SKIP,
+                        request_trailer_mode=_SKIP,
+                        response_trailer_mode=_SKIP,
+                    ),
+                    namespaces=[METADATA, PLAN_METADATA],
+                    message_timeout=layout.exchange_message_timeout,
+                )
+            ),
+        ),
+        _router(),
+    ]
+    manager = HttpConnectionManager(
+        stat_prefix="ingress",
+        codec_type=HttpConnectionManagerCodecType.AUTO,
+        use_remote_address=True,
+        generate_request_id=True,
+        always_set_request_id_in_response=True,
+        normalize_path=True,
+        server_name="sovereign",
+        request_headers_timeout=timedelta(seconds=10),
+        request_timeout=timedelta(seconds=300),
+        stream_idle_timeout=timedelta(0),
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(seconds=3600)),
+        local_reply_config=localreply.config(layout),
+        http_filters=filters,
+        route_config=routes.ingress(layout),
+    )
+    address = Address(socket_address=SocketAddress(address=layout.listen_host, port_value=layout.listen_port))
+    listener = Listener(name="ingress", address=address, filter_chains=[_chain(manager)])
+    listener.per_connection_buffer_limit_bytes = 1024 * 1024
+    return routes.with_priority_group(listener.to_dict())
+
+
+def egress(layout: Layout) -> dict[str, Json]:
+    """The internal listener: one HTTP stream per attempt."""
+    filters = [
+        HttpFilter(
+            name=routes.EXT_PROC,
+            typed_config=Any.pack(
+                _processor(
+                    PHASE_ATTEMPT,
+                    ProcessingMode(
+                        request_header_mode=_SEND,
+                        response_header_mode=_SEND,
+                        response_body_mode=ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED,
+                        request_trailer_mode=_SKIP,
+                        response_trailer_mode=_SEND,
+                    ),
+                    namespaces=[ATTEMPT_METADATA],
+                    message_timeout=layout.attempt_message_timeout,
+                    attributes=["response.code_details", "upstream.transport_failure_reason"],
+                )
+            ),
+        ),
+        routes.content_length_filter(),
+        _router(),
+    ]
+    source = ConfigSource(
+        path_config_source=PathConfigSource(
+            path=str(layout.egress_routes_file),
+            watched_directory=WatchedDirectory(path=str(layout.directory)),
+        )
+    )
+    manager = HttpConnectionManager(
+        stat_prefix="egress",
+        codec_type=HttpConnectionManagerCodecType.HTTP1,
+        use_remote_address=False,
+        skip_xff_append=True,
+        generate_request_id=False,
+        preserve_external_request_id=True,
+        stream_idle_timeout=timedelta(0),
+        local_reply_config=localreply.config(layout),
+        http_filters=filters,
+        rds=Rds(config_source=source, route_config_name=routes.EGRESS_ROUTES),
+    )
+    listener = Listener(
+        name=EGRESS_LISTENER, internal_listener=ListenerInternalListenerConfig(), filter_chains=[_chain(manager)]
+    )
+    out: dict[str, Json] = listener.to_dict()
+    out.setdefault("internalListener", {})
+    return out
+
+
+def _processor(
+    phase: str,
+    mode: ProcessingMode,
+    *,
+    namespaces: list[str],
+    message_timeout: timedelta,
+    attributes: list[str] | None = None,
+) -> ExternalProcessor:
+    return ExternalProcessor(
+        stat_prefix=phase,
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=PROCESSOR_CLUSTER),
+            timeout=timedelta(0),
+            initial_metadata=[
+                HeaderValue(key=PHASE, value=phase),
+                HeaderValue(key="x-request-id", value="%REQ(x-request-id)%"),
+            ],
+        ),
+        failure_mode_allow=False,
+        processing_mode=mode,
+        message_timeout=message_timeout,
+        response_attributes=attributes or [],
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=namespaces)
+        ),
+        mutation_rules=HeaderMutationRules(
+            allow_all_routing=True, allow_envoy=True
+        ),
+    )
+
+
+def _transcoder(layout: Layout) -> GrpcJsonTranscoder:
+    return GrpcJsonTranscoder.from_dict(layout.transcoder)
+
+
+def _router() -> HttpFilter:
+    return HttpFilter(
+        name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True))
+    )
+
+
+def _chain(manager: HttpConnectionManager) -> FilterChain:
+    return FilterChain(
+        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))]
+    )

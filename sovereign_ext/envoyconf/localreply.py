@@ -1,0 +1,93 @@
+"""What Envoy answers by itself, in OpenAI's error shape and without internal detail.
+
+Our own immediate responses pass here too; their response code details start with ``DETAILS_PREFIX`` and are
+left as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any as Json
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    ExtensionFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.google.protobuf import Any, Struct
+
+from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.names import DETAILS_PREFIX, METADATA
+
+_FOREIGN = f'!response.code_details.startsWith("{DETAILS_PREFIX}")'
+
+
+def config(layout: Layout) -> LocalReplyConfig:
+    """Mappers from the most to the least specific; the last one takes every status that is left."""
+    invalid, server = "invalid_request_error", "server_error"
+    limit = layout.max_request_bytes
+    return LocalReplyConfig(
+        mappers=[
+            _mapper(413, f"The request body exceeds the limit of {limit} bytes.", invalid, "request_too_large"),
+            _mapper(431, "The request headers are too large.", invalid, "headers_too_large"),
+            _mapper(408, "The request did not arrive in time.", invalid, "request_timeout"),
+            _mapper(400, "The request is not valid HTTP.", invalid, "bad_request"),
+            _mapper(504, "The gateway did not answer in time.", server, "gateway_timeout"),
+            _mapper(None, "The gateway could not process the call.", server, "gateway_unavailable"),
+        ]
+    )
+
+
+def _mapper(status: int | None, message: str, kind: str, code: str) -> ResponseMapper:
+    error: dict[str, Json] = {"message": message, "type": kind, "param": None, "code": code}
+    retry = "false" if kind == "invalid_request_error" else "true"
+    return ResponseMapper(
+        filter=_filter(status),
+        body_format_override=SubstitutionFormatString(
+            json_format=Struct.from_dict({"error": error}), content_type="application/json"
+        ),
+        headers_to_add=[
+            _header("x-should-retry", retry),
+            _header("x-sf-decision-id", f"%DYNAMIC_METADATA({METADATA}:decision_id)%"),
+        ],
+    )
+
+
+def _filter(status: int | None) -> AccessLogFilter:
+    foreign = AccessLogFilter(
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel",
+            typed_config=Any.pack(ExpressionFilter(expression=_FOREIGN)),
+        )
+    )
+    if status is None:
+        return foreign
+    equal = ComparisonFilter(
+        op=ComparisonFilterOp.EQ, value=RuntimeUInt32(default_value=status, runtime_key=f"sovereign.reply.{status}")
+    )
+    return AccessLogFilter(
+        and_filter=AndFilter(
+            filters=[AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=equal)), foreign]
+        )
+    )
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

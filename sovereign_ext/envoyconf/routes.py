@@ -1,0 +1,162 @@
+"""Routes: the fallback walk on the client side, one route per provider and mode on the internal hop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any as Json
+from typing import Final
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.route.v3 import (
+    ClusterSpecifierPlugin,
+    FilterConfig,
+    HeaderMatcher,
+    RetryPolicy,
+    RetryPolicyRetryBackOff,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import GrpcJsonTranscoder
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from sovereign_ext.config.model import Provider
+from sovereign_ext.envoyconf.clusters import PROCESSOR_CLUSTER, UNPLANNED_CLUSTER
+from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.names import (
+    ATTEMPT_METADATA,
+    MODE_HEADER,
+    PLAN_METADATA,
+    TARGET_HEADER,
+    WALK_HEADER,
+    provider_cluster,
+)
+
+EXT_PROC: Final = "envoy.filters.http.ext_proc"
+TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
+EGRESS_ROUTES: Final = "egress"
+_PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
+_PLUGIN_TYPE: Final = (
+    "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+)
+_PLACEHOLDER: Final = "priority-group"
+
+
+def ingress(layout: Layout) -> RouteConfiguration:
+    """Management calls to the processor's own services; everything else through the ext_proc filter.
+
+    The processor answers every path that is not a model call, so nothing is ever proxied that it did not plan.
+    """
+    management = [
+        Route(
+            name="management",
+            match=RouteMatch(
+                safe_regex=RegexMatcher(regex=regex), headers=[_is(":method", method)]
+            ),
+            route=RouteAction(cluster=PROCESSOR_CLUSTER, timeout=timedelta(seconds=30)),
+            typed_per_filter_config={
+                EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
+                TRANSCODER: Any.pack(FilterConfig(config=Any.pack(GrpcJsonTranscoder.from_dict(layout.transcoder)))),
+            },
+            response_headers_to_remove=["grpc-accept-encoding"],
+        )
+        for method, regex in layout.management_routes
+    ]
+    walk = Route(
+        name="walk",
+        match=RouteMatch(prefix="/"),
+        route=RouteAction(
+            inline_cluster_specifier_plugin=ClusterSpecifierPlugin(
+                extension=TypedExtensionConfig(name=_PLACEHOLDER)
+            ),
+            timeout=timedelta(0),
+            retry_policy=RetryPolicy(
+                retry_on="retriable-headers,reset,connect-failure",
+                retriable_headers=[HeaderMatcher(name=WALK_HEADER, present_match=True)],
+                num_retries=0,  # set per call by the processor: the number of elements after the first
+                refresh_cluster_on_retry=True,
+                retry_back_off=RetryPolicyRetryBackOff(
+                    base_interval=timedelta(milliseconds=1), max_interval=timedelta(milliseconds=1)
+                ),
+            ),
+        ),
+    )
+    host = VirtualHost(
+        name="sovereign",
+        domains=["*"],
+        routes=[*management, walk],
+        include_request_attempt_count=True,
+        request_body_buffer_limit=layout.max_request_bytes,
+    )
+    return RouteConfiguration(name="ingress", virtual_hosts=[host])
+
+
+def with_priority_group(listener: dict[str, Json]) -> dict[str, Json]:
+    """Put the priority_group specifier in place, which the typed models do not have."""
+    manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
+    for route in manager["routeConfig"]["virtualHosts"][0]["routes"]:
+        if "inlineClusterSpecifierPlugin" in route["route"]:
+            route["route"]["inlineClusterSpecifierPlugin"] = {
+                "extension": {
+                    "name": _PLUGIN,
+                    "typedConfig": {
+                        "@type": _PLUGIN_TYPE,
+                        # Only a call that the processor has planned is routed; the default leads nowhere.
+                        "priorityGroups": [{"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}],
+                        "overrideMetadataNamespace": PLAN_METADATA,
+                    },
+                }
+            }
+    return listener
+
+
+def egress(providers: Iterable[Provider]) -> RouteConfiguration:
+    """Two routes per provider: streams have its first-byte limit, whole answers their own."""
+    found = []
+    for provider in providers:
+        for mode in ("stream", "json"):
+            limit = provider.timeouts.first_byte_limit_ms(stream=mode == "stream")
+            cluster = provider_cluster(provider)
+            action = RouteAction(
+                cluster=cluster,
+                timeout=timedelta(0),
+                retry_policy=RetryPolicy(per_try_timeout=timedelta(milliseconds=limit), num_retries=0),
+            )
+            headers = [_is(TARGET_HEADER, cluster), _is(MODE_HEADER, mode)]
+            found.append(
+                Route(name=f"{cluster}.{mode}", match=RouteMatch(prefix="/", headers=headers), route=action)
+            )
+    host = VirtualHost(name="providers", domains=["*"], routes=found)
+    internal = [TARGET_HEADER, MODE_HEADER, "x-forwarded-proto"]
+    return RouteConfiguration(
+        name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal
+    )
+
+
+def content_length_filter() -> HttpFilter:
+    """Gives a replaced body its length back: ext_proc leaves it chunked, which some providers refuse."""
+    length = HeaderValueOption(
+        header=HeaderValue(key="content-length", value=f"%DYNAMIC_METADATA({ATTEMPT_METADATA}:content_length)%"),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    mutations = Mutations(request_mutations=[Mutation(append=length)])
+    return HttpFilter(
+        name="envoy.filters.http.header_mutation", typed_config=Any.pack(HeaderMutation(mutations=mutations))
+    )
+
+
+def _is(name: str, value: str) -> HeaderMatcher:
+    return HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
