@@ -140,7 +140,7 @@ class Tenant(Frozen):
     def _default_is_allowed(cls, value: str, info: ValidationInfo) -> str:
         policies = info.data.get("policies")  # absent when policies is itself at fault
         if policies is not None and value not in policies:
-            raise ValueError(f"{value!r} is not among this tenant's policies")
+            raise ValueError("is not among this tenant's policies")
         return value
 
 

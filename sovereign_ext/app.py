@@ -1,0 +1,235 @@
+"""The composition root: the one place where the processor's objects are made and tied together.
+
+Start, in order: configuration, log, Envoy's files, gRPC server, ready. A new configuration takes effect in three
+steps, so that no stream is dropped and no call is planned for a cluster that Envoy does not know:
+
+1. Envoy is given the providers of the old and the new file together.
+2. When it serves them, new calls get the new snapshot; calls in flight keep the one they took.
+3. When the last of those is over, Envoy is given the new file's providers alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from sovereign_ext.attest.attestation import Attestations
+from sovereign_ext.config.live import Live, watch
+from sovereign_ext.config.load import Loaded, load
+from sovereign_ext.config.model import Config, Provider
+from sovereign_ext.envoyconf import names, render
+from sovereign_ext.envoyconf.admin import EnvoyAdmin
+from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.errors import ConfigError
+from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.extproc.gateway import Gateway
+from sovereign_ext.extproc.server import add_processor, server
+from sovereign_ext.keystore.declared import DeclaredKeystore
+from sovereign_ext.management import descriptor
+from sovereign_ext.management.server import Deps, add_services
+from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.providers.registry import ADAPTERS
+from sovereign_ext.routing.health import Health
+from sovereign_ext.tlog.service import LogPaths, TransparencyLog
+
+_log = logging.getLogger(__name__)
+
+_TAKE_UP_ROUNDS: Final = 200  # looks of 50 ms each
+_PRUNE_LOOK_S: Final = 0.5
+_STOP_GRACE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the processor finds and leaves things. Sockets must be at most 104 bytes long."""
+
+    config_file: Path
+    state_dir: Path
+    run_dir: Path
+    listen_host: str
+    listen_port: int
+
+    @property
+    def processor_socket(self) -> Path:
+        return self.run_dir / "extproc.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run_dir / "envoy-admin.sock"
+
+    @property
+    def ready_file(self) -> Path:
+        return self.run_dir / "processor.ready"
+
+    @property
+    def envoy_dir(self) -> Path:
+        return self.state_dir / "envoy"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "log"
+
+
+def moment() -> Moment:
+    """The time, at the edge."""
+    return Moment(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class Processor:
+    """A running processor. ``start``, then ``wait`` until ``stop`` is called."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._version = 0  # of what Envoy was last given
+        self._health = Health()
+        self._admin = EnvoyAdmin(str(settings.admin_socket))
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._reload: asyncio.Task[None] | None = None
+        self._draining = False
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
+        settings = self._settings
+        loaded = load(settings.config_file)
+        self._live = Live(loaded, routable)
+        self._health.follow(self._live.snapshot)
+        self._layout = _layout(settings, loaded.config)
+        self._give(loaded.config.providers)
+        render.write_static(self._layout)  # the bootstrap last: Envoy starts on it and wants the other files
+        self._transparency = await TransparencyLog.open(
+            settings.log_dir, loaded.config.origin, clock=lambda: moment().wall_ms
+        )
+        self._gateway = Gateway(
+            snapshot=lambda: self._live.snapshot,
+            health=self._health,
+            log=self._transparency,
+            attestations=Attestations(self._transparency.origin, self._transparency.log_id),
+            keystore=DeclaredKeystore(self._environ, time.monotonic),
+            adapters=ADAPTERS,
+            clock=moment,
+            random=os.urandom,
+            management_methods=_management_methods(),
+        )
+        await self._serve(loaded.config)
+        self._tasks.append(
+            asyncio.create_task(
+                watch(
+                    settings.config_file,
+                    on_change=self._changed,
+                    on_faults=self._faulty,
+                    known=loaded.digest,
+                )
+            )
+        )
+        settings.ready_file.write_text(f"{os.getpid()}\n")
+
+    async def _serve(self, config: Config) -> None:
+        path = self._settings.processor_socket
+        path.unlink(missing_ok=True)
+        self._server = server(max(config.limits.max_request_bytes, config.limits.max_response_bytes))
+        add_processor(self._server, self._gateway)
+        add_services(
+            self._server,
+            Deps(
+                snapshot=lambda: self._live.snapshot,
+                now=time.time,
+                monotonic=time.monotonic,
+                health=self._health,
+                log=self._transparency,
+                paths=LogPaths.of(self._settings.log_dir),
+                draining=lambda: self._draining,
+            ),
+        )
+        self._server.add_insecure_port(f"unix:{path}")
+        await self._server.start()
+        path.chmod(0o600)
+
+    async def wait(self) -> None:
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Finish calls in flight (for a bounded time), make the log's last batch durable, let go."""
+        if self._draining:
+            return
+        self._draining = True
+        self._settings.ready_file.unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+        await self._server.stop(_STOP_GRACE_S)
+        await self._gateway.drain()
+        await self._transparency.close()
+        self._stopped.set()
+
+    # -- a new configuration -------------------------------------------------------------------------------
+
+    def _changed(self, loaded: Loaded) -> None:
+        _refuse_restart_changes(self._live.snapshot.config, loaded.config)
+        if self._reload is not None:
+            self._reload.cancel()
+        self._reload = asyncio.create_task(self._take_up(loaded))
+
+    def _faulty(self, error: ConfigError) -> None:
+        self._live.refuse(error)
+        for line in str(error).splitlines():
+            _log.error("configuration not used: %s", line)
+
+    async def _take_up(self, loaded: Loaded) -> None:
+        both = {names.provider_cluster(item): item for item in self._live.snapshot.config.providers}
+        both |= {names.provider_cluster(item): item for item in loaded.config.providers}
+        self._give(both.values())
+        if await self._admin.serves(str(self._version), rounds=_TAKE_UP_ROUNDS) is False:
+            _log.error("configuration not used: Envoy did not take up the providers within 10 s")
+            return
+        snapshot = self._live.accept(loaded)
+        self._health.follow(snapshot)
+        _log.info("configuration %d in use", snapshot.version)
+        while any(exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()):
+            await asyncio.sleep(_PRUNE_LOOK_S)
+        self._give(loaded.config.providers)
+
+    def _give(self, providers: Any) -> None:
+        self._version += 1
+        found: list[Provider] = list(providers)
+        render.write_providers(self._layout, found, str(self._version))
+
+
+def _layout(settings: Settings, config: Config) -> Layout:
+    longest = max((provider.timeouts.total_ms for provider in config.providers), default=0)
+    base = Layout(
+        directory=settings.envoy_dir.absolute(),
+        processor_socket=str(settings.processor_socket.absolute()),
+        admin_socket=str(settings.admin_socket.absolute()),
+        listen_host=settings.listen_host,
+        listen_port=settings.listen_port,
+        max_request_bytes=config.limits.max_request_bytes,
+        transcoder=descriptor.transcoder(),
+        management_routes=tuple((route.http_method, route.regex) for route in descriptor.routes()),
+    )
+    # The processor may hold an answer for as long as a provider may take.
+    held = timedelta(milliseconds=longest, seconds=30)
+    return replace(base, attempt_message_timeout=max(held, timedelta(hours=1)))
+
+
+def _refuse_restart_changes(old: Config, new: Config) -> None:
+    for field in ("origin", "limits"):
+        if getattr(old, field) != getattr(new, field):
+            raise ConfigError("changing this needs a restart; the last good configuration stays in use", field=field)
+
+
+def _management_methods() -> Any:
+    table = [(re.compile(route.regex), route.http_method) for route in descriptor.routes()]
+
+    def methods(path: str) -> frozenset[str]:
+        return frozenset(method for pattern, method in table if pattern.fullmatch(path))
+
+    return methods

@@ -1,0 +1,46 @@
+"""``sovereign processor``: the ext_proc service alone, beside an Envoy that somebody else starts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("processor", help="run the ext_proc service that Envoy talks to")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="sovereign.yaml")
+    parser.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="log, keys, Envoy's files")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="Unix sockets (default: DIR/run)")
+    parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
+    parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
+
+
+def run(args: argparse.Namespace) -> int:
+    import asyncio
+    import gc
+    import logging
+    import os
+    import signal
+
+    import uvloop
+
+    from sovereign_ext.app import Processor, Settings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    run_dir = args.run_dir or args.state_dir / "run"
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = Settings(args.config, args.state_dir, run_dir, args.listen_host, args.listen_port)
+
+    async def main() -> None:
+        processor = Processor(settings, os.environ)
+        await processor.start()
+        gc.freeze()  # what start-up made stays; the collector need not look at it again
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: loop.create_task(processor.stop()))
+        await processor.wait()
+
+    uvloop.run(main())
+    return 0

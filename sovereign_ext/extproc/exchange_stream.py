@@ -1,0 +1,238 @@
+"""The router stream: one per client request. Authenticates, decides, and writes down what never got further.
+
+Order of a call:
+
+1. headers: route, key, size → an ``Exchange`` (or an immediate answer)
+2. body: decide → the walk for Envoy (or a denial with its entry)
+3. end of stream: if no attempt settled the call, it is settled here
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import grpc.aio
+
+from sovereign_ext.attest.commit import DELIVERED_RESPONSE, KEY_BYTES
+from sovereign_ext.attest.facts import Result
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.envoyconf.names import entry_cluster
+from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
+from sovereign_ext.exchange.attempt import sf_headers
+from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.extproc import messages
+from sovereign_ext.extproc.gateway import Gateway
+from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
+from sovereign_ext.openai.models import model_document, model_list
+from sovereign_ext.openai.request import Endpoint
+from sovereign_ext.openai.splice import splice
+from sovereign_ext.tenants.resolve import Identity, resolve
+
+_log = logging.getLogger(__name__)
+
+_MODEL_ROUTES: Final = {"/v1/chat/completions": Endpoint.CHAT, "/v1/embeddings": Endpoint.EMBEDDINGS}
+_MODELS: Final = "/v1/models"
+
+
+class ExchangeStream:
+    """Serves one router stream."""
+
+    def __init__(self, gateway: Gateway, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._gateway = gateway
+        self._context = context
+        self._exchange: Exchange | None = None
+        self._policy: str | None = None
+
+    async def run(self) -> None:
+        """Read until the stream ends, however it ends."""
+        try:
+            while (message := await self._context.read()) is not grpc.aio.EOF:
+                kind = message.WhichOneof("request")
+                if kind == "request_headers":
+                    reply = await self._guarded(self._headers(message.request_headers))
+                elif kind == "request_body":
+                    reply = await self._guarded(self._body(message.request_body.body))
+                else:
+                    continue  # trailers are not asked for
+                await self._context.write(reply)
+        finally:
+            self._ended()
+
+    async def _guarded(self, work: Any) -> Any:
+        """Answer errors: the told ones as they are, the rest as one generic message and an id."""
+        try:
+            return await work
+        except ApiError as error:
+            return await self._deny(error)
+        except Exception:
+            _log.exception("unexpected error", extra={"decision_id": self._decision_id})
+            return await self._deny(
+                ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
+            )
+
+    # -- 1. headers ----------------------------------------------------------------------------------------
+
+    async def _headers(self, message: Any) -> Any:
+        headers = messages.headers_of(message)
+        method, path = headers.get(":method", ""), headers.get(":path", "").partition("?")[0]
+        snapshot = self._gateway.snapshot()
+        endpoint = _MODEL_ROUTES.get(path)
+        if endpoint is None:
+            return self._other(method, path, headers, snapshot)
+        if method != "POST":
+            return self._method_not_allowed(method, path, "POST")
+        self._open(endpoint, headers, snapshot)
+        _check_headers(headers, message.end_of_stream, snapshot.config.limits.max_request_bytes)
+        self._policy = headers.get("x-sf-policy")
+        return messages.accept_exchange(self._decision_id, headers)
+
+    def _open(self, endpoint: Endpoint, headers: dict[str, str], snapshot: Snapshot) -> None:
+        gateway = self._gateway
+        now = gateway.clock()
+        exchange = Exchange(
+            decision_id="dec-" + gateway.random(16).hex(),
+            request_id=headers.get("x-request-id", ""),
+            started=now,
+            endpoint=endpoint,
+            identity=_NOBODY,
+            snapshot=snapshot,
+            key=gateway.random(KEY_BYTES),
+        )
+        self._exchange = exchange
+        try:
+            exchange.identity = resolve(headers.get("authorization"), snapshot, now.wall_ms / 1000)
+        except KeyRefused as error:
+            owner = snapshot.tenants.get(error.owner or "")
+            if owner is not None:
+                exchange.identity = Identity(owner, error.key_id or "")
+            raise
+        gateway.exchanges[exchange.request_id] = exchange
+
+    def _other(self, method: str, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
+        if path == _MODELS or path.startswith(_MODELS + "/"):
+            if method not in ("GET", "HEAD"):
+                return self._method_not_allowed(method, path, "GET")
+            return self._models(path, headers, snapshot)
+        allowed = self._gateway.management_methods(path)
+        if allowed and method not in allowed:
+            return self._method_not_allowed(method, path, ", ".join(sorted(allowed)))
+        raise CallerError(404, f"Invalid URL ({method} {path[:200]})", code="unknown_url")
+
+    def _method_not_allowed(self, method: str, path: str, allowed: str) -> Any:
+        error = CallerError(
+            405, f"Method {method} is not allowed for {path}; use {allowed}.", code="method_not_allowed"
+        )
+        headers = (*error_headers(error), ("allow", allowed))
+        return messages.immediate(405, headers, error_object(error), "method_not_allowed")
+
+    def _models(self, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
+        identity = resolve(headers.get("authorization"), snapshot, self._gateway.clock().wall_ms / 1000)
+        visible = snapshot.visible_models[identity.tenant.id]
+        name = path[len(_MODELS) + 1 :].replace("%2F", "/").replace("%2f", "/").replace("%3A", ":")
+        if not name:
+            return messages.immediate(200, (("content-type", JSON_TYPE),), model_list(visible), "models")
+        for model in visible:
+            if model.id == name:
+                return messages.immediate(200, (("content-type", JSON_TYPE),), model_document(model), "model")
+        raise CallerError(
+            404, f"The model `{name[:200]}` does not exist or you do not have access to it.",
+            code="model_not_found", param="model",
+        )  # fmt: skip
+
+    # -- 2. body -------------------------------------------------------------------------------------------
+
+    async def _body(self, body: bytes) -> Any:
+        exchange = self._exchange
+        assert exchange is not None, "Envoy sends a body after its headers"
+        gateway = self._gateway
+        decision = decide(
+            exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock().mono
+        )
+        exchange.decision = decision
+        clusters = [entry_cluster(planned.provider) for planned in decision.plan]
+        return messages.plan_exchange(clusters, mode="stream" if decision.request.stream else "json")
+
+    async def _deny(self, error: ApiError) -> Any:
+        """Answer ``error`` at once, with an entry if the call belongs to a tenant."""
+        body = error_object(error)
+        headers = [*error_headers(error)]
+        exchange = self._exchange
+        if exchange is None:
+            return messages.immediate(error.status, headers, body, "refused")
+        if exchange.identity is not _NOBODY:
+            delivered = exchange.commitment(DELIVERED_RESPONSE)
+            delivered.update(body)
+            facts = exchange.settle(
+                self._gateway.clock(),
+                Result.DENIED,
+                status=error.status,
+                error_code=error.code,
+                delivered=delivered.digest(),
+            )
+            if facts is not None:
+                try:
+                    attestation, index = await self._gateway.settle(exchange, facts)
+                    body = splice(body, attestation)
+                    headers.append(("x-sf-rekor-index", str(index)))
+                except ServiceError as unavailable:
+                    error, body = unavailable, error_object(unavailable)
+                    headers = [*error_headers(unavailable)]
+        headers.extend(sf_headers(exchange, attempts=0))
+        return messages.immediate(error.status, headers, body, "denied")
+
+    # -- 3. end --------------------------------------------------------------------------------------------
+
+    def _ended(self) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.identity is _NOBODY:
+            return
+        gateway = self._gateway
+        for probe in exchange.probes:
+            gateway.health.release(probe)
+        exchange.ended = True
+        if exchange.settled:
+            gateway.exchanges.pop(exchange.request_id, None)
+            return
+        exchange.client_gone = True
+        if exchange.active:
+            return  # the attempt in flight ends next, knows more, and settles
+        gateway.exchanges.pop(exchange.request_id, None)
+        facts = exchange.settle(
+            gateway.clock(),
+            Result.FAILED if exchange.attempts else Result.DENIED,
+            status=0,
+            error_code="ended_without_answer",  # the client left, or Envoy answered by itself
+        )
+        if facts is not None:
+            gateway.settle_later(exchange, facts)
+
+    @property
+    def _decision_id(self) -> str:
+        return self._exchange.decision_id if self._exchange is not None else ""
+
+
+def _check_headers(headers: dict[str, str], end_of_stream: bool, limit: int) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON_TYPE:
+        raise CallerError(
+            400, f"Expected content type {JSON_TYPE}, got {kind[:100] or 'none'}.",
+            param="content-type", code="unsupported_content_type",
+        )  # fmt: skip
+    if headers.get("content-encoding", "identity") != "identity":
+        raise CallerError(
+            400, "Compressed request bodies are not supported.",
+            param="content-encoding", code="unsupported_content_encoding",
+        )  # fmt: skip
+    if end_of_stream:
+        raise CallerError(400, "The request has no body. The API expects a JSON object.", code="invalid_json")
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise CallerError(
+            413, f"The request body has {length} bytes; the limit is {limit}.", code="request_too_large"
+        )
+
+
+_NOBODY: Final[Any] = object()
+"""Stands for the identity of a call whose key is not known; such a call has no entry."""

@@ -1,0 +1,88 @@
+"""What both kinds of stream share: the collaborators, the exchanges in flight, and writing a call down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sovereign_ext.attest.attestation import Attestations
+from sovereign_ext.attest.facts import CallFacts
+from sovereign_ext.attest.statement import opening, outcome_statement
+from sovereign_ext.config.model import ProviderKind
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.errors import LogError, ServiceError
+from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.keystore.base import Keystore
+from sovereign_ext.providers.base import Adapter
+from sovereign_ext.routing.health import Health
+from sovereign_ext.tlog.service import EntryDraft, TransparencyLog
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Gateway:
+    """Wired by ``app``. ``clock`` gives the moment, ``random`` that many random bytes."""
+
+    snapshot: Callable[[], Snapshot]
+    health: Health
+    log: TransparencyLog
+    attestations: Attestations
+    keystore: Keystore
+    adapters: Mapping[ProviderKind, Adapter]
+    clock: Callable[[], Moment]
+    random: Callable[[int], bytes]
+    management_methods: Callable[[str], frozenset[str]]
+    exchanges: dict[str, Exchange] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def settle(self, exchange: Exchange, facts: CallFacts) -> tuple[bytes, int]:
+        """Make the call's entry durable; its attestation as JSON and its index.
+
+        Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Survives the
+        cancellation of the stream that asked: the call happened, so it is written down.
+        """
+        return await asyncio.shield(self.spawn(self._append(exchange, facts)))
+
+    def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
+        """Write down a call that nobody waits for any more."""
+        self.spawn(self._append_quietly(exchange, facts))
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self) -> None:
+        """Wait for what was spawned."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _append(self, exchange: Exchange, facts: CallFacts) -> tuple[bytes, int]:
+        draft = EntryDraft(
+            kind="outcome",
+            tenant=facts.tenant,
+            decision_id=facts.decision_id,
+            statement=outcome_statement(facts),
+            opening=opening(exchange.key, facts.digests),
+        )
+        try:
+            place = await self.log.append(draft)
+        except LogError as error:
+            _log.error("entry not durable", extra={"decision_id": facts.decision_id, "reason": str(error)})
+            raise ServiceError(
+                503, "The transparency log cannot take the call's entry, so there is no answer.",
+                code="log_unavailable",
+            ) from None  # fmt: skip
+        return self.attestations.render(facts, place), place.index
+
+    async def _append_quietly(self, exchange: Exchange, facts: CallFacts) -> None:
+        try:
+            await self._append(exchange, facts)
+        except ServiceError:
+            return  # logged above; there is no client to tell

@@ -1,0 +1,156 @@
+"""ext_proc messages to values and back: the only module that knows how Envoy spells things.
+
+Source: envoy/service/ext_proc/v3/external_processor.proto of Envoy 1.40.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+
+from sovereign_ext.envoyconf.names import (
+    ATTEMPT_METADATA,
+    DETAILS_PREFIX,
+    METADATA,
+    MODE_HEADER,
+    PLAN_METADATA,
+    TARGET_HEADER,
+    WALK_HEADER,
+)
+from sovereign_ext.exchange.steps import Head
+from sovereign_ext.providers.base import UpstreamRequest
+
+_ROUTED_BY: Final = (TARGET_HEADER, MODE_HEADER, "x-forwarded-proto")
+"""Needed until the internal route is picked, which removes them."""
+
+Headers = Iterable[tuple[str, str]]
+
+_OVERWRITE: Final = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_REPLACE: Final = pb.CommonResponse.CONTINUE_AND_REPLACE
+_ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+_KEPT: Final = frozenset({"content-type", "x-request-id", "x-forwarded-proto", "traceparent", "tracestate"})
+"""What is left of a client's headers on the way through Envoy (which finds no route without
+``x-forwarded-proto``). None of it reaches a provider."""
+
+
+def headers_of(message: Any) -> dict[str, str]:
+    """Names (lower case, as Envoy gives them) to values; the first of several equal names counts."""
+    found: dict[str, str] = {}
+    for header in message.headers.headers:
+        found.setdefault(header.key, header.raw_value.decode("latin-1"))
+    return found
+
+
+def attribute(message: Any, name: str) -> str:
+    """A string attribute of a processing request, empty if Envoy had none."""
+    struct = message.attributes.get(_ATTRIBUTES)
+    if struct is None or name not in struct.fields:
+        return ""
+    return str(struct.fields[name].string_value)
+
+
+def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.ProcessingResponse:
+    """Let the request on to its body, without the headers that are nobody's business further on."""
+    response = pb.ProcessingResponse()
+    mutation = response.request_headers.response.header_mutation
+    mutation.remove_headers.extend(name for name in present if name[0] != ":" and name not in _KEPT)
+    response.dynamic_metadata.update({METADATA: {"decision_id": decision_id}})
+    return response
+
+
+def plan_exchange(clusters: list[str], *, mode: str) -> pb.ProcessingResponse:
+    """Tell Envoy the walk. The body stays with the processor: attempts bring their own.
+
+    The list has one element more than there are deployments: the attempt that arrives there finds the walk at
+    its end and answers for it, so that every ending passes through the processor.
+    """
+    elements = [*clusters, clusters[-1]]
+    response = pb.ProcessingResponse()
+    common = response.request_body.response
+    common.clear_route_cache = True
+    common.body_mutation.clear_body = True
+    common.header_mutation.remove_headers.append("content-length")
+    _set(
+        common.header_mutation,
+        (("x-envoy-max-retries", str(len(elements) - 1)), (MODE_HEADER, mode)),
+    )
+    groups = [
+        {"name": str(at), "clusters": [{"cluster_name": cluster, "weight": 1}]}
+        for at, cluster in enumerate(elements)
+    ]
+    response.dynamic_metadata.update({PLAN_METADATA: {"priority_groups": groups}})
+    return response
+
+
+def immediate(status: int, headers: Headers, body: bytes, details: str) -> pb.ProcessingResponse:
+    """Answer here and now. ``details`` becomes the response code details."""
+    response = pb.ProcessingResponse()
+    answer = response.immediate_response
+    answer.status.code = status
+    answer.body = body
+    answer.details = DETAILS_PREFIX + details
+    _set(answer.headers, headers)
+    return response
+
+
+def walk_at_request() -> pb.ProcessingResponse:
+    """This attempt is not made: an answer that Envoy takes for a reason to go on."""
+    return immediate(503, ((WALK_HEADER, "1"),), b"", "walk")
+
+
+def send_attempt(upstream: UpstreamRequest, present: Mapping[str, str]) -> pb.ProcessingResponse:
+    """The provider's request: every header that is there goes, the adapter's come, with the exact body."""
+    response = pb.ProcessingResponse()
+    common = response.request_headers.response
+    common.status = _REPLACE
+    common.body_mutation.body = upstream.body
+    common.header_mutation.remove_headers.extend(
+        name for name in present if name[0] != ":" and name not in _ROUTED_BY
+    )
+    _set(common.header_mutation, ((":path", upstream.path), (":authority", upstream.authority)))
+    _set(common.header_mutation, upstream.headers)
+    response.dynamic_metadata.update({ATTEMPT_METADATA: {"content_length": str(len(upstream.body))}})
+    return response
+
+
+def release_head(head: Head, present: Mapping[str, str]) -> pb.ProcessingResponse:
+    """Response headers: ours, and nothing of the provider's."""
+    response = pb.ProcessingResponse()
+    mutation = response.response_headers.response.header_mutation
+    named = {name for name, _ in head.headers}
+    mutation.remove_headers.extend(name for name in present if name[0] != ":" and name not in named)
+    _set(mutation, ((":status", str(head.status)),))
+    _set(mutation, head.headers)
+    return response
+
+
+def walk_at_response(present: Mapping[str, str]) -> pb.ProcessingResponse:
+    """Response headers that make Envoy take the next element."""
+    return release_head(Head(503, ((WALK_HEADER, "1"),)), present)
+
+
+def body_out(body: bytes, *, end: bool) -> pb.ProcessingResponse:
+    """Response bytes, independent of what came in (FULL_DUPLEX_STREAMED)."""
+    response = pb.ProcessingResponse()
+    streamed = response.response_body.response.body_mutation.streamed_response
+    streamed.body = body
+    streamed.end_of_stream = end
+    return response
+
+
+def trailers_out() -> pb.ProcessingResponse:
+    """Let response trailers go on; they end the stream."""
+    response = pb.ProcessingResponse()
+    response.response_trailers.SetInParent()
+    return response
+
+
+def _set(mutation: Any, headers: Headers) -> None:
+    for name, value in headers:
+        option = mutation.set_headers.add()
+        option.append_action = _OVERWRITE
+        option.header.key = name
+        option.header.raw_value = value.encode("latin-1", "replace")
