@@ -11,6 +11,8 @@ import math
 from typing import Any
 
 _DEPTH = 24
+_MOST_VALUES = 5_000
+_MOST_CHARACTERS = 100_000
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -30,25 +32,108 @@ def minimal(schema: Any, *, optional: bool = False) -> Any:
 
     With ``optional`` the properties that are not required are filled in as well.
     """
-    return _instance(schema, schema, optional, _DEPTH)
+    return _Builder(schema, optional).instance(schema, _DEPTH)
 
 
-def _instance(schema: Any, root: Any, optional: bool, depth: int) -> Any:
-    if not isinstance(schema, dict) or depth == 0:
-        return None
-    schema = _merged(schema, root, depth)
-    if "const" in schema:
-        return schema["const"]
-    for chosen in ("enum", "examples"):
-        if isinstance(schema.get(chosen), list) and schema[chosen]:
-            return schema[chosen][0]
-    if "default" in schema:
-        return schema["default"]
-    for union in ("anyOf", "oneOf"):
-        if isinstance(schema.get(union), list) and schema[union]:
-            rest = {key: value for key, value in schema.items() if key != union}
-            return _instance({**rest, **_merged(schema[union][0], root, depth)}, root, optional, depth - 1)
-    return _typed(schema, root, optional, depth)
+class _Builder:
+    """Builds one instance, within a budget: schemas come from requests and may ask for exponentially much."""
+
+    def __init__(self, root: Any, optional: bool) -> None:
+        self._root = root
+        self._optional = optional
+        self._left = _MOST_VALUES
+        self._characters = _MOST_CHARACTERS
+
+    def instance(self, schema: Any, depth: int) -> Any:
+        """A value for this part of the schema; ``None`` once depth or budget is used up."""
+        self._left -= 1
+        if not isinstance(schema, dict) or depth == 0 or self._left < 0:
+            return None
+        schema = _merged(schema, self._root, depth)
+        if "const" in schema:
+            return schema["const"]
+        for chosen in ("enum", "examples"):
+            if isinstance(schema.get(chosen), list) and schema[chosen]:
+                return schema[chosen][0]
+        if "default" in schema:
+            return schema["default"]
+        for union in ("anyOf", "oneOf"):
+            if isinstance(schema.get(union), list) and schema[union]:
+                rest = {key: value for key, value in schema.items() if key != union}
+                option = _simplest(schema[union])
+                return self.instance({**rest, **_merged(option, self._root, depth)}, depth - 1)
+        return self._typed(schema, depth)
+
+    def _typed(self, schema: dict[str, Any], depth: int) -> Any:
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = next((one for one in kind if one != "null"), "null")
+        if kind is None:
+            kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
+        match str(kind).lower():  # Gemini's OpenAPI subset writes OBJECT, STRING, …
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, depth)
+            case "string":
+                return self._string(schema)
+            case "integer" | "number" as numeric:
+                return _number(schema, whole=numeric == "integer")
+            case "boolean":
+                return True
+            case _:
+                return None
+
+    def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
+        properties = _dict(schema.get("properties"))
+        required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+        names = list(dict.fromkeys([*required, *properties])) if self._optional else required
+        return {name: self.instance(properties.get(name, {}), depth - 1) for name in names}
+
+    def _array(self, schema: dict[str, Any], depth: int) -> list[Any]:
+        prefix = _list(schema.get("prefixItems"))
+        count = max(_whole(schema.get("minItems")), 1 if self._optional and "items" in schema else 0)
+        items = [self.instance(part, depth - 1) for part in prefix[:count]]
+        while len(items) < count and self._left > 0:
+            items.append(self.instance(schema.get("items", {}), depth - 1))
+        return items
+
+    def _string(self, schema: dict[str, Any]) -> str:
+        known = _FORMATS.get(str(schema.get("format")))
+        if known is not None:
+            return known
+        text = "example"
+        longest = schema.get("maxLength")
+        if isinstance(longest, int) and longest >= 0:
+            text = text[:longest]
+        length = min(_whole(schema.get("minLength")), self._characters)
+        self._characters -= length
+        return text.ljust(length, "x")
+
+
+def _simplest(options: list[Any]) -> Any:
+    """Null where null is allowed: it also ends recursion."""
+    return next((one for one in options if isinstance(one, dict) and one.get("type") == "null"), options[0])
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _real(value: Any) -> float | None:
+    return (
+        value
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        else None
+    )
 
 
 def _merged(schema: Any, root: Any, depth: int) -> dict[str, Any]:
@@ -66,8 +151,8 @@ def _merged(schema: Any, root: Any, depth: int) -> dict[str, Any]:
     whole = {key: value for key, value in schema.items() if key != "allOf"}
     for part in parts:
         flat = _merged(part, root, depth - 1)
-        properties = {**whole.get("properties", {}), **flat.get("properties", {})}
-        required = [*whole.get("required", []), *flat.get("required", [])]
+        properties = {**_dict(whole.get("properties")), **_dict(flat.get("properties"))}
+        required = [*_list(whole.get("required")), *_list(flat.get("required"))]
         whole = {**whole, **flat}
         if properties:
             whole |= {"properties": properties, "required": required}
@@ -85,61 +170,16 @@ def _resolve(ref: str, root: Any) -> Any:
     return node
 
 
-def _typed(schema: dict[str, Any], root: Any, optional: bool, depth: int) -> Any:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
-    if kind is None:
-        kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
-    match str(kind).lower():  # Gemini's OpenAPI subset writes OBJECT, STRING, …
-        case "object":
-            return _object(schema, root, optional, depth)
-        case "array":
-            return _array(schema, root, optional, depth)
-        case "string":
-            return _string(schema)
-        case "integer" | "number" as numeric:
-            return _number(schema, whole=numeric == "integer")
-        case "boolean":
-            return True
-        case _:
-            return None
-
-
-def _object(schema: dict[str, Any], root: Any, optional: bool, depth: int) -> dict[str, Any]:
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, dict) else {}
-    required = [name for name in schema.get("required") or () if isinstance(name, str)]
-    names = list(dict.fromkeys([*required, *properties])) if optional else required
-    return {name: _instance(properties.get(name, {}), root, optional, depth - 1) for name in names}
-
-
-def _array(schema: dict[str, Any], root: Any, optional: bool, depth: int) -> list[Any]:
-    prefix = schema.get("prefixItems") or []
-    count = max(int(schema.get("minItems") or 0), 1 if optional and "items" in schema else 0)
-    items = [_instance(part, root, optional, depth - 1) for part in prefix[:count]]
-    while len(items) < count:
-        items.append(_instance(schema.get("items", {}), root, optional, depth - 1))
-    return items
-
-
-def _string(schema: dict[str, Any]) -> str:
-    known = _FORMATS.get(str(schema.get("format")))
-    if known is not None:
-        return known
-    text = "example"
-    longest = schema.get("maxLength")
-    if isinstance(longest, int):
-        text = text[:longest]
-    return text.ljust(int(schema.get("minLength") or 0), "x")
-
-
 def _number(schema: dict[str, Any], *, whole: bool) -> float | int:
-    low: float | None = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high: float | None = schema.get("maximum", schema.get("exclusiveMaximum"))
-    step: float | None = schema.get("multipleOf") or (1 if whole else None)
-    if step is not None:
-        return _stepped(schema, low, high, step)
+    low, high = _real(schema.get("minimum")), _real(schema.get("maximum"))
+    above, below = _real(schema.get("exclusiveMinimum")), _real(schema.get("exclusiveMaximum"))
+    low, high = above if low is None else low, below if high is None else high
+    step = _real(schema.get("multipleOf")) or (1 if whole else None)
+    if step is not None and step > 0:
+        try:
+            return _stepped(low, high, (above, below), step)
+        except OverflowError:  # bounds beyond any float: nothing sensible to say
+            return step
     if low is not None and high is not None:
         return (low + high) / 2
     if low is not None:
@@ -147,11 +187,13 @@ def _number(schema: dict[str, Any], *, whole: bool) -> float | int:
     return 1 if high is None else high - 1
 
 
-def _stepped(schema: dict[str, Any], low: float | None, high: float | None, step: float) -> float | int:
+def _stepped(
+    low: float | None, high: float | None, excluded: tuple[float | None, float | None], step: float
+) -> float | int:
     if low is not None:
         value = math.ceil(low / step) * step
-        return value + step if value == schema.get("exclusiveMinimum") else value
+        return value + step if value == excluded[0] else value
     if high is not None and high <= step:
         value = math.floor(high / step) * step
-        return value - step if value == schema.get("exclusiveMaximum") else value
+        return value - step if value == excluded[1] else value
     return step

@@ -7,12 +7,10 @@ and both embedding encodings are answered. Responses API, audio and files are no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sovereign_ext.errors import CallerError
-from sovereign_ext.mock.answer import Answer, Ask, Finish, Invocation, compose
-from sovereign_ext.mock.content import logprob
+from sovereign_ext.mock.answer import Answer, Ask, Finish, compose
 from sovereign_ext.mock.faults import Shape
 from sovereign_ext.mock.http1 import Request
 from sovereign_ext.mock.reply import (
@@ -29,20 +27,21 @@ from sovereign_ext.mock.reply import (
 from sovereign_ext.mock.wires.base import json_object, objects, optional_int, required
 from sovereign_ext.mock.wires.openai_ask import ask_of
 from sovereign_ext.mock.wires.openai_embeddings import embeddings
+from sovereign_ext.mock.wires.openai_parts import (
+    Choice,
+    Chunks,
+    call_deltas,
+    error_of,
+    legacy_deltas,
+    logprobs_of,
+    whole_call,
+)
 
 _FINISH = {
     Finish.STOP: "stop",
     Finish.STOP_SEQUENCE: "stop",
     Finish.LENGTH: "length",
     Finish.TOOL_CALLS: "tool_calls",
-}
-_ERRORS = {
-    400: ("invalid_request_error", None),
-    401: ("invalid_request_error", "invalid_api_key"),
-    403: ("invalid_request_error", "unsupported_country_region_territory"),
-    404: ("invalid_request_error", "model_not_found"),
-    429: ("requests", "rate_limit_exceeded"),
-    503: ("server_error", "service_unavailable"),
 }
 _PATHS = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings"}
 MODELS_PATH = "/v1/models"
@@ -97,11 +96,11 @@ class OpenAI:
 
     def failure(self, failure: Failure, identity: Identity, call: Call | None) -> Reply:
         """See ``Wire.failure``."""
-        return json_reply({"error": _error(failure)}, self.headers(identity), failure.status)
+        return json_reply({"error": error_of(failure)}, self.headers(identity), failure.status)
 
     def failure_event(self, failure: Failure, identity: Identity, call: Call) -> Event:
         """See ``Wire.failure_event``."""
-        return event(Stage.FAILURE, {"error": _error(failure)})
+        return event(Stage.FAILURE, {"error": error_of(failure)})
 
     def headers(self, identity: Identity) -> tuple[tuple[str, str], ...]:
         """Headers on every answer."""
@@ -126,7 +125,7 @@ class OpenAI:
             call = answer.calls[0]
             message["function_call"] = {"name": call.name, "arguments": call.arguments}
         elif answer.calls:
-            message["tool_calls"] = [_whole_call(call, identity) for call in answer.calls]
+            message["tool_calls"] = [whole_call(call, identity) for call in answer.calls]
         else:
             message["annotations"] = []
         return message
@@ -193,7 +192,7 @@ class OpenAI:
                 {
                     "index": number,
                     "message": self.message(answer, call.body, identity),
-                    "logprobs": _logprobs(answer.chunks, call.body),
+                    "logprobs": logprobs_of(answer.chunks, call.body),
                     "finish_reason": self.finish(answer, call.body, shape),
                     **self.choice_extras(answer, call.body),
                 }
@@ -221,16 +220,16 @@ class OpenAI:
         if options.get("include_obfuscation") is True:
             end["obfuscation"] = identity.tag[:8]
 
-        chunk = _Chunks(start, end)
+        chunk = Chunks(start, end)
         events: list[Event] = []
         for number, answer in enumerate(answers):
-            events += self._choice_events(_Choice(number, answer, call.body, identity), shape, chunk)
+            events += self._choice_events(Choice(number, answer, call.body, identity), shape, chunk)
         if asked and not shape.omit_usage:
             usage = self.usage(answers, shape)
             events.append(event(Stage.USAGE, {**start, "choices": [], **end, "usage": usage}))
         return [*events, DONE]
 
-    def _choice_events(self, choice: _Choice, shape: Shape, chunk: _Chunks) -> list[Event]:
+    def _choice_events(self, choice: Choice, shape: Shape, chunk: Chunks) -> list[Event]:
         answer, body = choice.answer, choice.body
         silent = answer.calls and not answer.chunks
         opening = {"role": "assistant", "content": None if silent else "", "refusal": None}
@@ -239,93 +238,9 @@ class OpenAI:
         spoken = answer.chunks[:-1] if shape.finish_with_text and not answer.calls else answer.chunks
         events += [chunk(Stage.CONTENT, choice.delta({"content": one}, (one,))) for one in spoken]
         for call in answer.calls:
-            deltas = _legacy_deltas(call) if "functions" in body else _call_deltas(call, choice.identity)
+            deltas = legacy_deltas(call) if "functions" in body else call_deltas(call, choice.identity)
             events += [chunk(Stage.CONTENT, choice.delta(delta)) for delta in deltas]
         rest = answer.chunks[len(spoken) :]
         last = choice.delta({"content": rest[0]}, rest) if rest else choice.delta({})
         last |= {"finish_reason": self.finish(answer, body, shape), **self.choice_extras(answer, body)}
         return [*events, chunk(Stage.FINISH, last)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """One choice of a streamed answer."""
-
-    number: int
-    answer: Answer
-    body: dict[str, Any]
-    identity: Identity
-
-    def delta(self, delta: dict[str, Any], said: tuple[str, ...] = ()) -> dict[str, Any]:
-        """A choice that is not finished, with the logprobs of the text in it."""
-        logprobs = _logprobs(said, self.body) if said else None
-        return {"index": self.number, "delta": delta, "logprobs": logprobs, "finish_reason": None}
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunks:
-    """Puts a choice into a chunk.
-
-    What stands before and after ``choices`` is the same in the whole stream.
-    """
-
-    start: dict[str, Any]
-    end: dict[str, Any]
-
-    def __call__(self, stage: Stage, choice: dict[str, Any]) -> Event:
-        """One chunk as an event."""
-        return event(stage, {**self.start, "choices": [choice], **self.end}, counts=stage is Stage.CONTENT)
-
-
-def call_id(call: Invocation, identity: Identity) -> str:
-    """``call_`` and 24 hex digits, distinct within and between answers."""
-    return "call_" + identity.item(call.index)
-
-
-def _whole_call(call: Invocation, identity: Identity) -> dict[str, Any]:
-    if call.custom:
-        detail: dict[str, Any] = {"type": "custom", "custom": {"name": call.name, "input": call.arguments}}
-    else:
-        detail = {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    return {"id": call_id(call, identity), **detail}
-
-
-def _call_deltas(call: Invocation, identity: Identity) -> list[dict[str, Any]]:
-    kind, field = ("custom", "input") if call.custom else ("function", "arguments")
-    first = {
-        "index": call.index,
-        "id": call_id(call, identity),
-        "type": kind,
-        kind: {"name": call.name, field: ""},
-    }
-    rest = [{"index": call.index, kind: {field: piece}} for piece in call.pieces or (call.arguments,)]
-    return [{"tool_calls": [one]} for one in [first, *rest]]
-
-
-def _legacy_deltas(call: Invocation) -> list[dict[str, Any]]:
-    first = {"function_call": {"name": call.name, "arguments": ""}}
-    return [first, *({"function_call": {"arguments": piece}} for piece in call.pieces or (call.arguments,))]
-
-
-def _logprobs(chunks: tuple[str, ...], body: dict[str, Any]) -> dict[str, Any] | None:
-    if body.get("logprobs") is not True:
-        return None
-    top = optional_int(body, "top_logprobs") if body.get("top_logprobs") else 0
-    content = []
-    for chunk in chunks:
-        entry = {"token": chunk, "logprob": logprob(chunk), "bytes": list(chunk.encode())}
-        others = [{**entry, "logprob": logprob(chunk) - rank} for rank in range(top or 0)]
-        content.append({**entry, "top_logprobs": others})
-    return {"content": content, "refusal": None}
-
-
-def _error(failure: Failure) -> dict[str, Any]:
-    usual, code = _ERRORS.get(
-        failure.status, ("server_error" if failure.status >= 500 else _ERRORS[400][0], None)
-    )
-    return {
-        "message": failure.message or f"The mock was told to answer {failure.status}.",
-        "type": failure.type or usual,
-        "param": failure.param or None,
-        "code": failure.code or code,
-    }

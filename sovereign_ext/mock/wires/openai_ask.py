@@ -28,7 +28,7 @@ def ask_of(body: dict[str, Any]) -> Ask:
         tools=tools,
         must_call=must,
         named=named,
-        parallel=body.get("parallel_tool_calls") is not False,
+        parallel=body.get("parallel_tool_calls") is not False and "functions" not in body,
         json_schema=schema_of(described.get("schema")) if isinstance(described, dict) else None,
         json_object=form.get("type") == "json_object",
     )
