@@ -6,6 +6,7 @@ SHELL       := /bin/sh
 STATE_DIR   ?= .sovereign
 PORT        ?= 8080
 PYTEST_ARGS ?=
+LOCK_ARGS   ?=
 BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
@@ -51,7 +52,7 @@ proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler
 	$(BIN)/python scripts/proto.py
 
 lock: ## resolve requirements/*.lock anew, with hashes (downloads from the configured registry)
-	@scripts/lock.sh
+	@scripts/lock.sh $(LOCK_ARGS)
 
 bench: ## overhead of the gateway on this machine
 	@scripts/setup.sh dev

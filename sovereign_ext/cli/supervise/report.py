@@ -21,7 +21,7 @@ from sovereign_ext.cli.supervise.banner import painter
 from sovereign_ext.errors import StartError
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
-_STATE_COLOURS = {"HEALTHY": "32", "DEGRADED": "33", "UNHEALTHY": "31"}
+_STATE_COLOURS = {"CLOSED": "32", "HALF_OPEN": "33", "COOLING": "31"}
 
 
 def gather(root: Path) -> dict[str, Any]:
@@ -136,28 +136,37 @@ def _provider_rows(providers: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]
         name = str(provider.get("name", "")).removeprefix("providers/")
         for deployment in provider.get("deployments", ()):
             health = deployment.get("health", {})
-            why = str(health.get("reason", ""))
-            if retry := health.get("retry_time"):
-                why += f", again at {retry}"
             rows.append(
                 (
                     name,
                     str(provider.get("kind", "")),
                     str(deployment.get("model", "")),
-                    str(health.get("state", "UNKNOWN")),
+                    str(health.get("state", "")),
                     f"{float(health.get('score', 0.0)):.2f}",
                     _window(health.get("window")),
-                    why,
+                    _why(health),
                 )
             )
     return rows
 
 
-def _window(window: Any) -> str:
-    """The counts behind the score, in the API's own words."""
-    if not isinstance(window, dict):
-        return ""
-    return " ".join(f"{name}={value}" for name, value in window.items())
+def _window(window: dict[str, Any] | None) -> str:
+    """The counts behind the score; nothing was asked where nothing is counted."""
+    ok, failed = (int((window or {}).get(name, 0)) for name in ("successes", "failures"))
+    if not ok + failed:
+        return "idle"
+    median = (window or {}).get("p50_ms")
+    return f"{ok} ok, {failed} failed" + (f", {float(median):.0f} ms" if median is not None else "")
+
+
+def _why(health: dict[str, Any]) -> str:
+    """What opened the circuit and when it may close; nothing when it is closed."""
+    words = [str(health.get("reason", ""))]
+    if failures := int(health.get("consecutive_failures", 0)):
+        words.append(f"{failures} in a row")
+    if retry := float(health.get("retry_in_s") or 0.0):
+        words.append(f"again in {retry:.0f} s")
+    return ", ".join(word for word in words if word)
 
 
 def _table(rows: Sequence[Sequence[str]], dim: Any, stream: TextIO | None = None) -> list[str]:

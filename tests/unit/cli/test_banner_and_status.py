@@ -37,15 +37,21 @@ PROVIDERS = {
                     "name": "providers/cloud-a/deployments/small-cloud-a",
                     "model": "demo/small",
                     "health": {
-                        "state": "UNHEALTHY",
-                        "reason": "failures",
+                        "state": "COOLING",
+                        "reason": "status",
                         "score": 0.125,
-                        "retryTime": "2026-01-02T",
+                        "consecutiveFailures": 3,
+                        "retryInS": 11.6,
+                        "window": {"successes": 1, "failures": 3, "p50Ms": 4.4},
                     },
                 }
             ],
         },
-        {"name": "providers/gpu", "kind": "vllm", "deployments": [{"model": "demo/small", "health": {}}]},
+        {
+            "name": "providers/gpu",
+            "kind": "vllm",
+            "deployments": [{"model": "demo/small", "health": {"state": "CLOSED", "score": 1}}],
+        },
     ]
 }
 
@@ -163,7 +169,7 @@ def test_status_as_json(running, capsys):
     assert (shown["running"], shown["serving"], shown["problems"]) == (True, True, [])
     assert [each["name"] for each in shown["processes"]] == ["supervisor", "envoy"]
     assert (shown["log"]["size"], shown["log"]["published_size"]) == (7, 5)
-    assert shown["providers"][0]["deployments"][0]["health"]["retry_time"] == "2026-01-02T"
+    assert shown["providers"][0]["deployments"][0]["health"]["retry_in_s"] == 11.6
     assert set(shown["versions"]) == {"sovereign", "envoy", "python"}
 
 
@@ -173,8 +179,11 @@ def test_status_as_text(running, capsys):
     text = capsys.readouterr().out
     assert "SovereignRouter is serving" in text
     assert re.search(r"envoy +42 +1 h 1 min +2\n", text)
-    assert re.search(r"cloud-a +openai +demo/small +UNHEALTHY +0\.12 +failures, again at 2026-01-02T\n", text)
-    assert re.search(r"gpu +vllm +demo/small +UNKNOWN +0\.00\n", text)
+    assert re.search(
+        r"cloud-a +openai +demo/small +COOLING +0\.12 +1 ok, 3 failed, 4 ms +status, 3 in a row, again in 12 s\n",
+        text,
+    )
+    assert re.search(r"gpu +vllm +demo/small +CLOSED +1\.00 +idle\n", text)
     assert "sovereign.local/demo, 7 entries, checkpoint over 5 signed " in text
     assert "sk-" not in text
 

@@ -1,0 +1,307 @@
+"""`sovereign up` for real: Envoy, the processor and the mocks as processes, called with OpenAI's SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import openai
+import psutil
+import pytest
+
+from sovereign_ext.cli.supervise.probe import free_ports
+
+pytestmark = pytest.mark.dataplane
+
+SOVEREIGN = (sys.executable, "-m", "sovereign_ext.cli.main")
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+def sovereign(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SOVEREIGN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One state directory and the port to use with it."""
+
+    state_dir: Path
+    port: int
+    banner: str = ""
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return sovereign("up", "--state-dir", self.state_dir, "--port", self.port, "--detach")
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        return sovereign("down", "--state-dir", self.state_dir)
+
+    def status(self) -> dict:
+        return json.loads(sovereign("status", "--json", "--state-dir", self.state_dir).stdout)
+
+    def env(self) -> dict[str, str]:
+        lines = (self.state_dir / "demo.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def client(self) -> openai.OpenAI:
+        env = self.env()
+        return openai.OpenAI(base_url=env["SF_BASE_URL"], api_key=env["SF_API_KEY"], max_retries=0)
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor and everything below it."""
+        supervisor = psutil.Process(self.pid("supervisor"))
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def pid(self, name: str) -> int:
+        return next(each["pid"] for each in self.status()["processes"] if each["name"] == name)
+
+    def receipt(self, index: int) -> dict:
+        env = self.env()
+        url = env["SF_BASE_URL"].removesuffix("/v1") + f"/sf/v1/receipts/{index}"
+        request = urllib.request.Request(url, headers={"authorization": f"Bearer {env['SF_API_KEY']}"})
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.load(response)
+
+
+def assert_gone(processes: list[psutil.Process], within_s: float = 20.0) -> None:
+    """None of them runs any more; a zombie that a container's init has not reaped yet has ended too."""
+    deadline = time.monotonic() + within_s
+    for process in processes:
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, process
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Gateway]:
+    """A state directory of its own; whatever a test started on it is stopped."""
+    gateway = Gateway(tmp_path / "state", free_ports(1)[0])
+    yield gateway
+    gateway.down()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One detached gateway for the tests that leave it as it was."""
+    gateway = Gateway(tmp_path_factory.mktemp("up") / "state", free_ports(1)[0])
+    started = gateway.up()
+    assert started.returncode == 0, started.stderr
+    yield replace(gateway, banner=started.stdout)
+    gateway.down()
+
+
+def test_the_first_answer_comes_within_five_seconds(stopped: Gateway):
+    """From the command to an answered chat call, at the very first start."""
+    began = time.monotonic()
+    started = stopped.up()
+    assert started.returncode == 0, started.stderr
+    reply = stopped.client().chat.completions.create(model="demo/small", messages=HELLO)
+    took = time.monotonic() - began
+    assert reply.choices[0].message.content
+    assert took <= 5.0
+
+
+def test_the_banner_shows_what_demo_env_holds(stopped: Gateway):
+    """Base URL and keys are printed once, in full, without colours when nobody looks."""
+    started = stopped.up()
+    env = stopped.env()
+    assert set(env) == {"SF_BASE_URL", "SF_API_KEY", "SF_ADMIN_KEY"}
+    assert all(value in started.stdout for value in env.values())
+    assert "\x1b" not in started.stdout
+
+
+@pytest.mark.parametrize("model", ["demo/small", "gpt-4o-mini"])
+def test_chat(running: Gateway, model: str):
+    """An unmodified SDK, one JSON answer with its attestation."""
+    reply = running.client().chat.completions.create(model=model, messages=HELLO)
+    assert reply.choices[0].message.content
+    index = reply.model_extra["_sf_attestation"]["rekor_index"]
+    assert running.receipt(index)
+
+
+def test_chat_streamed(running: Gateway):
+    """The same as a stream, read by the naive loop that examples show."""
+    stream = running.client().chat.completions.create(model="demo/small", messages=HELLO, stream=True)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert text
+
+
+@pytest.mark.parametrize("model", ["demo/embed", "text-embedding-3-small"])
+def test_embeddings(running: Gateway, model: str):
+    """The demo's embedding models answer with vectors."""
+    reply = running.client().embeddings.create(model=model, input=["one", "two"])
+    assert [len(each.embedding) > 0 for each in reply.data] == [True, True]
+
+
+@pytest.mark.parametrize("policy", ["default", "local-only", "one-try"])
+def test_each_policy_of_the_demo_answers(running: Gateway, policy: str):
+    """A policy in the file that could answer nothing would be a bad example."""
+    client = running.client()
+    reply = client.chat.completions.create(
+        model="demo/small", messages=HELLO, extra_headers={"X-SF-Policy": policy}
+    )
+    assert reply.choices[0].message.content
+
+
+def test_the_curl_examples_run(running: Gateway):
+    """What the banner shows is run as it stands, in a shell."""
+    curls = re.findall(r"^  (curl .*\\\n(?:    .*\n)+)", running.banner, re.MULTILINE)
+    assert len(curls) == 2
+    for curl in curls:
+        shell = f"set -a; . {running.state_dir}/demo.env; set +a\n{curl}"
+        shown = subprocess.run(
+            ["/bin/sh", "-c", shell], capture_output=True, text=True, timeout=30, check=True
+        )
+        assert '"_sf_attestation"' in shown.stdout
+
+
+def test_status(running: Gateway):
+    """Processes, log and providers as the management API tells them."""
+    running.client().chat.completions.create(model="demo/small", messages=HELLO)
+    status = running.status()
+    assert (status["running"], status["serving"], status["problems"]) == (True, True, [])
+    assert {each["name"] for each in status["processes"]} == {"supervisor", "envoy", "processor", "mock"}
+    assert all(psutil.pid_exists(each["pid"]) for each in status["processes"])
+    assert status["log"]["size"] >= 1
+    assert {each["name"] for each in status["providers"]} == {
+        f"providers/{name}" for name in ("cloud-a", "cloud-b", "gpu", "laptop", "canned")
+    }
+    text = sovereign("status", "--state-dir", running.state_dir)
+    assert text.returncode == 0
+    assert "is serving" in text.stdout
+    assert "sk-" not in text.stdout
+
+
+def test_a_second_up_is_refused(running: Gateway):
+    """One line, and the first one goes on."""
+    again = running.up()
+    assert again.returncode == 1
+    assert re.fullmatch(
+        r"sovereign: already running on \S+ \(process \d+\): `sovereign down` stops it\n", again.stderr
+    )
+    running.client().models.list()
+
+
+def test_a_taken_port_is_refused(running: Gateway, tmp_path: Path):
+    """One line that names the port; nothing is left running."""
+    other = Gateway(tmp_path / "other", running.port)
+    refused = other.up()
+    assert refused.returncode == 1
+    assert refused.stderr == f"sovereign: port {running.port} is taken: choose another one with --port\n"
+    assert sovereign("status", "--state-dir", other.state_dir).returncode == 3
+
+
+def test_secrets_stay_out_of_argument_lists_and_logs(running: Gateway):
+    """Keys are in demo.env and were on the terminal, nowhere else."""
+    running.client().chat.completions.create(model="demo/small", messages=HELLO)
+    keys = [value for name, value in running.env().items() if name.endswith("_KEY")]
+    for process in running.processes():
+        assert not any(key in word for key in keys for word in process.cmdline())
+    for path in running.state_dir.rglob("*"):
+        if path.is_file() and path.name != "demo.env":
+            assert not any(key.encode() in path.read_bytes() for key in keys), path
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize("name", ["processor", "envoy", "mock"])
+def test_a_killed_process_is_started_again(stopped: Gateway, name: str):
+    """SIGKILL any of them: it comes back by itself and calls are answered again."""
+    assert stopped.up().returncode == 0
+    victim = stopped.pid(name)
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while True:
+        status = stopped.status()
+        now = next(each for each in status["processes"] if each["name"] == name)
+        if status["serving"] and now["pid"] not in (None, victim):
+            break
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    assert now["starts"] == 2
+    assert stopped.client().chat.completions.create(model="demo/small", messages=HELLO).choices
+    assert "serving again after" in (stopped.state_dir / "logs" / "supervisor.log").read_text()
+
+
+def test_a_restart_keeps_keys_and_log(stopped: Gateway):
+    """The entries of the first run are there and verifiable in the second; down leaves no process."""
+    assert stopped.up().returncode == 0
+    reply = stopped.client().chat.completions.create(model="demo/small", messages=HELLO)
+    index = reply.model_extra["_sf_attestation"]["rekor_index"]
+    env, size, processes = stopped.env(), stopped.status()["log"]["size"], stopped.processes()
+    assert len(processes) >= 5, "supervisor, guard, Envoy, processor, mocks"
+    assert stopped.down().returncode == 0
+    assert_gone(processes)
+    assert sovereign("status", "--state-dir", stopped.state_dir).returncode == 3
+
+    again = stopped.up()
+    assert again.returncode == 0, again.stderr
+    assert stopped.env() == env
+    assert stopped.status()["log"]["size"] >= size
+    assert stopped.receipt(index)
+
+
+def test_a_killed_supervisor_leaves_nobody(stopped: Gateway):
+    """Even SIGKILL: its children end, the directory is free, and the next start works."""
+    assert stopped.up().returncode == 0
+    processes = stopped.processes()
+    processes[0].kill()
+    assert_gone(processes)
+    assert sovereign("status", "--state-dir", stopped.state_dir).returncode == 3
+    again = stopped.up()
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_foreground_ends_in_order(stopped: Gateway, number: signal.Signals):
+    """Ctrl-C, a service manager or a closed terminal: exit code 0 and nothing left."""
+    argv = [*SOVEREIGN, "up", "--state-dir", str(stopped.state_dir), "--port", str(stopped.port)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "Ctrl-C stops all of it" in line:
+                break
+        processes = stopped.processes()
+        assert processes[0].pid == process.pid
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    assert_gone(processes)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{stopped.port}/v1/models", timeout=5)
+
+
+def test_a_long_state_directory_works(tmp_path: Path):
+    """Sockets go to a private temporary directory, which is gone afterwards."""
+    gateway = Gateway(tmp_path / ("long" * 30), free_ports(1)[0])
+    try:
+        started = gateway.up()
+        assert started.returncode == 0, started.stderr
+        run_dir = (gateway.state_dir / "run").resolve()
+        assert run_dir.stat().st_mode & 0o077 == 0
+        assert gateway.client().chat.completions.create(model="demo/small", messages=HELLO).choices
+    finally:
+        gateway.down()
+    assert not run_dir.exists()
+
+
+def test_a_broken_configuration_is_shown(stopped: Gateway):
+    """The fault, its file and line are on the terminal; nothing is left running."""
+    assert stopped.up().returncode == 0
+    stopped.down()
+    config = stopped.state_dir / "sovereign.yaml"
+    config.write_text(config.read_text().replace("provider: gpu", "provider: gpux", 1))
+    refused = stopped.up()
+    assert refused.returncode == 1
+    assert "processor did not start" in refused.stderr
+    assert "gpux" in refused.stderr
+    assert sovereign("status", "--state-dir", stopped.state_dir).returncode == 3
