@@ -5,17 +5,23 @@ proto, gRPC server and Envoy configuration cannot drift apart. It renders no con
 does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to do with them
 (``tests/dataplane/test_management.py``):
 
-* One ``envoy.filters.http.grpc_json_transcoder`` with ``transcoder()`` stands in the chain with
-  ``disabled: true`` and is switched on by the routes of ``routes()`` alone: the OpenAI routes never meet it.
-* ``routes()`` are exact about the path, so whatever lies beside them (``/sf/v1/nothing``) falls through to
-  the catch-all route and is answered there. A path that is known with a method that is not gets 405 from a
-  second, direct-response route: the transcoder itself would only say 404.
+* One ``envoy.filters.http.grpc_json_transcoder`` with ``transcoder()`` stands in the chain, before the
+  processor's filter. Routes, in this order, matched by ``route.path`` or ``route.regex`` (one by one: all in
+  one expression are more than Envoy's limit on RE2 programs):
+
+  1. for each of ``routes()`` with its method: to the processor's own server, the processor's filter off; 2.
+  for each of ``routes()`` with any method: a direct response 405 with ``allow: GET``, both filters off. The
+  transcoder by itself would only say 404; 3. everything else, the model API: the transcoder is switched off
+  by ``FilterConfig{disabled: true}``, so it never sees a model call, and ``/sf/v1/nothing`` is answered like
+  any other unknown path.
+
 * ``match_incoming_request_route`` keeps the route that the HTTP path picked. Without it the request is routed
-  again under ``/package.Service/Method``, a path that would then need a route open to clients.
-* Leave the processor's filter off on these routes.
+  again under ``/package.Service/Method``, which would take a route that clients could use, too.
+* The route's timeout must be longer than ``receipts.WAIT_S``: Envoy does not pass it on as a gRPC deadline.
 * Routes may remove the response header ``grpc-accept-encoding``, but never ``grpc-status`` or
-  ``grpc-message``: that happens before the transcoder sees the answer, and an error would then arrive as a
-  200.
+  ``grpc-message``: that happens before the transcoder sees the answer, and an error then arrives as a 200.
+* Refusals of the transcoder (unknown query parameters, values of the wrong type: 400) and the 405 are local
+  replies, so ``local_reply_config`` gives them their bodies. Errors of the services are not.
 """
 
 from __future__ import annotations
@@ -59,13 +65,15 @@ size of the stream buffer, is 1 MiB."""
 class Route:
     """One HTTP path of one method.
 
-    ``template`` is in the syntax of ``google.api.http``; ``regex`` matches the same paths, without the
-    query, in RE2 syntax for Envoy's ``safe_regex``. ``http_method`` is the only one it answers.
+    ``template`` is in the syntax of ``google.api.http``. ``regex`` matches the same paths, without the query,
+    in RE2 syntax for Envoy's ``safe_regex``; ``path`` is the one path when there is only one, else ``None``.
+    ``http_method`` is the only one it answers.
     """
 
     http_method: str
     template: str
     regex: str
+    path: str | None
     grpc_method: str
     public: bool
 
@@ -125,7 +133,8 @@ def _routes(method: MethodDescriptor) -> Iterator[Route]:
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     for binding in (rule, *rule.additional_bindings):
         http_method, template = _verb(binding)
-        yield Route(http_method, template, _regex(template), method.full_name, method.full_name in PUBLIC)
+        name, path = method.full_name, None if "{" in template else template
+        yield Route(http_method, template, _regex(template), path, name, name in PUBLIC)
 
 
 def _verb(rule: http_pb2.HttpRule) -> tuple[str, str]:

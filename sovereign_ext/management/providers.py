@@ -125,7 +125,12 @@ def _health(health: DeploymentHealth) -> providers_pb2.Health:
             successes=health.successes,
             failures=health.failures,
             success_rate=health.success_rate,
-            p50_ms=health.p50_ms,
-            p95_ms=health.p95_ms,
+            p50_ms=_tenths(health.p50_ms),
+            p95_ms=_tenths(health.p95_ms),
         ),
     )
+
+
+def _tenths(milliseconds: float | None) -> float | None:
+    """The window knows latencies to 5 %; more digits would claim more."""
+    return None if milliseconds is None else round(milliseconds, 1)

@@ -79,6 +79,14 @@ def test_a_path_belongs_to_one_route_or_to_none(path: str, template: str | None)
     """The expressions for Envoy pick exactly the paths of the templates."""
     matching = [route.template for route in descriptor.routes() if re.fullmatch(route.regex, path)]
     assert matching == ([template] if template else [])
+    assert [route.path for route in descriptor.routes() if route.path == path] in ([], [template])
+
+
+def test_paths_without_variables_need_no_expression() -> None:
+    """Envoy finds a literal path faster than an expression."""
+    for route in descriptor.routes():
+        assert (route.path is None) is ("*" in route.template)
+        assert route.path is None or re.fullmatch(route.regex, route.path)
 
 
 def test_rules_that_cannot_be_rendered_are_refused() -> None:
