@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 
 BUSY_TIMEOUT_MS = 5_000
 
@@ -24,7 +24,9 @@ def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
         # Prompts are not in it, but nonces are: whoever can read the file can test guesses.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     mode = "ro" if read_only else "rw"
-    engine = create_engine(f"sqlite:///file:{_uri_path(path)}?mode={mode}&uri=true")
+    # Not as one string: SQLAlchemy would undo the quoting of the path.
+    url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query={"mode": mode, "uri": "true"})
+    engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
