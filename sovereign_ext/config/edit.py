@@ -97,7 +97,6 @@ def _with_keys(config: Config, section: Section, owner: str, change: Any) -> Con
 
 
 def _root(text: str) -> yaml.MappingNode:
-    # The pure Python parser: libyaml's marks do not say where a node ends in characters of the text as given.
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode), "parse() has accepted the text"
     return root
@@ -148,7 +147,8 @@ def _fill_empty(text: str, parent: yaml.Node, node: yaml.Node, item: Mapping[str
     if getattr(parent, "flow_style", False) or text[start:end] != "[]":
         return _insert(text, start + 1, _flow(item))
     column = parent.value[0][0].start_mark.column
-    return _insert_lines(text[:start].rstrip(" ") + text[end:], start - 1, _item(item, column + 2))
+    before = text[:start].rstrip(" ")
+    return _insert_lines(before + text[end:], len(before), _item(item, column + 2))
 
 
 def _add_list(text: str, parent: yaml.Node, name: str, item: Mapping[str, object]) -> str | None:

@@ -23,6 +23,9 @@ MAX_VALUES: Final = 500_000
 
 MAX_FAULTS: Final = 200
 
+MAX_INTEGER: Final = 2**63 - 1
+"""No field takes more, and turning thousands of digits into text is slow enough for Python to refuse it."""
+
 _TAG: Final = "tag:yaml.org,2002:"
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -195,7 +198,10 @@ class _Walk:
         if build is None:
             return self._fault(node, path, "YAML tags are not supported here")
         try:
-            return build(node)
+            value = build(node)
+            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+                raise ValueError
+            return value
         except (ValueError, OverflowError, KeyError, IndexError):  # an explicit tag on any text: `!!int x`
             return self._fault(node, path, f"`{_short(node.value)}` cannot be read as {kind}")
 

@@ -2,8 +2,9 @@
 
 1. What is cooling down, or half open with its probe in flight, is left out.
 2. The policy's chain comes first: groups in the order the policy names them.
-3. Within a group the better score comes first, in steps of 0.05; within a step the order of the file decides.
-   The steps keep traffic where it is (and prompt caches warm) when two deployments differ by noise only.
+3. Within a group the better score comes first, counted in steps of 0.05 below the group's best; within a step
+   the order of the file decides. So deployments that differ by noise only keep their traffic, and their
+   prompt caches.
 4. At most ``fallback.max_attempts`` are kept, one if fallback is off.
 
 Only orders what policy evaluation has found eligible: nothing here can bring a deployment back.
@@ -97,10 +98,13 @@ def refusal(empty: Plan) -> ServiceError:
 
 def _ordered(policy: Policy, usable: list[Deployment], health: Health, now: float) -> list[Deployment]:
     scores = health.scores(usable, now)
-    groups = policy.groups
+    groups = [_group(policy.groups, deployment.provider) for deployment in usable]
+    best: dict[int, float] = {}
+    for group, points in zip(groups, scores, strict=True):
+        best[group] = max(points, best.get(group, 0.0))
     keys = [
-        (_group(groups, deployment.provider), -round(points / SCORE_STEP), index)
-        for index, (deployment, points) in enumerate(zip(usable, scores, strict=True))
+        (group, int((best[group] - points) / SCORE_STEP), index)
+        for index, (group, points) in enumerate(zip(groups, scores, strict=True))
     ]
     return [usable[index] for _, _, index in sorted(keys)]
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 BIN_RATIO: Final = 1.1
@@ -95,7 +97,8 @@ class Window:
         self._advance(now)
         if self._stats is None:
             total = self._total
-            self._stats = WindowStats(total.successes, total.failures, *self._quantiles(0.5, 0.95))
+            p50_s, p95_s = self._quantiles(0.5, 0.95)
+            self._stats = WindowStats(total.successes, total.failures, p50_s, p95_s)
         return self._stats
 
     def _advance(self, now: float) -> None:
@@ -122,18 +125,10 @@ class Window:
             bucket.successes = bucket.failures = bucket.samples = 0
             self._stats = None
 
-    def _quantiles(self, median: float, tail: float) -> tuple[float | None, float | None]:
-        total = self._total
-        if not total.samples:
-            return None, None
-        # Nearest rank: the smallest bin that at least q of all samples lie at or below.
-        wanted = [max(1, math.ceil(q * total.samples)) for q in (median, tail)]
-        found: list[float] = []
-        seen = 0
-        for index, latencies in enumerate(total.latencies):
-            seen += latencies
-            while len(found) < 2 and seen >= wanted[len(found)]:
-                found.append(value_of(index))
-            if len(found) == 2:
-                break
-        return found[0], found[1]
+    def _quantiles(self, *quantiles: float) -> tuple[float | None, ...]:
+        samples = self._total.samples
+        if not samples:
+            return (None,) * len(quantiles)
+        # Nearest rank: the first bin up to which at least that share of all samples lies.
+        below = list(accumulate(self._total.latencies))
+        return tuple(value_of(bisect_left(below, max(1, math.ceil(q * samples)))) for q in quantiles)

@@ -1,0 +1,117 @@
+"""What every rule of the registry promises, whichever rules there are."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import pkgutil
+import re
+
+import pytest
+
+from sovereign_ext.config.model import Capability, Deployment, Policy, Tier
+from sovereign_ext.policy import rules
+from sovereign_ext.policy.registry import RULES
+from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, Rule, RuleFailure
+
+every_rule = pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
+
+POLICIES = [
+    Policy(id="open"),
+    Policy(id="one", providers=("a",)),
+    Policy(id="groups", providers=(("a", "b"), "c"), required_tier=Tier.ATTESTED),
+    Policy(id="sealed", required_tier=Tier.SEALED),
+]
+DEPLOYMENTS = [
+    Deployment(
+        id=f"{provider}-{number}", model="m", provider=provider, upstream_model="u", capabilities=capabilities
+    )
+    for provider in ("a", "b", "z")
+    for number, capabilities in enumerate(
+        [(Capability.CHAT,), (Capability.EMBEDDINGS,), (Capability.CHAT, Capability.EMBEDDINGS)]
+    )
+]
+REQUESTS = [RequestFacts(capability) for capability in Capability]
+CASES = list(itertools.product(POLICIES, DEPLOYMENTS, Tier, REQUESTS))
+
+
+def test_names_are_unique_and_fit_into_rows() -> None:
+    """Names are written into the log for ever."""
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z_]{1,30}", name) for name in names)
+
+
+def test_every_module_of_rules_is_registered() -> None:
+    """A rule that nobody asks protects nothing."""
+    modules = {info.name for info in pkgutil.iter_modules(rules.__path__)} - {"base"}
+    assert {type(rule).__module__.rpartition(".")[2] for rule in RULES} == modules
+
+
+@every_rule
+def test_the_answer_is_nothing_or_a_failure_of_that_rule(rule: Rule) -> None:
+    """Expected and actual are always told, and differ."""
+    for case in CASES:
+        failure = rule.check(*case)
+        if failure is not None:
+            assert isinstance(failure, RuleFailure)
+            assert failure.rule == rule.name
+            assert failure.expected
+            assert failure.actual
+            assert failure.expected != failure.actual
+
+
+@every_rule
+def test_a_rule_can_pass_and_can_fail(rule: Rule) -> None:
+    """A rule that always says the same is none. A new rule adds the cases it needs above."""
+    outcomes = {rule.check(*case) is None for case in CASES}
+    assert outcomes == {True, False}
+
+
+@every_rule
+def test_a_rule_is_pure(rule: Rule) -> None:
+    """The same question has the same answer: decisions are evaluated again by verifiers."""
+    assert [rule.check(*case) for case in CASES] == [rule.check(*case) for case in reversed(CASES)][::-1]
+
+
+@every_rule
+def test_a_rule_depends_on_what_it_says(rule: Rule) -> None:
+    """Visibility of models rests on it: a rule of the file must not look at evidence or request."""
+    for policy, deployment in itertools.product(POLICIES, DEPLOYMENTS):
+        by_tier = {rule.check(policy, deployment, tier, REQUESTS[0]) is None for tier in Tier}
+        by_request = {rule.check(policy, deployment, Tier.OPEN, request) is None for request in REQUESTS}
+        assert len(by_tier) == 1 or rule.depends_on is DependsOn.EVIDENCE
+        assert len(by_request) == 1 or rule.depends_on is DependsOn.REQUEST
+
+
+@every_rule
+def test_what_is_expected_does_not_tell_about_deployments(rule: Rule) -> None:
+    """It goes to the caller, so it may only follow from policy and request."""
+    expected: dict[tuple[str, Capability], set[str]] = {}
+    for policy, deployment, tier, request in CASES:
+        failure = rule.check(policy, deployment, tier, request)
+        if failure is not None:
+            expected.setdefault((policy.id, request.capability), set()).add(failure.expected)
+    assert all(len(texts) == 1 for texts in expected.values())
+
+
+@every_rule
+def test_a_rule_does_no_io(rule: Rule) -> None:
+    """Its module imports nothing that could."""
+    module = importlib.import_module(type(rule).__module__)
+    assert module.__file__ is not None
+    with open(module.__file__) as source:
+        tree = ast.parse(source.read())
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    assert not {name.partition(".")[0] for name in imported} & {
+        "os",
+        "time",
+        "random",
+        "asyncio",
+        "socket",
+        "httpx",
+    }
