@@ -6,11 +6,16 @@ Keys are written in full here and in ``demo.env``, nowhere else. Colours only on
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from sovereign_ext.cli.supervise.demo import Demo
 from sovereign_ext.cli.supervise.layout import Layout
+from sovereign_ext.cli.up import DEFAULT_STATE_DIR
 
 Paint = Callable[[str], str]
 
@@ -59,7 +64,7 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
     """The banner. ``took_s`` is the time from the command to the first answer."""
     bold, dim, good = painter(stream, "1"), painter(stream, "2"), painter(stream, "1;32")
     keys = "new keys" if demo.first_start else "keys of the first start"
-    where = f" --state-dir {layout.root}"
+    status, down = (f"{_command()} {name}{_where(layout)}" for name in ("status", "down"))
     lines = [
         f"{good('SovereignRouter is ready')} {dim(f'({took_s:.1f} s)')}",
         "",
@@ -69,7 +74,7 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
         dim(f"  {keys}, also in {layout.env_file}; configuration {layout.config}"),
         "",
         _EXAMPLES.format(
-            env_file=layout.env_file,
+            env_file=shlex.quote(str(layout.env_file)),
             root_url=demo.base_url.removesuffix("/v1"),
             h1=bold("the keys into a shell"),
             h2=bold("curl"),
@@ -78,7 +83,21 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
             h5=bold("Node") + dim("  npm install openai"),
             h6=bold("the receipt of a call") + dim("  INDEX is its _sf_attestation.rekor_index"),
         ),
-        f"{bold(f'sovereign status{where}')} shows how it is doing, "
-        + (f"{bold(f'sovereign down{where}')} stops it." if detached else "Ctrl-C stops all of it."),
+        f"{bold(status)} shows how it is doing, "
+        + (f"{bold(down)} stops it." if detached else "Ctrl-C stops all of it."),
     ]
     return "\n".join(lines)
+
+
+def _command() -> str:
+    """How to call this program from the user's shell, where it may not be on PATH."""
+    if shutil.which("sovereign"):
+        return "sovereign"
+    script = Path(sys.argv[0])
+    return str(script) if script.name == "sovereign" else f"{sys.executable} -m sovereign_ext.cli.main"
+
+
+def _where(layout: Layout) -> str:
+    return (
+        "" if layout.root == DEFAULT_STATE_DIR.absolute() else f" --state-dir {shlex.quote(str(layout.root))}"
+    )

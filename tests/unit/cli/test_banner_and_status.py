@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -85,7 +86,25 @@ def test_the_banner_has_all_one_needs(trial):
         assert part in text
     assert "\x1b" not in text
     assert "Ctrl-C stops all of it" in text
-    assert "sovereign down --state-dir /state" in _banner(trial, io.StringIO(), detached=True)
+    assert "down --state-dir /state stops it." in _banner(trial, io.StringIO(), detached=True)
+
+
+@pytest.mark.parametrize(
+    ("which", "script", "command"),
+    [
+        ("/usr/bin/sovereign", "x", "sovereign"),
+        (None, ".venv/bin/sovereign", ".venv/bin/sovereign"),
+        (None, "/site/main.py", f"{sys.executable} -m sovereign_ext.cli.main"),
+    ],
+)
+def test_the_banner_names_commands_that_work(trial, monkeypatch, which, script, command):
+    """`make run` does not put its environment on PATH; the default state directory need not be said."""
+    monkeypatch.setattr("shutil.which", lambda name: which)
+    monkeypatch.setattr(sys, "argv", [script])
+    monkeypatch.chdir("/")
+    places = layout.Layout(Path("/.sovereign"), Path("/.sovereign/run"))
+    text = banner.ready_text(trial, places, took_s=1.0, detached=True, stream=io.StringIO())
+    assert text.endswith(f"\n{command} status shows how it is doing, {command} down stops it.")
 
 
 def test_the_banner_is_coloured_on_a_terminal_that_wants_it(trial, monkeypatch):
@@ -180,7 +199,8 @@ def test_status_as_text(running, capsys):
     assert "SovereignRouter is serving" in text
     assert re.search(r"envoy +42 +1 h 1 min +2\n", text)
     assert re.search(
-        r"cloud-a +openai +demo/small +COOLING +0\.12 +1 ok, 3 failed, 4 ms +status, 3 in a row, again in 12 s\n",
+        r"cloud-a +openai +demo/small +COOLING +0\.12 +1 ok, 3 failed, 4 ms +"
+        r"status, 3 in a row, again in 12 s\n",
         text,
     )
     assert re.search(r"gpu +vllm +demo/small +CLOSED +1\.00 +idle\n", text)
