@@ -101,18 +101,20 @@ class EntryStore:
         with self._engine.connect() as connection:
             return int(connection.execute(select(log_head.c.next).where(log_head.c.id == 1)).scalar_one())
 
-    def last_index(self) -> int | None:
-        """The highest index in the table."""
+    def extent(self) -> tuple[int, int | None]:
+        """The head and the highest index in the table, at one moment: two queries would race with appends."""
+        last = select(func.max(log_entries.c.idx)).scalar_subquery()
         with self._engine.connect() as connection:
-            last: int | None = connection.execute(select(func.max(log_entries.c.idx))).scalar_one()
-            return last
+            size, index = connection.execute(select(log_head.c.next, last).where(log_head.c.id == 1)).one()
+            return int(size), index
 
     def leaves(self, start: int, end: int) -> list[tuple[int, bytes, bytes]]:
         """``(index, body, leaf hash)`` of the entries in ``[start, end)`` that exist, in order."""
         table = log_entries.c
         query = select(table.idx, table.body, table.leaf_hash).where(table.idx >= start, table.idx < end)
         with self._engine.connect() as connection:
-            return [(i, body, hash_) for i, body, hash_ in connection.execute(query.order_by(table.idx))]
+            found = connection.execute(query.order_by(table.idx))
+            return [(index, _bytes(body), _bytes(hash_)) for index, body, hash_ in found]
 
     def get(self, index: int) -> StoredRow | None:
         """One entry."""
@@ -168,5 +170,11 @@ def _select_rows() -> Any:
 
 
 def _stored(values: Any) -> StoredRow:
-    row = values._mapping
-    return StoredRow(**{name: row[name] for name in _COLUMNS[1:]}, index=row["idx"])
+    index, kind, tenant, decision_id, time_ms, *blobs = values
+    body, leaf_hash, envelope, opening = map(_bytes, blobs)
+    return StoredRow(kind, tenant, decision_id, time_ms, body, leaf_hash, envelope, opening, index)
+
+
+def _bytes(value: Any) -> bytes:
+    # SQLite keeps whatever type was written; what somebody put there as text must still fail as a wrong hash.
+    return value if isinstance(value, bytes) else str(value).encode()

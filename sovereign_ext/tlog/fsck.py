@@ -114,9 +114,9 @@ class Fsck:
             expected += 1
         if expected < head:
             self._report.fault(f"entry {expected} is missing, the head says {head} entries")
-        last = self._store.last_index()
-        if last is not None and last >= self._store.size():
-            self._report.fault(f"entry {last} lies beyond the head, which says {head} entries")
+        now, last = self._store.extent()
+        if last is not None and last >= now:
+            self._report.fault(f"entry {last} lies beyond the head, which says {now} entries")
         covered = max((checkpoint.size for checkpoint in heads), default=0)
         if covered > expected:
             self._report.fault(f"entry {expected} is missing, size {covered} was signed")

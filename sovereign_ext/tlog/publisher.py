@@ -48,7 +48,7 @@ class LeafSource(Protocol):
     """The committed rows; ``EntryStore`` is one."""
 
     def size(self) -> int: ...
-    def last_index(self) -> int | None: ...
+    def extent(self) -> tuple[int, int | None]: ...
     def leaves(self, start: int, end: int) -> list[Leaf]: ...
 
 
@@ -71,7 +71,7 @@ class Publisher:
     def recover(self) -> None:
         """Take the log up again. Raises ``LogCorrupt`` as told above, ``OSError``, or the database's
         errors."""
-        size, last = self._source.size(), self._source.last_index()
+        size, last = self._source.extent()
         if size != (0 if last is None else last + 1):
             raise LogCorrupt(f"the head says {size} entries, the last row is {last}")
         published = self._reader.checkpoint()

@@ -126,6 +126,7 @@ class TransparencyLog:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[asyncio.Future[Published], int] = {}
         self._corrupt: str | None = None
+        self._over: str | None = None  # why no further checkpoint will come
         self._size = opened.size
         self.origin = origin
         self.log_id = opened.public.log.log_id
@@ -188,7 +189,8 @@ class TransparencyLog:
         """The receipt of entry ``index``, once a checkpoint covers it.
 
         ``tenant`` must own the entry; ``None`` is an admin. Raises ``EntryNotFound`` (absent and foreign
-        alike) and ``EntryPending`` after ``timeout_s`` seconds without a checkpoint.
+        alike), ``EntryPending`` after ``timeout_s`` seconds without a checkpoint, and ``LogUnavailable`` when
+        none will come any more.
         """
         try:
             row = await asyncio.to_thread(self._store.get, index) if 0 <= index < 1 << 63 else None
@@ -211,8 +213,7 @@ class TransparencyLog:
         await asyncio.to_thread(self._integrator.close)
         await asyncio.to_thread(self._store.close)
         self._opened.lease.release()
-        for future in self._waiting:
-            future.cancel()
+        self._abandon("the log is shut down")
 
     def _receipt(self, row: StoredRow, published: Published) -> dict[str, Any]:
         size = published.checkpoint.size
@@ -228,6 +229,8 @@ class TransparencyLog:
         published = self._integrator.published
         if index < published.checkpoint.size:
             return published
+        if self._over is not None:
+            raise LogUnavailable(self._over)
         future: asyncio.Future[Published] = self._loop.create_future()
         self._waiting[future] = index
         self._integrator.hurry(index + 1)
@@ -248,6 +251,13 @@ class TransparencyLog:
     def _stop(self, reason: str) -> None:
         self._corrupt = reason
         self._sequencer.refuse(f"the log is corrupt: {reason}")
+        self._abandon("nothing more is published")
+
+    def _abandon(self, reason: str) -> None:
+        self._over = reason
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(LogUnavailable(reason))
 
     def _committed(self, size: int) -> None:
         self._size = max(self._size, size)

@@ -49,7 +49,7 @@ def test_indices_are_contiguous_over_batches(store: EntryStore) -> None:
     assert store.append([row(1), row(2), row(3)]) == 1
     assert store.append([row(4)]) == 4
     assert [r.index for r in store.rows(0, 10)] == [0, 1, 2, 3, 4]
-    assert (store.size(), store.last_index()) == (5, 4)
+    assert (store.size(), store.extent()) == (5, (5, 4))
 
 
 def test_rows_come_back_as_they_were(store: EntryStore) -> None:
@@ -72,7 +72,7 @@ def test_a_failed_batch_leaves_nothing(store: EntryStore) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         store.append([row(1), row(2), row(0)])
     store.reset()
-    assert (store.size(), store.last_index()) == (1, 0)
+    assert store.extent() == (1, 0)
     assert store.append([row(1), row(2)]) == 1
 
 
@@ -108,7 +108,7 @@ def test_full_disk(store: EntryStore, path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="full"):
         store.append([Row("k", "t", f"big{i}", 1, b"x" * 9000, bytes(32), b"", b"") for i in range(20)])
     store.reset()
-    assert (store.size(), store.last_index()) == (1, 0)
+    assert store.extent() == (1, 0)
     assert store.append([row(1)]) == 1
 
 
