@@ -193,6 +193,11 @@ class AttemptStream:
         self._schedule()
 
     async def _emit(self, emit: Emit) -> None:
+        if emit.head is not None and emit.end and not self._closed:
+            # A whole answer in one message; Envoy gives it its content-length.
+            self._closed = True
+            await self._write(messages.immediate(emit.head.status, emit.head.headers, emit.body, "answer"))
+            return
         if emit.head is not None:
             await self._write(messages.release_head(emit.head, self._present))
         if emit.end:

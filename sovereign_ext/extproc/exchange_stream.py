@@ -17,7 +17,6 @@ import grpc.aio
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, KEY_BYTES
 from sovereign_ext.attest.facts import Result
 from sovereign_ext.config.snapshot import Snapshot
-from sovereign_ext.envoyconf.names import entry_cluster
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
 from sovereign_ext.exchange.attempt import sf_headers
 from sovereign_ext.exchange.decide import decide
@@ -151,8 +150,9 @@ class ExchangeStream:
             exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock().mono
         )
         exchange.decision = decision
-        clusters = [entry_cluster(planned.provider) for planned in decision.plan]
-        return messages.plan_exchange(clusters, mode="stream" if decision.request.stream else "json")
+        names = gateway.entry_clusters(exchange.snapshot)
+        clusters = tuple(names[planned.provider.id] for planned in decision.plan)
+        return messages.plan_exchange(clusters, "stream" if decision.request.stream else "json")
 
     async def _deny(self, error: ApiError) -> Any:
         """Answer ``error`` at once, with an entry if the call belongs to a tenant."""

@@ -13,6 +13,7 @@ from sovereign_ext.attest.facts import CallFacts
 from sovereign_ext.attest.statement import opening, outcome_statement
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.envoyconf.names import entry_cluster
 from sovereign_ext.errors import LogError, ServiceError
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
@@ -38,19 +39,28 @@ class Gateway:
     random: Callable[[int], bytes]
     management_methods: Callable[[str], frozenset[str]]
     exchanges: dict[str, Exchange] = field(default_factory=dict)
+    _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def settle(self, exchange: Exchange, facts: CallFacts) -> tuple[bytes, int]:
         """Make the call's entry durable; its attestation as JSON and its index.
 
-        Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Survives the
-        cancellation of the stream that asked: the call happened, so it is written down.
+        Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Once begun, the append
+        goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
-        return await asyncio.shield(self.spawn(self._append(exchange, facts)))
+        return await self._append(exchange, facts)
 
     def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
         """Write down a call that nobody waits for any more."""
         self.spawn(self._append_quietly(exchange, facts))
+
+    def entry_clusters(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """The entry cluster of each provider id; made once per configuration."""
+        version, names = self._entries
+        if version != snapshot.version:
+            names = {provider.id: entry_cluster(provider) for provider in snapshot.config.providers}
+            self._entries = (snapshot.version, names)
+        return names
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

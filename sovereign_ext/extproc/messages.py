@@ -6,6 +6,7 @@ Source: envoy/service/ext_proc/v3/external_processor.proto of Envoy 1.40.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from envoy.config.core.v3 import base_pb2
@@ -57,15 +58,17 @@ def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.Processi
     response = pb.ProcessingResponse()
     mutation = response.request_headers.response.header_mutation
     mutation.remove_headers.extend(name for name in present if name[0] != ":" and name not in _KEPT)
-    response.dynamic_metadata.update({METADATA: {"decision_id": decision_id}})
+    _metadata(response, METADATA, "decision_id", decision_id)
     return response
 
 
-def plan_exchange(clusters: list[str], *, mode: str) -> pb.ProcessingResponse:
+@lru_cache(maxsize=1024)
+def plan_exchange(clusters: tuple[str, ...], mode: str) -> pb.ProcessingResponse:
     """Tell Envoy the walk. The body stays with the processor: attempts bring their own.
 
     The list has one element more than there are deployments: the attempt that arrives there finds the walk at
-    its end and answers for it, so that every ending passes through the processor.
+    its end and answers for it, so that every ending passes through the processor. Plans repeat, and building one
+    costs more than all other messages of a call together, so they are kept; callers must not change them.
     """
     elements = [*clusters, clusters[-1]]
     response = pb.ProcessingResponse()
@@ -112,7 +115,7 @@ def send_attempt(upstream: UpstreamRequest, present: Mapping[str, str]) -> pb.Pr
     )
     _set(common.header_mutation, ((":path", upstream.path), (":authority", upstream.authority)))
     _set(common.header_mutation, upstream.headers)
-    response.dynamic_metadata.update({ATTEMPT_METADATA: {"content_length": str(len(upstream.body))}})
+    _metadata(response, ATTEMPT_METADATA, "content_length", str(len(upstream.body)))
     return response
 
 
@@ -146,6 +149,11 @@ def trailers_out() -> pb.ProcessingResponse:
     response = pb.ProcessingResponse()
     response.response_trailers.SetInParent()
     return response
+
+
+def _metadata(response: pb.ProcessingResponse, namespace: str, name: str, value: str) -> None:
+    """One string of dynamic metadata. ``Struct.update`` would do it ten times slower."""
+    response.dynamic_metadata.fields[namespace].struct_value.fields[name].string_value = value
 
 
 def _set(mutation: Any, headers: Headers) -> None:
