@@ -19,35 +19,37 @@ Rules, stated once:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, TypedDict
+from typing import Final
 
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
 from sovereign_ext.errors import ApiError, ServiceError
+from sovereign_ext.exchange.deadline import Deadline
+from sovereign_ext.exchange.evidence import Evidence
 from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
 from sovereign_ext.exchange.gather import Gather, Inflate, inflate
 from sovereign_ext.exchange.hold import StreamHold
+from sovereign_ext.exchange.judgement import Judgement
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.openai import sse
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.splice import splice
 from sovereign_ext.providers import _shared
-from sovereign_ext.providers.base import Answer, Fault, StreamFault, StreamTranslator, Target, UpstreamRequest, Usage
+from sovereign_ext.providers.base import (
+    Answer,
+    Fault,
+    StreamFault,
+    StreamTranslator,
+    Target,
+    UpstreamRequest,
+    Usage,
+)
 from sovereign_ext.routing.health import Verdict
 
 _ERROR_BODY_LIMIT: Final = 64 * 1024
 _STREAM_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/ndjson")
 _SSE_HEADERS: Final = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
-
-
-class _Evidence(TypedDict):
-    answered: Planned | None
-    usage: Usage
-    sent: bytes | None
-    received: bytes | None
-    delivered: bytes | None
 
 
 class Phase(Enum):
@@ -59,22 +61,11 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What an attempt says about its deployment; times in seconds, ``latency_s`` to first content."""
-
-    verdict: Verdict
-    latency_s: float | None = None
-    reason: str = ""
-    status: int = 0
-    retry_after_s: float | None = None
-
-
 class Attempt:
     """State of one try.
 
-    ``deadline`` is monotonic seconds or ``None``; the driver calls ``expired`` when it has passed. ``judgement``
-    is what the health window is to be told once the attempt is over, ``None`` until then.
+    ``deadline`` is monotonic seconds or ``None``; the driver calls ``expired`` when it has passed.
+    ``judgement`` is what the health window is to be told once the attempt is over, ``None`` until then.
     """
 
     def __init__(
@@ -89,7 +80,7 @@ class Attempt:
         self._decision = decision
         self._target = target
         self._started = now
-        self._active = now.mono
+        self._timing = Deadline(planned.provider.timeouts, now)
         self._limits = exchange.snapshot.config.limits
         self._status = 0
         self._headers: Mapping[str, str] = {}
@@ -99,18 +90,14 @@ class Attempt:
         self._head_out = False
         self._answer: Answer | None = None
         self._error: ApiError | None = None
-        self._sent: bytes | None = None
-        self._received = exchange.commitment("provider-response")
-        self._delivered = exchange.commitment("delivered-response")
+        self._evidence = Evidence(exchange)
 
     # -- towards the provider ----------------------------------------------------------------------------
 
     def request(self) -> UpstreamRequest:
         """What to send to the provider. Raises ``CallerError`` if it cannot do what is asked."""
         upstream = self.planned.adapter.request(self._decision.request, self._target)
-        sent = self.exchange.commitment("sent-request")
-        sent.update(upstream.body)
-        self._sent = sent.digest()
+        self._evidence.sent(upstream.body)
         return upstream
 
     # -- from the provider -------------------------------------------------------------------------------
@@ -119,7 +106,7 @@ class Attempt:
         """The provider's response headers (lower-case names) have come."""
         self._status = status
         self._headers = headers
-        self._active = now.mono
+        self._timing.heard(now)
         succeeded = 200 <= status < 300
         if not succeeded:
             fault = self._status_fault(b"", now)
@@ -148,8 +135,8 @@ class Attempt:
         if self.phase not in (Phase.GATHERING, Phase.HELD, Phase.RELEASED):
             return None  # the call is over; what still comes is not the client's
         assert self._inflate is not None
-        self._active = now.mono
-        self._received.update(piece)
+        self._timing.heard(now)
+        self._evidence.received(piece)
         try:
             piece = self._inflate(piece) if piece else piece
             if self._hold is not None:
@@ -164,7 +151,7 @@ class Attempt:
         if self.deadline is None or now.mono < self.deadline:
             return None
         error = ServiceError(504, "The provider took too long.", code="provider_timeout")
-        return self._fail(Fault(self._overdue(now), walk=True, error=error), now)
+        return self._fail(Fault(self._timing.overdue(now), walk=True, error=error), now)
 
     def unreachable(self, outcome: str, error: ApiError, now: Moment) -> Step | None:
         """Envoy has no answer from the provider to give: connect, TLS, reset or first-byte failure."""
@@ -196,12 +183,12 @@ class Attempt:
         self.deadline = None
         if not left and not released:
             return None  # Envoy walks on: the client has seen nothing
-        return self.exchange.settle(
+        return self._facts(
             now,
             Result.TRUNCATED if released else Result.FAILED,
             status=200 if released else 0,
             error_code="client_disconnected" if left else "provider_disconnected",
-            **self._evidence(answered=released),
+            answered=released,
         )
 
     # -- after the entry ---------------------------------------------------------------------------------
@@ -245,7 +232,7 @@ class Attempt:
             self._decision.request, self._target, body, call_id=self._call_id
         )
         self._answer = answer
-        self._delivered.update(answer.body)
+        self._evidence.delivered(answer.body)
         return self._succeed(now)
 
     def _stream(self, hold: StreamHold, piece: bytes, end: bool, now: Moment) -> Step | None:
@@ -262,12 +249,12 @@ class Attempt:
             self._first_content_s = now.mono - self._started.mono
             self._arm()
         out = hold.take()
-        self._delivered.update(out)
+        self._evidence.delivered(out)
         over: Step | None = None
         if fault is not None:
             over = self._fail(fault, now)
         elif hold.terminal or end:
-            self._delivered.update(hold.withheld())
+            self._evidence.delivered(hold.withheld())
             over = self._succeed(now)
         emitted = Emit(out, head=self._stream_head()) if out else None
         if isinstance(over, Settle) and emitted is not None:
@@ -299,30 +286,40 @@ class Attempt:
         self._error = fault.error
         told = error_object(fault.error)
         if self.phase is Phase.RELEASED:
-            self._delivered.update(sse.frame(told))
+            self._evidence.delivered(sse.frame(told))
             return self._settle(now, Result.TRUNCATED, status=200, answered=True)
-        self._delivered.update(told)
+        self._evidence.delivered(told)
         return self._settle(now, Result.FAILED, status=fault.error.status, answered=False)
 
     def _settle(self, now: Moment, result: Result, *, status: int, answered: bool) -> Settle:
         code = self._error.code if self._error is not None else None
-        facts = self.exchange.settle(
-            now, result, status=status, error_code=code, **self._evidence(answered=answered)
-        )
+        facts = self._facts(now, result, status=status, error_code=code, answered=answered)
         assert facts is not None, "only one attempt of an exchange can settle it"
         self.phase = Phase.SETTLING
         self.deadline = None
         return Settle(facts)
 
-    def _evidence(self, *, answered: bool) -> _Evidence:
-        usage = self._hold.usage if self._hold else (self._answer.usage if self._answer else Usage())
-        return {
-            "answered": self.planned if answered else None,
-            "usage": usage,
-            "sent": self._sent,
-            "received": self._received.digest() if self._status else None,
-            "delivered": self._delivered.digest(),
-        }
+    def _facts(
+        self, now: Moment, result: Result, *, status: int, error_code: str | None, answered: bool
+    ) -> CallFacts | None:
+        seen = self._evidence.seen(answered=self._status > 0)
+        return self.exchange.settle(
+            now,
+            result,
+            status=status,
+            error_code=error_code,
+            answered=self.planned if answered else None,
+            usage=self._usage,
+            sent=seen.sent,
+            received=seen.received,
+            delivered=seen.delivered,
+        )
+
+    @property
+    def _usage(self) -> Usage:
+        if self._hold is not None:
+            return self._hold.usage
+        return self._answer.usage if self._answer is not None else Usage()
 
     def _emit_error(self, error: ApiError, body: bytes) -> Emit:
         if self._head_out:
@@ -373,23 +370,11 @@ class Attempt:
         )
 
     def _arm(self) -> None:
-        """Set the deadline from the limits of this phase. Until headers have come, Envoy's own limits hold."""
+        """Set the deadline of this phase. Until headers have come, Envoy's own limits hold."""
         if self.phase in (Phase.SENT, Phase.SETTLING, Phase.CLOSED):
             self.deadline = None
             return
-        limits = self.planned.provider.timeouts
-        due = [self._started.mono + limits.total_ms / 1000, self._active + limits.idle_ms / 1000]
-        if self.phase is Phase.HELD:
-            due.append(self._started.mono + limits.first_byte_limit_ms(stream=True) / 1000)
-        self.deadline = min(due)
-
-    def _overdue(self, now: Moment) -> str:
-        limits = self.planned.provider.timeouts
-        if now.mono >= self._started.mono + limits.total_ms / 1000:
-            return "total_timeout"
-        if now.mono >= self._active + limits.idle_ms / 1000:
-            return "idle_timeout"
-        return "first_byte_timeout"
+        self.deadline = self._timing.due(held=self.phase is Phase.HELD)
 
 
 def sf_headers(exchange: Exchange, *, attempts: int) -> tuple[tuple[str, str], ...]:

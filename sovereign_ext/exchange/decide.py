@@ -1,7 +1,7 @@
 """From a request to a plan: parse, choose the policy, evaluate it, order who is left.
 
-Everything here happens before any cost. A refusal is an ``ApiError``; what was already known of the call is left
-on the exchange, so that its entry can say it.
+Everything here happens before any cost. A refusal is an ``ApiError``; what was already known of the call is
+left on the exchange, so that its entry can say it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sovereign_ext.routing.plan import plan, refusal
 _CAPABILITY = {Endpoint.CHAT: Capability.CHAT, Endpoint.EMBEDDINGS: Capability.EMBEDDINGS}
 
 
-def decide(
+def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the steps
     exchange: Exchange,
     body: bytes,
     named_policy: str | None,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from sovereign_ext.attest.commit import Commitment
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
-from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.model import Deployment, Policy, Provider
+from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.openai.request import Endpoint, Request
@@ -98,7 +98,9 @@ class Exchange:
             started_ms=self.started.wall_ms,
             finished_ms=now.wall_ms,
             policy=self.policy_name,
-            policy_digest=decision.policy_digest if decision else self.snapshot.policy_digests.get(self.policy_name),
+            policy_digest=decision.policy_digest
+            if decision
+            else self.snapshot.policy_digests.get(self.policy_name),
             model=self.model,
             model_hash=None,
             model_hash_basis="none",

@@ -18,8 +18,8 @@ class Inflate(Protocol):
 def inflate(encoding: str | None, limit: int) -> Inflate:
     """The decoder for a ``content-encoding``. ``limit`` bounds one piece's decompressed bytes.
 
-    Providers are asked for ``identity``; gzip that comes anyway is decoded. Raises ``StreamFault`` for codings
-    that are not known here, and while decoding if the data are damaged or explode.
+    Providers are asked for ``identity``; gzip that comes anyway is decoded. Raises ``StreamFault`` for
+    codings that are not known here, and while decoding if the data are damaged or explode.
     """
     name = (encoding or "identity").strip().lower()
     if name in ("identity", ""):

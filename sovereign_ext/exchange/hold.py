@@ -1,8 +1,8 @@
 """The delivered side of a stream: what may go out at once, and what is held back until the entry is durable.
 
 Before first content everything is held, so that another provider can still answer. From the finish chunk on
-everything is held again: finish chunk, usage chunk and ``[DONE]`` leave only with the attestation. With several
-choices (n > 1) only the last finish chunk is held; an earlier one is let go when another choice goes on.
+everything is held again: finish chunk, usage chunk and ``[DONE]`` leave only with the attestation. With
+several choices (n > 1) only the last finish chunk is held; an earlier one goes out when another choice goes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """OpenAI's error envelope and the headers that go with it.
 
 Source: the error object that openai-python and openai-node parse (``error.message/type/param/code``), their
-retry rule (408, 409, 429, >= 500, overridden by ``x-should-retry``) and RFC 9110 section 10.2.3 (Retry-After).
+retry rule (408, 409, 429, >= 500, overridden by ``x-should-retry``) and RFC 9110 section 10.2.3
+(Retry-After).
 """
 
 from __future__ import annotations

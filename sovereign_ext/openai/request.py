@@ -161,7 +161,8 @@ def _check_messages(values: dict[str, Any]) -> None:
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
             raise CallerError(
-                400, f"Invalid type for '{where}.content': expected a string or an array, not {_name(content)}.",
+                400,
+                f"Invalid type for '{where}.content': expected a string or an array, not {_name(content)}.",
                 param=f"{where}.content", code="invalid_type",
             )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """What an adapter promises: one provider's wire format, and nothing else.
 
-An adapter is values in, values out: no network, no clock, no credentials store. It says what to send, and turns
-what came back into OpenAI's shapes. Whether an attempt is retried, recorded or attested is decided elsewhere,
-from the verdicts given here.
+An adapter is values in, values out: no network, no clock, no credentials store. It says what to send, and
+turns what came back into OpenAI's shapes. Whether an attempt is retried, recorded or attested is decided
+elsewhere, from the verdicts given here.
 """
 
 from __future__ import annotations

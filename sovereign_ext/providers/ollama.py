@@ -82,17 +82,27 @@ class OllamaAdapter:
 
 
 class OllamaStream:
-    """NDJSON lines in, OpenAI chunks out. Tool arguments come whole, as an object; they go out as a string."""
+    """NDJSON lines in, OpenAI chunks out. Tool arguments come whole, as an object; out goes a string."""
 
     __slots__ = (
-        "_call_id", "_include_usage", "_limit", "_pending", "_started", "_tools", "_writer", "terminal", "usage",
-    )  # fmt: skip
+        "_call_id",
+        "_include_usage",
+        "_limit",
+        "_pending",
+        "_started",
+        "_tools",
+        "_writer",
+        "terminal",
+        "usage",
+    )
 
     def __init__(self, request: Request, call_id: str, now_s: int, limit: int) -> None:
         self._limit = limit
         self._pending = b""
         self._call_id = call_id
-        self._writer = ChunkWriter(f"chatcmpl-{call_id}", now_s, request.model, include_usage=request.include_usage)
+        self._writer = ChunkWriter(
+            f"chatcmpl-{call_id}", now_s, request.model, include_usage=request.include_usage
+        )
         self._include_usage = request.include_usage
         self._started = False
         self._tools = 0
