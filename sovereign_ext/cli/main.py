@@ -60,20 +60,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     called = arguments[0] if arguments else ""
     for name in (called,) if called in COMMANDS else COMMANDS:
-        _register(name, subparsers)
+        module = importlib.import_module("sovereign_ext.cli." + name)
+        module.register(subparsers)
+        subparsers.choices[name].set_defaults(run=module.run)
     return parser
-
-
-def _register(name: str, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    module_name = "sovereign_ext.cli." + name
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        return
-    module.register(subparsers)
-    subparsers.choices[name].set_defaults(run=module.run)
 
 
 class _Version(argparse.Action):

@@ -183,6 +183,23 @@ def test_status(running: Gateway):
     assert "sk-" not in text.stdout
 
 
+def test_a_fallback_can_be_watched(stopped: Gateway):
+    """A failing mock is passed over, named in the attestation, and after three failures left alone."""
+    assert stopped.up().returncode == 0
+    port = json.loads((stopped.state_dir / "demo-ports.json").read_text())["cloud-a"]
+    fault = urllib.request.Request(f"http://127.0.0.1:{port}/_mock/fault", b'{"fault": {"status": 503}}')
+    urllib.request.urlopen(fault, timeout=10).close()
+    for _ in range(3):
+        reply = stopped.client().chat.completions.create(model="demo/small", messages=HELLO)
+        attempts = reply.model_extra["_sf_attestation"]["attempts"]
+        assert attempts[0]["provider"] == "cloud-a"
+        assert len(attempts) == 2
+    (cloud_a,) = [each for each in stopped.status()["providers"] if each["name"] == "providers/cloud-a"]
+    (health,) = [each["health"] for each in cloud_a["deployments"] if each["model"] == "demo/small"]
+    assert health["state"] in ("COOLING", "HALF_OPEN")
+    assert health["window"]["failures"] == 3
+
+
 def test_a_second_up_is_refused(running: Gateway):
     """One line, and the first one goes on."""
     again = running.up()
