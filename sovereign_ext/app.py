@@ -21,6 +21,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import grpc.aio
+
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, load
@@ -31,7 +33,7 @@ from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
-from sovereign_ext.extproc.server import add_processor, server
+from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.declared import DeclaredKeystore
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.server import Deps, add_services
@@ -45,6 +47,7 @@ _log = logging.getLogger(__name__)
 _TAKE_UP_ROUNDS: Final = 200  # looks of 50 ms each
 _PRUNE_LOOK_S: Final = 0.5
 _STOP_GRACE_S: Final = 10.0
+_MANAGEMENT_GRACE_S: Final = 1.0  # health watchers never end by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class Settings:
     @property
     def processor_socket(self) -> Path:
         return self.run_dir / "extproc.sock"
+
+    @property
+    def management_socket(self) -> Path:
+        return self.run_dir / "management.sock"
 
     @property
     def admin_socket(self) -> Path:
@@ -134,25 +141,28 @@ class Processor:
         settings.ready_file.write_text(f"{os.getpid()}\n")
 
     async def _serve(self, config: Config) -> None:
-        path = self._settings.processor_socket
-        path.unlink(missing_ok=True)
-        self._server = server(max(config.limits.max_request_bytes, config.limits.max_response_bytes))
-        add_processor(self._server, self._gateway)
+        settings = self._settings
+        for path in (settings.processor_socket, settings.management_socket):
+            path.unlink(missing_ok=True)
+        self._management = grpc.aio.server()
         add_services(
-            self._server,
+            self._management,
             Deps(
                 snapshot=lambda: self._live.snapshot,
                 now=time.time,
                 monotonic=time.monotonic,
                 health=self._health,
                 log=self._transparency,
-                paths=LogPaths.of(self._settings.log_dir),
+                paths=LogPaths.of(settings.log_dir),
                 draining=lambda: self._draining,
             ),
         )
-        self._server.add_insecure_port(f"unix:{path}")
-        await self._server.start()
-        path.chmod(0o600)
+        self._management.add_insecure_port(f"unix:{settings.management_socket}")
+        await self._management.start()
+        settings.management_socket.chmod(0o600)
+        largest = max(config.limits.max_request_bytes, config.limits.max_response_bytes)
+        self._server = ProcessorServer(self._gateway, largest)
+        await self._server.start(settings.processor_socket)
 
     async def wait(self) -> None:
         await self._stopped.wait()
@@ -166,6 +176,7 @@ class Processor:
         for task in self._tasks:
             task.cancel()
         await self._server.stop(_STOP_GRACE_S)
+        await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._gateway.drain()
         await self._transparency.close()
         self._stopped.set()
@@ -188,7 +199,7 @@ class Processor:
         both |= {names.provider_cluster(item): item for item in loaded.config.providers}
         self._give(both.values())
         if await self._admin.serves(str(self._version), rounds=_TAKE_UP_ROUNDS) is False:
-            _log.error("configuration not used: Envoy did not take up the providers within 10 s")
+            self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return
         snapshot = self._live.accept(loaded)
         self._health.follow(snapshot)
@@ -208,12 +219,15 @@ def _layout(settings: Settings, config: Config) -> Layout:
     base = Layout(
         directory=settings.envoy_dir.absolute(),
         processor_socket=str(settings.processor_socket.absolute()),
+        management_socket=str(settings.management_socket.absolute()),
         admin_socket=str(settings.admin_socket.absolute()),
         listen_host=settings.listen_host,
         listen_port=settings.listen_port,
         max_request_bytes=config.limits.max_request_bytes,
         transcoder=descriptor.transcoder(),
-        management_routes=tuple((route.http_method, route.regex) for route in descriptor.routes()),
+        management_routes=tuple(
+            (route.http_method, route.path, route.regex) for route in descriptor.routes()
+        ),
     )
     # The processor may hold an answer for as long as a provider may take.
     held = timedelta(milliseconds=longest, seconds=30)
@@ -223,7 +237,9 @@ def _layout(settings: Settings, config: Config) -> Layout:
 def _refuse_restart_changes(old: Config, new: Config) -> None:
     for field in ("origin", "limits"):
         if getattr(old, field) != getattr(new, field):
-            raise ConfigError("changing this needs a restart; the last good configuration stays in use", field=field)
+            raise ConfigError(
+                "changing this needs a restart; the last good configuration stays in use", field=field
+            )
 
 
 def _management_methods() -> Any:

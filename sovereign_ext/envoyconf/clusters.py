@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
     ClusterDiscoveryType,
 )
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     DataSource,
@@ -49,7 +50,6 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsAutoHttpConfig,
     HttpProtocolOptionsExplicitHttpConfig,
 )
-from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -58,9 +58,12 @@ from sovereign_ext.envoyconf.names import TARGET_HEADER, entry_cluster, provider
 
 EGRESS_LISTENER: Final = "egress"
 PROCESSOR_CLUSTER: Final = "processor"
+MANAGEMENT_CLUSTER: Final = "management"
 UNPLANNED_CLUSTER: Final = "unplanned"
 _HTTP: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_PLENTY: Final = 100_000  # circuit breakers are not the limit here; the default of 3 parallel retries would be
+_PLENTY: Final = (
+    100_000  # circuit breakers are not the limit here; the default of 3 parallel retries would be
+)
 
 
 def provider(item: Provider) -> Cluster:
@@ -70,7 +73,9 @@ def provider(item: Provider) -> Cluster:
     secure = parts.scheme == "https"
     numeric = _is_address(host)
     options = HttpProtocolOptions(
-        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=Http1ProtocolOptions()
+        )
     )
     if secure:
         options = HttpProtocolOptions(
@@ -80,9 +85,7 @@ def provider(item: Provider) -> Cluster:
         )
     cluster = _cluster(
         provider_cluster(item),
-        Address(
-            socket_address=SocketAddress(address=host, port_value=parts.port or (443 if secure else 80))
-        ),
+        Address(socket_address=SocketAddress(address=host, port_value=parts.port or (443 if secure else 80))),
         options,
     )
     cluster.type = ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS
@@ -100,7 +103,9 @@ def entry(item: Provider) -> Cluster:
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     options = HttpProtocolOptions(
-        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=Http1ProtocolOptions()
+        ),
         http_filters=[
             HttpFilter(
                 name="target",
@@ -117,14 +122,14 @@ def entry(item: Provider) -> Cluster:
     return _cluster(entry_cluster(item), address, options)
 
 
-def processor(socket_path: str) -> Cluster:
-    """The processor's gRPC server on its Unix socket."""
+def grpc_service(name: str, socket_path: str) -> Cluster:
+    """One of the processor's gRPC servers, on its Unix socket."""
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
         )
     )
-    return _cluster(PROCESSOR_CLUSTER, Address(pipe=Pipe(path=socket_path)), options)
+    return _cluster(name, Address(pipe=Pipe(path=socket_path)), options)
 
 
 def nowhere() -> Cluster:

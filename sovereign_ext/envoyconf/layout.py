@@ -14,6 +14,7 @@ class Layout:
 
     directory: Path
     processor_socket: str
+    management_socket: str
     admin_socket: str
     listen_host: str
     listen_port: int
@@ -21,7 +22,7 @@ class Layout:
     exchange_message_timeout: timedelta = timedelta(seconds=10)
     attempt_message_timeout: timedelta = timedelta(seconds=3600)
     transcoder: dict[str, Json] = field(default_factory=dict)  # grpc_json_transcoder settings, proto JSON
-    management_routes: tuple[tuple[str, str], ...] = ()  # (HTTP method, RE2 regex of the path)
+    management_routes: tuple[tuple[str, str | None, str], ...] = ()  # (HTTP method, exact path, else RE2 regex)
 
     @property
     def bootstrap_file(self) -> Path:

@@ -65,7 +65,7 @@ _SKIP = ProcessingModeHeaderSendMode.SKIP
 def ingress(layout: Layout) -> dict[str, Json]:
     """The client-facing listener, plain HTTP/1.1 and h2c."""
     filters = [
-        HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout)), disabled=True),
+        HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
         HttpFilter(
             name=routes.EXT_PROC,
             typed_config=Any.pack(
@@ -150,7 +150,9 @@ def egress(layout: Layout) -> dict[str, Json]:
         rds=Rds(config_source=source, route_config_name=routes.EGRESS_ROUTES),
     )
     listener = Listener(
-        name=EGRESS_LISTENER, internal_listener=ListenerInternalListenerConfig(), filter_chains=[_chain(manager)]
+        name=EGRESS_LISTENER,
+        internal_listener=ListenerInternalListenerConfig(),
+        filter_chains=[_chain(manager)],
     )
     out: dict[str, Json] = listener.to_dict()
     out.setdefault("internalListener", {})
@@ -170,10 +172,7 @@ def _processor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=PROCESSOR_CLUSTER),
             timeout=timedelta(0),
-            initial_metadata=[
-                HeaderValue(key=PHASE, value=phase),
-                HeaderValue(key="x-request-id", value="%REQ(x-request-id)%"),
-            ],
+            initial_metadata=[HeaderValue(key=PHASE, value=phase)],
         ),
         failure_mode_allow=False,
         processing_mode=mode,
@@ -182,9 +181,7 @@ def _processor(
         metadata_options=MetadataOptions(
             receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=namespaces)
         ),
-        mutation_rules=HeaderMutationRules(
-            allow_all_routing=True, allow_envoy=True
-        ),
+        mutation_rules=HeaderMutationRules(allow_all_routing=True, allow_envoy=True),
     )
 
 

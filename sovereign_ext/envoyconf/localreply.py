@@ -42,10 +42,12 @@ def config(layout: Layout) -> LocalReplyConfig:
     limit = layout.max_request_bytes
     return LocalReplyConfig(
         mappers=[
-            _mapper(413, f"The request body exceeds the limit of {limit} bytes.", invalid, "request_too_large"),
+            _mapper(
+                413, f"The request body exceeds the limit of {limit} bytes.", invalid, "request_too_large"
+            ),
             _mapper(431, "The request headers are too large.", invalid, "headers_too_large"),
             _mapper(408, "The request did not arrive in time.", invalid, "request_timeout"),
-            _mapper(400, "The request is not valid HTTP.", invalid, "bad_request"),
+            _mapper(400, "The request is not valid.", invalid, "bad_request"),
             _mapper(504, "The gateway did not answer in time.", server, "gateway_timeout"),
             _mapper(None, "The gateway could not process the call.", server, "gateway_unavailable"),
         ]
@@ -77,7 +79,8 @@ def _filter(status: int | None) -> AccessLogFilter:
     if status is None:
         return foreign
     equal = ComparisonFilter(
-        op=ComparisonFilterOp.EQ, value=RuntimeUInt32(default_value=status, runtime_key=f"sovereign.reply.{status}")
+        op=ComparisonFilterOp.EQ,
+        value=RuntimeUInt32(default_value=status, runtime_key=f"sovereign.reply.{status}"),
     )
     return AccessLogFilter(
         and_filter=AndFilter(

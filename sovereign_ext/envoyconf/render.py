@@ -45,13 +45,20 @@ def bootstrap(layout: Layout) -> dict[str, Json]:
         node=Node(id="sovereign", cluster="sovereign"),
         admin=Admin(address=Address(pipe=Pipe(path=layout.admin_socket, mode=0o600))),
         bootstrap_extensions=[
-            TypedExtensionConfig(name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener()))
+            TypedExtensionConfig(
+                name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener())
+            )
         ],
         static_resources=BootstrapStaticResources(
-            clusters=[clusters.processor(layout.processor_socket), clusters.nowhere()]
+            clusters=[
+                clusters.grpc_service(clusters.PROCESSOR_CLUSTER, layout.processor_socket),
+                clusters.grpc_service(clusters.MANAGEMENT_CLUSTER, layout.management_socket),
+                clusters.nowhere(),
+            ]
         ),
         dynamic_resources=BootstrapDynamicResources(
-            cds_config=_source(layout, layout.clusters_file), lds_config=_source(layout, layout.listeners_file)
+            cds_config=_source(layout, layout.clusters_file),
+            lds_config=_source(layout, layout.listeners_file),
         ),
     ).to_dict()
 

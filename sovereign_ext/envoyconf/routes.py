@@ -27,14 +27,13 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcPerRoute
-from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import GrpcJsonTranscoder
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf.clusters import PROCESSOR_CLUSTER, UNPLANNED_CLUSTER
+from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, UNPLANNED_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
@@ -49,9 +48,7 @@ EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 EGRESS_ROUTES: Final = "egress"
 _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
-_PLUGIN_TYPE: Final = (
-    "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
-)
+_PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
 _PLACEHOLDER: Final = "priority-group"
 
 
@@ -63,21 +60,17 @@ def ingress(layout: Layout) -> RouteConfiguration:
     management = [
         Route(
             name="management",
-            match=RouteMatch(
-                safe_regex=RegexMatcher(regex=regex), headers=[_is(":method", method)]
-            ),
-            route=RouteAction(cluster=PROCESSOR_CLUSTER, timeout=timedelta(seconds=30)),
-            typed_per_filter_config={
-                EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
-                TRANSCODER: Any.pack(FilterConfig(config=Any.pack(GrpcJsonTranscoder.from_dict(layout.transcoder)))),
-            },
+            match=_path(method, path, regex),
+            route=RouteAction(cluster=MANAGEMENT_CLUSTER, timeout=timedelta(seconds=30)),
+            typed_per_filter_config={EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True))},
             response_headers_to_remove=["grpc-accept-encoding"],
         )
-        for method, regex in layout.management_routes
+        for method, path, regex in layout.management_routes
     ]
     walk = Route(
         name="walk",
         match=RouteMatch(prefix="/"),
+        typed_per_filter_config={TRANSCODER: Any.pack(FilterConfig(disabled=True))},
         route=RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(
                 extension=TypedExtensionConfig(name=_PLACEHOLDER)
@@ -115,7 +108,9 @@ def with_priority_group(listener: dict[str, Json]) -> dict[str, Json]:
                     "typedConfig": {
                         "@type": _PLUGIN_TYPE,
                         # Only a call that the processor has planned is routed; the default leads nowhere.
-                        "priorityGroups": [{"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}],
+                        "priorityGroups": [
+                            {"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}
+                        ],
                         "overrideMetadataNamespace": PLAN_METADATA,
                     },
                 }
@@ -141,21 +136,29 @@ def egress(providers: Iterable[Provider]) -> RouteConfiguration:
             )
     host = VirtualHost(name="providers", domains=["*"], routes=found)
     internal = [TARGET_HEADER, MODE_HEADER, "x-forwarded-proto"]
-    return RouteConfiguration(
-        name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal
-    )
+    return RouteConfiguration(name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal)
 
 
 def content_length_filter() -> HttpFilter:
     """Gives a replaced body its length back: ext_proc leaves it chunked, which some providers refuse."""
     length = HeaderValueOption(
-        header=HeaderValue(key="content-length", value=f"%DYNAMIC_METADATA({ATTEMPT_METADATA}:content_length)%"),
+        header=HeaderValue(
+            key="content-length", value=f"%DYNAMIC_METADATA({ATTEMPT_METADATA}:content_length)%"
+        ),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     mutations = Mutations(request_mutations=[Mutation(append=length)])
     return HttpFilter(
         name="envoy.filters.http.header_mutation", typed_config=Any.pack(HeaderMutation(mutations=mutations))
     )
+
+
+def _path(method: str, path: str | None, regex: str) -> RouteMatch:
+    """Paths one by one: joined into one expression they exceed Envoy's limit on its size."""
+    headers = [_is(":method", method)]
+    if path is not None:
+        return RouteMatch(path=path, headers=headers)
+    return RouteMatch(safe_regex=RegexMatcher(regex=regex), headers=headers)
 
 
 def _is(name: str, value: str) -> HeaderMatcher:

@@ -2,24 +2,28 @@
 
 Envoy's order is headers, then body pieces, then trailers or end of stream; the reply to the response headers may
 be withheld as long as the attempt wants (FULL_DUPLEX_STREAMED), and body replies are independent of what came.
+Everything but the log's commit is done at once; what arrives while a commit is awaited waits in a queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
-import grpc.aio
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE
-from sovereign_ext.attest.facts import Result
+from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, sf_headers
 from sovereign_ext.exchange.exchange import Exchange
-from sovereign_ext.exchange.steps import Emit, Settle, Step, Walk
+from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
+from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.extproc.unreachable import explain
 from sovereign_ext.keystore.base import CredentialMissingError
 from sovereign_ext.openai.envelope import error_headers, error_object
@@ -32,98 +36,112 @@ _LINGER_S: Final = 0.25
 """How long a provider may take to close its stream after the answer is complete, so that the connection can be
 used again; then the stream is ended without it."""
 
+_NO_CREDENTIAL: Final[ApiError] = ServiceError(
+    502, "The gateway has no credential for the provider.", code="provider_auth_failed"
+)
+
 
 class AttemptStream:
     """Serves one attempt's stream."""
 
-    def __init__(self, gateway: Gateway, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, gateway: Gateway, call: GrpcCall) -> None:
         self._gateway = gateway
-        self._context = context
+        self._call = call
         self._attempt: Attempt | None = None
         self._exchange: Exchange | None = None
         self._present: dict[str, str] = {}  # response headers as they came
+        self._at_request = True  # nothing has been sent to the provider
         self._upstream_ended = False
         self._trailers = False
+        self._settling = False
+        self._waiting: deque[Any] = deque()
         self._done = False  # the attempt is over, its stream may not be
         self._closed = False  # the response has been ended
-        self._gone = False  # the stream is over
-        self._lock = asyncio.Lock()  # one step at a time: a timer may fire while a message is handled
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
-        """Read until the stream ends, however it ends."""
-        try:
-            while (message := await self._context.read()) is not grpc.aio.EOF:
-                async with self._lock:
-                    await self._message(message)
-        finally:
-            self._ended()
+    def message(self, data: bytes) -> None:
+        """One processing request."""
+        message = pb.ProcessingRequest.FromString(data)
+        if self._settling:
+            self._waiting.append(message)
+        else:
+            self._message(message)
 
-    async def _message(self, message: Any) -> None:
+    def ended(self) -> None:
+        """The stream is over, however it ended."""
+        self._cancel_timer()
+        exchange = self._exchange
+        if exchange is None:
+            return
+        exchange.active = False
+        gateway = self._gateway
+        if self._attempt is not None and not self._done:
+            facts = self._attempt.gone(gateway.clock())
+            self._finish()
+            if facts is not None:
+                gateway.settle_later(exchange, facts)
+        if exchange.ended:
+            gateway.exchanges.pop(exchange.request_id, None)
+            lost = exchange.settle(gateway.clock(), Result.FAILED, status=0, error_code="client_disconnected")
+            if lost is not None:
+                gateway.settle_later(exchange, lost)
+
+    def _message(self, message: Any) -> None:
         kind = message.WhichOneof("request")
         if kind == "response_body":
             body = message.response_body
             self._upstream_ended = self._upstream_ended or body.end_of_stream
-            await self._body(body.body, body.end_of_stream)
+            self._body(body.body, body.end_of_stream)
         elif kind == "request_headers":
-            await self._request(messages.headers_of(message.request_headers))
+            self._request(messages.headers_of(message.request_headers))
         elif kind == "response_headers":
-            await self._response_headers(message)
+            self._response_headers(message)
         elif kind == "response_trailers":
             self._trailers = self._upstream_ended = True
-            await self._body(b"", end=True)
+            self._body(b"", end=True)
 
     # -- towards the provider ------------------------------------------------------------------------------
 
-    async def _request(self, headers: dict[str, str]) -> None:
+    def _request(self, headers: dict[str, str]) -> None:
         gateway = self._gateway
         exchange = gateway.exchanges.get(headers.get("x-request-id", ""))
         if exchange is None or exchange.decision is None or exchange.settled:
             # Normal after a restart of the processor: the call's state went with the old process.
             error = ServiceError(503, "The gateway lost track of the call. Please retry.", code="exchange_lost")
-            await self._write(messages.immediate(503, error_headers(error), error_object(error), "lost"))
+            self._send(messages.immediate(503, error_headers(error), error_object(error), "lost"))
             return
         self._exchange = exchange
         exchange.active = True
         number = int(headers.get("x-envoy-attempt-count", "1"))
         if number > len(exchange.decision.plan):
-            await self._exhausted(exchange)
+            self._exhausted(exchange)
             return
         planned = exchange.decision.plan[number - 1]
         now = gateway.clock()
+        missing = False
         try:
-            target = Target(planned.deployment, planned.provider, gateway.keystore.find(planned.provider))
+            credential = gateway.keystore.find(planned.provider)
         except CredentialMissingError as error:
-            _log.error("credential missing", extra={"provider": planned.provider.id, "reason": str(error)})
-            self._attempt = Attempt(exchange, exchange.decision, planned, _bare(planned), now)
-            step = self._attempt.unreachable("credential_missing", _NO_CREDENTIAL, now)
-            await self._refused(step)
+            _log.error("credential of %s is missing: %s", planned.provider.id, error)
+            credential, missing = None, True
+        target = Target(planned.deployment, planned.provider, credential)
+        attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
+        if missing:
+            self._step(attempt.unreachable("credential_missing", _NO_CREDENTIAL, now))
             return
-        self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
         try:
-            upstream = self._attempt.request()
+            upstream = attempt.request()
         except CallerError as error:
-            await self._refused(self._attempt.refused(error, gateway.clock()))
+            self._step(attempt.refused(error, gateway.clock()))
             return
-        await self._write(messages.send_attempt(upstream, headers))
+        self._at_request = False
+        self._send(messages.send_attempt(upstream, headers))
 
-    async def _refused(self, step: Step | None) -> None:
-        """An attempt that ends before anything is sent."""
-        assert self._attempt is not None
-        if isinstance(step, Settle):
-            emit = await self._settled(step)
-            assert emit.head is not None
-            await self._write(messages.immediate(emit.head.status, emit.head.headers, emit.body, "refused"))
-        else:
-            await self._write(messages.walk_at_request())
-        self._finish()
-
-    async def _exhausted(self, exchange: Exchange) -> None:
+    def _exhausted(self, exchange: Exchange) -> None:
         """The walk is over and nobody answered: the last cause, as one error."""
         error = exchange.last_error or ServiceError(503, "No provider answered.", code="providers_exhausted")
-        body = error_object(error)
         delivered = exchange.commitment(DELIVERED_RESPONSE)
-        delivered.update(body)
+        delivered.update(error_object(error))
         facts = exchange.settle(
             self._gateway.clock(),
             Result.FAILED,
@@ -132,20 +150,22 @@ class AttemptStream:
             delivered=delivered.digest(),
         )
         assert facts is not None
-        extra = sf_headers(exchange, attempts=len(exchange.attempts))
+        self._done = True
+        self._gateway.spawn(self._answer_exhausted(exchange, facts, error))
+
+    async def _answer_exhausted(self, exchange: Exchange, facts: CallFacts, error: ApiError) -> None:
+        more: tuple[tuple[str, str], ...] = sf_headers(exchange, attempts=len(exchange.attempts))
         try:
             attestation, index = await self._gateway.settle(exchange, facts)
-            headers = (*error_headers(error), *extra, ("x-sf-rekor-index", str(index)))
-            body = splice(body, attestation)
+            body = splice(error_object(error), attestation)
+            more = (*more, ("x-sf-rekor-index", str(index)))
         except ServiceError as unavailable:
             error, body = unavailable, error_object(unavailable)
-            headers = (*error_headers(unavailable), *extra)
-        await self._write(messages.immediate(error.status, headers, body, "exhausted"))
-        self._finish()
+        self._send(messages.immediate(error.status, (*error_headers(error), *more), body, "exhausted"))
 
     # -- from the provider ---------------------------------------------------------------------------------
 
-    async def _response_headers(self, message: Any) -> None:
+    def _response_headers(self, message: Any) -> None:
         attempt = self._attempt
         if attempt is None or self._done:
             return
@@ -155,119 +175,110 @@ class AttemptStream:
         details = messages.attribute(message, "response.code_details")
         if details != "via_upstream":
             reason = messages.attribute(message, "upstream.transport_failure_reason")
-            await self._step(attempt.unreachable(*explain(details, reason), now))
+            self._step(attempt.unreachable(*explain(details, reason), now))
             return
         step = attempt.head(int(headers.get(":status", "0")), headers, now)
         if step is None and self._upstream_ended:
             step = attempt.body(b"", True, now)
-        await self._step(step)
+        self._step(step)
 
-    async def _body(self, piece: bytes, end: bool) -> None:
-        attempt = self._attempt
-        if attempt is None:
-            return
+    def _body(self, piece: bytes, end: bool) -> None:
         if self._done:
             if end:
-                await self._close()
-            return
-        await self._step(attempt.body(piece, end, self._gateway.clock()))
+                self._close()
+        elif self._attempt is not None:
+            self._step(self._attempt.body(piece, end, self._gateway.clock()))
 
-    async def _step(self, step: Step | None) -> None:
+    def _step(self, step: Step | None) -> None:
         if isinstance(step, Emit):
-            await self._emit(step)
+            self._emit(step)
         elif isinstance(step, Settle):
             if step.before is not None:
-                await self._emit(step.before)
-            emit = await self._settled(step)
-            self._finish()
-            await self._emit(emit)
-            if self._upstream_ended:
-                await self._close()
-            else:
-                self._later(_LINGER_S, self._close)
+                self._emit(step.before)
+            self._cancel_timer()
+            self._settling = True
+            self._gateway.spawn(self._settle(step.facts))
             return
         elif isinstance(step, Walk):
             self._finish()
-            await self._write(messages.walk_at_response(self._present))
+            self._send(
+                messages.walk_at_request() if self._at_request else messages.walk_at_response(self._present)
+            )
             return
         self._schedule()
 
-    async def _emit(self, emit: Emit) -> None:
-        if emit.head is not None and emit.end and not self._closed:
-            # A whole answer in one message; Envoy gives it its content-length.
-            self._closed = True
-            await self._write(messages.immediate(emit.head.status, emit.head.headers, emit.body, "answer"))
-            return
-        if emit.head is not None:
-            await self._write(messages.release_head(emit.head, self._present))
-        if emit.end:
-            self._closed = True
-        if emit.body or emit.end:
-            await self._write(messages.body_out(emit.body, end=emit.end and not self._trailers))
-        if emit.end and self._trailers:
-            await self._write(messages.trailers_out())
-
-    async def _settled(self, step: Settle) -> Emit:
+    async def _settle(self, facts: CallFacts) -> None:
+        """Wait for the entry, send the end of the answer, then see to what came in the meantime."""
         assert self._attempt is not None
         assert self._exchange is not None
         try:
-            attestation, index = await self._gateway.settle(self._exchange, step.facts)
+            attestation, index = await self._gateway.settle(self._exchange, facts)
+            emit = _with_index(self._attempt.settled(attestation), index)
         except ServiceError as unavailable:
-            return self._attempt.unsettled(unavailable)
-        emit = self._attempt.settled(attestation)
-        if emit.head is None or not emit.end:
-            return emit
-        head = emit.head.__class__(emit.head.status, (*emit.head.headers, ("x-sf-rekor-index", str(index))))
-        return Emit(emit.body, head=head, end=True)
+            emit = self._attempt.unsettled(unavailable)
+        self._finish()
+        self._emit(emit)
+        self._settling = False
+        while self._waiting:
+            self._message(self._waiting.popleft())
+        if self._upstream_ended:
+            self._close()
+        elif not self._closed:
+            self._later(_LINGER_S, self._close)
 
-    async def _close(self) -> None:
+    def _emit(self, emit: Emit) -> None:
+        if emit.head is not None and emit.end and not self._closed:
+            # A whole answer in one message; Envoy gives it its content-length.
+            self._closed = True
+            self._send(messages.immediate(emit.head.status, emit.head.headers, emit.body, "answer"))
+            return
+        if emit.head is not None:
+            self._send(messages.release_head(emit.head, self._present))
+        if emit.body:
+            self._send(messages.body_out(emit.body, end=False))
+        if emit.end:
+            self._close()
+
+    def _close(self) -> None:
         """End the response; once."""
         if self._closed:
             return
         self._closed = True
-        if self._trailers:
-            await self._write(messages.trailers_out())
-        else:
-            await self._write(messages.body_out(b"", end=True))
+        self._cancel_timer()
+        self._send(messages.trailers_out() if self._trailers else messages.body_out(b"", end=True))
 
     # -- time ----------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         attempt = self._attempt
         if attempt is not None and attempt.deadline is not None and self._timer is None:
-            delay = max(0.0, attempt.deadline - self._gateway.clock().mono)
-            self._later(delay, self._expired)
+            self._later(max(0.0, attempt.deadline - self._gateway.clock().mono), self._expired)
 
-    def _later(self, delay_s: float, work: Any) -> None:
+    def _later(self, delay_s: float, work: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, work)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay_s, lambda: self._gateway.spawn(self._locked(work)))
-
-    async def _locked(self, work: Any) -> None:
-        async with self._lock:
             self._timer = None
-            if not self._gone:
-                await work()
 
-    async def _expired(self) -> None:
-        if self._attempt is not None and not self._done:
-            await self._step(self._attempt.expired(self._gateway.clock()))
+    def _expired(self) -> None:
+        self._timer = None
+        if self._attempt is not None and not self._done and not self._settling:
+            self._step(self._attempt.expired(self._gateway.clock()))
 
     # -- end -----------------------------------------------------------------------------------------------
 
-    async def _write(self, message: Any) -> None:
-        if not self._gone:
-            await self._context.write(message)
+    def _send(self, message: pb.ProcessingResponse) -> None:
+        self._call.send(message.SerializeToString())
 
     def _finish(self) -> None:
         """The attempt is over: tell the health window, once."""
         if self._done:
             return
         self._done = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel_timer()
         attempt = self._attempt
         if attempt is not None and attempt.judgement is not None:
             judged = attempt.judgement
@@ -281,35 +292,10 @@ class AttemptStream:
                 retry_after_s=judged.retry_after_s,
             )
 
-    def _ended(self) -> None:
-        self._gone = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        exchange = self._exchange
-        if exchange is None:
-            return
-        exchange.active = False
-        gateway = self._gateway
-        if self._attempt is not None and not self._done:
-            facts = self._attempt.gone(gateway.clock())
-            self._finish()
-            if facts is not None:
-                gateway.settle_later(exchange, facts)
-        if exchange.ended:
-            gateway.exchanges.pop(exchange.request_id, None)
-            if not exchange.settled:
-                facts = exchange.settle(
-                    gateway.clock(), Result.FAILED, status=0, error_code="client_disconnected"
-                )
-                if facts is not None:
-                    gateway.settle_later(exchange, facts)
 
-
-def _bare(planned: Any) -> Target:
-    return Target(planned.deployment, planned.provider, None)
-
-
-_NO_CREDENTIAL: Final[ApiError] = ServiceError(
-    502, "The gateway has no credential for the provider.", code="provider_auth_failed"
-)
+def _with_index(emit: Emit, index: int) -> Emit:
+    """A whole answer's head also names its entry; a stream's head has left before there was one."""
+    if emit.head is None or not emit.end:
+        return emit
+    head = Head(emit.head.status, (*emit.head.headers, ("x-sf-rekor-index", str(index))))
+    return Emit(emit.body, head=head, end=True)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-import grpc.aio
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, KEY_BYTES
-from sovereign_ext.attest.facts import Result
+from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
 from sovereign_ext.exchange.attempt import sf_headers
@@ -23,6 +23,7 @@ from sovereign_ext.exchange.decide import decide
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
+from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
 from sovereign_ext.openai.request import Endpoint
@@ -38,42 +39,36 @@ _MODELS: Final = "/v1/models"
 class ExchangeStream:
     """Serves one router stream."""
 
-    def __init__(self, gateway: Gateway, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, gateway: Gateway, call: GrpcCall) -> None:
         self._gateway = gateway
-        self._context = context
+        self._call = call
         self._exchange: Exchange | None = None
         self._policy: str | None = None
 
-    async def run(self) -> None:
-        """Read until the stream ends, however it ends."""
+    def message(self, data: bytes) -> None:
+        """One processing request."""
+        message = pb.ProcessingRequest.FromString(data)
+        kind = message.WhichOneof("request")
         try:
-            while (message := await self._context.read()) is not grpc.aio.EOF:
-                kind = message.WhichOneof("request")
-                if kind == "request_headers":
-                    reply = await self._guarded(self._headers(message.request_headers))
-                elif kind == "request_body":
-                    reply = await self._guarded(self._body(message.request_body.body))
-                else:
-                    continue  # trailers are not asked for
-                await self._context.write(reply)
-        finally:
-            self._ended()
-
-    async def _guarded(self, work: Any) -> Any:
-        """Answer errors: the told ones as they are, the rest as one generic message and an id."""
-        try:
-            return await work
+            if kind == "request_headers":
+                reply = self._headers(message.request_headers)
+            elif kind == "request_body":
+                reply = self._body(message.request_body.body)
+            else:
+                return  # trailers are not asked for
         except ApiError as error:
-            return await self._deny(error)
+            self._deny(error)
         except Exception:
             _log.exception("unexpected error", extra={"decision_id": self._decision_id})
-            return await self._deny(
+            self._deny(
                 ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
             )
+        else:
+            self._call.send(reply.SerializeToString())
 
     # -- 1. headers ----------------------------------------------------------------------------------------
 
-    async def _headers(self, message: Any) -> Any:
+    def _headers(self, message: Any) -> Any:
         headers = messages.headers_of(message)
         method, path = headers.get(":method", ""), headers.get(":path", "").partition("?")[0]
         snapshot = self._gateway.snapshot()
@@ -142,7 +137,7 @@ class ExchangeStream:
 
     # -- 2. body -------------------------------------------------------------------------------------------
 
-    async def _body(self, body: bytes) -> Any:
+    def _body(self, body: bytes) -> Any:
         exchange = self._exchange
         assert exchange is not None, "Envoy sends a body after its headers"
         gateway = self._gateway
@@ -154,37 +149,43 @@ class ExchangeStream:
         clusters = tuple(names[planned.provider.id] for planned in decision.plan)
         return messages.plan_exchange(clusters, "stream" if decision.request.stream else "json")
 
-    async def _deny(self, error: ApiError) -> Any:
-        """Answer ``error`` at once, with an entry if the call belongs to a tenant."""
-        body = error_object(error)
-        headers = [*error_headers(error)]
+    def _deny(self, error: ApiError) -> None:
+        """Answer ``error``, with an entry first if the call belongs to a tenant."""
         exchange = self._exchange
-        if exchange is None:
-            return messages.immediate(error.status, headers, body, "refused")
-        if exchange.identity is not _NOBODY:
-            delivered = exchange.commitment(DELIVERED_RESPONSE)
-            delivered.update(body)
-            facts = exchange.settle(
-                self._gateway.clock(),
-                Result.DENIED,
-                status=error.status,
-                error_code=error.code,
-                delivered=delivered.digest(),
-            )
-            if facts is not None:
-                try:
-                    attestation, index = await self._gateway.settle(exchange, facts)
-                    body = splice(body, attestation)
-                    headers.append(("x-sf-rekor-index", str(index)))
-                except ServiceError as unavailable:
-                    error, body = unavailable, error_object(unavailable)
-                    headers = [*error_headers(unavailable)]
-        headers.extend(sf_headers(exchange, attempts=0))
-        return messages.immediate(error.status, headers, body, "denied")
+        if exchange is None or exchange.identity is _NOBODY:
+            self._answer(error, error_object(error))
+            return
+        delivered = exchange.commitment(DELIVERED_RESPONSE)
+        delivered.update(error_object(error))
+        facts = exchange.settle(
+            self._gateway.clock(),
+            Result.DENIED,
+            status=error.status,
+            error_code=error.code,
+            delivered=delivered.digest(),
+        )
+        if facts is not None:
+            self._gateway.spawn(self._answer_with_entry(exchange, facts, error))
+
+    async def _answer_with_entry(self, exchange: Exchange, facts: CallFacts, error: ApiError) -> None:
+        try:
+            attestation, index = await self._gateway.settle(exchange, facts)
+        except ServiceError as unavailable:
+            self._answer(unavailable, error_object(unavailable))
+            return
+        self._answer(error, splice(error_object(error), attestation), ("x-sf-rekor-index", str(index)))
+
+    def _answer(self, error: ApiError, body: bytes, *more: tuple[str, str]) -> None:
+        headers = [*error_headers(error), *more]
+        if self._exchange is not None:
+            headers.extend(sf_headers(self._exchange, attempts=0))
+        reply = messages.immediate(error.status, headers, body, "refused")
+        self._call.send(reply.SerializeToString())
 
     # -- 3. end --------------------------------------------------------------------------------------------
 
-    def _ended(self) -> None:
+    def ended(self) -> None:
+        """The router stream is over: the answer is complete, or the client left."""
         exchange = self._exchange
         if exchange is None or exchange.identity is _NOBODY:
             return

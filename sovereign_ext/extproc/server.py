@@ -1,57 +1,56 @@
-"""The gRPC service that Envoy's two ext_proc filters talk to."""
+"""The socket that Envoy's two ext_proc filters talk to."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import Any, Final
-
-import grpc
-import grpc.aio
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from pathlib import Path
+from typing import Final
 
 from sovereign_ext.envoyconf.names import PHASE, PHASE_ATTEMPT
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.extproc.gateway import Gateway
+from sovereign_ext.extproc.grpcwire import Calls, GrpcCall, acceptor
+from sovereign_ext.extproc.http2 import Headers, Http2Connection
 
-_log = logging.getLogger(__name__)
-
-SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD: Final = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _SLACK: Final = 1024 * 1024  # a message is its body plus headers and framing
+_LOOK_S: Final = 0.02
 
 
-def server(max_body_bytes: int) -> grpc.aio.Server:
-    """A gRPC server whose messages may hold a whole request or answer."""
-    limit = max_body_bytes + _SLACK
-    return grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
-            ("grpc.so_reuseport", 0),
-        ]
-    )
+class ProcessorServer:
+    """Serves ``ExternalProcessor.Process`` on a Unix socket."""
 
+    def __init__(self, gateway: Gateway, max_body_bytes: int) -> None:
+        self._gateway = gateway
+        self._limit = max_body_bytes + _SLACK
+        self._connections: set[Http2Connection] = set()
+        self._server: asyncio.Server | None = None
 
-def add_processor(grpc_server: grpc.aio.Server, gateway: Gateway) -> None:
-    """Register ``ExternalProcessor.Process`` for both phases."""
+    async def start(self, path: Path) -> None:
+        """Listen on ``path``, for this user only."""
+        accept = acceptor(METHOD, self._serve, self._limit)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: Http2Connection(accept, self._connections), str(path)
+        )
+        path.chmod(0o600)
 
-    async def process(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        metadata = context.invocation_metadata() or ()
-        attempt = any(key == PHASE and value == PHASE_ATTEMPT for key, value in metadata)
-        stream = AttemptStream(gateway, context) if attempt else ExchangeStream(gateway, context)
-        try:
-            await stream.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            # The stream fails closed: Envoy answers with its own error, and the traceback stays here.
-            _log.exception("stream failed", extra={"phase": "attempt" if attempt else "exchange"})
-            raise
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let the open ones end for ``grace_s`` seconds, then cut them off."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._connections):
+            connection.drain()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
+        while self._connections and loop.time() < until:
+            await asyncio.sleep(_LOOK_S)
+        for connection in list(self._connections):
+            connection.abort()
 
-    handler = grpc.stream_stream_rpc_method_handler(
-        process,
-        request_deserializer=pb.ProcessingRequest.FromString,
-        response_serializer=pb.ProcessingResponse.SerializeToString,
-    )
-    grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Process": handler}),))
+    def _serve(self, call: GrpcCall, headers: Headers) -> Calls:
+        if headers.get(PHASE.encode()) == PHASE_ATTEMPT.encode():
+            return AttemptStream(self._gateway, call)
+        return ExchangeStream(self._gateway, call)
