@@ -7,7 +7,6 @@ verified here (``verify`` does that), and nothing is fetched.
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ def parse_keys(values: Any) -> PublicKeys:
         return PublicKeys(
             parse_verifier(_str(values["checkpoint"])), _raw(values["envelope"]), _raw(values["promise"])
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"malformed log keys: {error}") from None
 
 
@@ -111,7 +110,7 @@ def parse_receipt(document: Any) -> Receipt:
         if document["mediaType"] != MEDIA_TYPE:
             raise VerificationError(f"expected mediaType {MEDIA_TYPE!r}, got {document['mediaType']!r}")
         return _parse(document)
-    except (KeyError, TypeError, ValueError, IndexError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise VerificationError(f"malformed receipt: {type(error).__name__} {error}") from None
 
 

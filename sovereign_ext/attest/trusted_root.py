@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from sovereign_ext.attest.keys import PublicKeys
-from sovereign_ext.attest.receipt import keys_json
+from sovereign_ext.attest.receipt import keys_json, parse_keys
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.note import Verifier
 
@@ -55,7 +55,7 @@ def log_verifier(root: Any, origin: str) -> Verifier:
         for tlog in root["tlogs"]:
             if tlog["baseUrl"].removeprefix("https://").rstrip("/") == origin:
                 return _verifier(tlog, origin)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"malformed trusted root: {type(error).__name__} {error}") from None
     raise VerificationError(f"the trusted root has no log {origin!r}")
 
@@ -65,6 +65,17 @@ def public_files(keys: PublicKeys, valid_from_s: int) -> list[tuple[str, bytes]]
     own = {"origin": keys.log.name, "keys": keys_json(keys)}
     contents = ((TRUSTED_ROOT, trusted_root(keys.log, valid_from_s)), (LOG_KEYS, own))
     return [(name, msgspec.json.format(msgspec.json.encode(value)) + b"\n") for name, value in contents]
+
+
+def read_log_keys(data: bytes) -> PublicKeys:
+    """The keys in a ``log-keys.json``. Raises ``VerificationError``."""
+    try:
+        values = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise VerificationError(f"{LOG_KEYS} is not JSON: {error}") from None
+    if not isinstance(values, dict) or "keys" not in values:
+        raise VerificationError(f"not a {LOG_KEYS}: it has no keys")
+    return parse_keys(values["keys"])
 
 
 def _verifier(tlog: Any, origin: str) -> Verifier:

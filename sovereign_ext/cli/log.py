@@ -47,12 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
-    import json  # noqa: PLC0415
-
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from sovereign_ext.attest.receipt import parse_keys  # noqa: PLC0415
-    from sovereign_ext.attest.trusted_root import LOG_KEYS  # noqa: PLC0415
+    from sovereign_ext.attest.trusted_root import LOG_KEYS, read_log_keys  # noqa: PLC0415
     from sovereign_ext.errors import LogUnavailable  # noqa: PLC0415
     from sovereign_ext.storage.engine import open_sqlite  # noqa: PLC0415
     from sovereign_ext.storage.entries import EntryStore  # noqa: PLC0415
@@ -60,7 +57,7 @@ def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
     from sovereign_ext.tlog.fsck import Fsck  # noqa: PLC0415
     from sovereign_ext.tlog.reader import CHECKPOINT, LogReader  # noqa: PLC0415
 
-    keys = parse_keys(json.loads((paths.public / LOG_KEYS).read_bytes()).get("keys"))
+    keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
     store = EntryStore(open_sqlite(paths.database, read_only=True))
     signed = read_file(paths.signed / CHECKPOINT)
     try:

@@ -51,10 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
-    from sovereign_ext.attest.receipt import parse_keys, parse_receipt  # noqa: PLC0415
-    from sovereign_ext.attest.trusted_root import log_verifier  # noqa: PLC0415
+    from sovereign_ext.attest.receipt import parse_receipt  # noqa: PLC0415
+    from sovereign_ext.attest.trusted_root import log_verifier, read_log_keys  # noqa: PLC0415
     from sovereign_ext.attest.verify import TrustedKeys  # noqa: PLC0415
-    from sovereign_ext.errors import VerificationError  # noqa: PLC0415
     from sovereign_ext.tlog.note import parse_verifier  # noqa: PLC0415
 
     if args.log_key is not None:
@@ -63,10 +62,7 @@ def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
         origin = parse_receipt(document).promise.origin
         return TrustedKeys(log=log_verifier(_read_json(args.trusted_root), origin))
     if args.keys is not None:
-        values = _read_json(args.keys)
-        if not isinstance(values, dict) or "keys" not in values:
-            raise VerificationError(f"{args.keys} is not a log-keys.json")
-        keys = parse_keys(values["keys"])
+        keys = read_log_keys(args.keys.read_bytes())
         return TrustedKeys(keys.log, keys.envelope, keys.promise)
     return TrustedKeys()
 
