@@ -151,8 +151,7 @@ class Connection(asyncio.Protocol):
         for _ in range(int(_DRAIN_LIMIT_S / _DRAIN_POLL_S)):
             unsent = self._transport.get_write_buffer_size()
             if not unsent and sock is not None:
-                raw = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-                unsent = struct.unpack("i", raw)[0]
+                unsent = _unacknowledged(sock)
             if not unsent:
                 return
             await asyncio.sleep(_DRAIN_POLL_S)
@@ -198,6 +197,15 @@ class Connection(asyncio.Protocol):
             http10=request.http10,
             head_only=request.method == "HEAD",
         )
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes the peer's kernel has not confirmed (Linux SIOCOUTQ); 0 where that cannot be asked."""
+    try:
+        count: int = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    except OSError:
+        return 0
+    return count
 
 
 async def _sleep(seconds: float | None) -> None:

@@ -80,14 +80,17 @@ def script(reply: Reply, fault: Fault, terms: Terms) -> Iterator[Step]:
     if fault.cut is not None and fault.cut.after_bytes is not None:
         steps = _cut(steps, fault.cut.after_bytes, End(fault.cut.how, cut=True))
     framing = _framing_of(reply, fault, terms)
+    bodiless = reply.status in _NO_BODY  # RFC 9112, 6.3: neither length nor coding belongs there
     close = closes(reply, terms) or framing == "close" or bool(fault.content_length_delta)
-    if framing == "length":
+    if bodiless:
+        steps = ()
+    elif framing == "length":
         steps, length = _measured(steps)
         headers.append(("content-length", str(max(0, length + (fault.content_length_delta or 0)))))
     elif framing == "chunked":
         headers.append(("transfer-encoding", "chunked"))
     yield from _paced_head(_head(damage.headed(reply, fault), terms, headers, close=close), fault)
-    if not terms.head_only and reply.status not in _NO_BODY:
+    if not terms.head_only and not bodiless:
         if fault.write_size is not None or fault.write_seed is not None:
             steps = _resized(steps, fault)
         yield from _chunked(steps) if framing == "chunked" else steps

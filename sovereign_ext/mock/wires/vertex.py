@@ -23,6 +23,7 @@ from sovereign_ext.mock.wires.anthropic import AnthropicMessages
 from sovereign_ext.mock.wires.base import json_object, required
 from sovereign_ext.mock.wires.vertex_embeddings import embed_content, predict
 from sovereign_ext.mock.wires.vertex_gemini import check, generate
+from sovereign_ext.mock.wires.vertex_names import camel_case
 from sovereign_ext.mock.wires.vertex_token import grant
 
 _PATH = re.compile(
@@ -30,7 +31,8 @@ _PATH = re.compile(
 )
 _GOOGLE = ("generateContent", "streamGenerateContent", "predict", "embedContent")
 _ANTHROPIC = ("rawPredict", "streamRawPredict")
-_CLAUDE_VERSION = "vertex-2023-10-16"
+_CLAUDE_VERSION = re.compile(r"vertex-2023-10-16|\d{4}-\d\d-\d\d")
+"""Google documents the first; Anthropic's SDK 2.12 sends the date of its own API version instead."""
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -69,7 +71,7 @@ class Vertex:
         op, model = found[3], unquote(found[2])
         if found[1] == "anthropic":
             return self._claude_call(request, op, model)
-        body = json_object(request)
+        body = camel_case(json_object(request))
         if op in ("generateContent", "streamGenerateContent"):
             check(model, body)
         layout = parse_qs(request.query).get("alt", [""])[0]
@@ -108,8 +110,8 @@ class Vertex:
         if request.chunked:
             raise CallerError(411, "Length Required: POST requests require a Content-length header.")
         body = json_object(request)
-        if required(body, "anthropic_version", str) != _CLAUDE_VERSION:
-            raise CallerError(400, f"anthropic_version: expected {_CLAUDE_VERSION!r}")
+        if not _CLAUDE_VERSION.fullmatch(required(body, "anthropic_version", str)):
+            raise CallerError(400, "anthropic_version: expected 'vertex-2023-10-16' or a date")
         if "model" in body:
             raise CallerError(400, "model: Extra inputs are not permitted")
         self._claude.check(body)

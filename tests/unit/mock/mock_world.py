@@ -6,9 +6,13 @@ import json
 import os
 import socket
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sovereign_ext.mock.faults import Fault
+from sovereign_ext.mock.thread import RunningMock
 
 ROOT = Path(__file__).resolve().parents[3]
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -75,7 +79,7 @@ def contents(kind: str, body: bytes) -> list[str]:
             case "vertex":
                 text = value["candidates"][0]["content"]["parts"][0]["text"]
             case _:
-                text = value["choices"][0]["delta"].get("content") if value["choices"] else None
+                text = value["choices"][0]["delta"].get("content") if value.get("choices") else None
         if text:
             found.append(text)
     return found
@@ -166,6 +170,9 @@ class Client:
         if not found:
             return None
         headers = _headers(head)
+        if head.startswith(b"HTTP/1.1 204 "):
+            self.seen = rest
+            return self._parse(head + found, "whole")
         if "content-length" in headers:
             if headers.get("connection") == "close":
                 return None  # whatever follows shows whether the length was right
@@ -228,3 +235,24 @@ def judge(script: str, url: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def ask(mock: RunningMock, fault: Fault, *, stream: bool = True, text: str = "hello there world") -> Got:
+    """One request that meets the fault, read to its end."""
+    mock.fault(fault)
+    with Client(mock.port) as client:
+        client.send(chat(mock.server.kind, text, stream=stream))
+        return client.read()
+
+
+def ended(mock: RunningMock, number: int = -1) -> str:
+    """How the server says the answer ended, once it has ended."""
+    patience = time.monotonic() + PATIENCE_S
+    while (how := mock.requests()[number].ended) == "in_progress":
+        assert time.monotonic() < patience, "the answer never ended"
+        time.sleep(0.001)
+    return how
+
+
+def text_of(got: Got) -> str:
+    return "".join(contents("openai", got.body))

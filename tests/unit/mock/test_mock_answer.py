@@ -63,7 +63,7 @@ def test_the_earliest_stop_sequence_wins_and_is_not_said() -> None:
 )
 def test_tools_are_called_when_asked(text: str, wish: dict[str, object], names: list[str]) -> None:
     """By the request or by the words of the user."""
-    answer = compose(Ask(text, 1, tools=TOOLS, **wish), NORMAL)  # type: ignore[arg-type]
+    answer = compose(Ask(text, 1, tools=TOOLS, **wish), NORMAL)
     assert [call.name for call in answer.calls] == names
     assert (answer.finish is Finish.TOOL_CALLS) == bool(names)
     assert bool(answer.chunks) != bool(names)
