@@ -168,6 +168,18 @@ def test_beside_a_live_log(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_log_of_a_gateways_state_directory(tmp_path: Path) -> None:
+    """``sovereign up`` keeps its log in ``log`` below the state directory; fsck takes either."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "log") as log:
+            await fill(log, 1)
+
+    asyncio.run(scenario())
+    assert main(["log", "fsck", "--state-dir", str(tmp_path)]) == 0
+    assert main(["log", "fsck", "--state-dir", str(tmp_path / "log")]) == 0
+
+
 def test_no_log_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty directory is an error in one line."""
     assert main(["log", "fsck", "--state-dir", str(tmp_path)]) == 1
