@@ -46,7 +46,10 @@ class Request(msgspec.Struct, frozen=True):
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUES: Final = msgspec.json.Decoder()
-_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
+"""A string or a bracket. Possessive, and an unfinished string is one too: a hostile body of escaped quotes
+would otherwise be scanned again from each of them.
+"""
 _ROLES: Final = frozenset({"developer", "system", "user", "assistant", "tool", "function"})
 
 

@@ -10,7 +10,11 @@ Deliberately not here: reconnection (``id``, ``retry``), which makes no sense fo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_COLON: Final = 0x3A
 
 
 class Event(NamedTuple):
@@ -38,61 +42,71 @@ class SseDecoder:
         self._skip_lf = False  # the last piece ended in CR: a leading LF belongs to it
         self._started = False
 
-    def feed(self, piece: bytes) -> list[Event]:
-        """Take the next bytes; give the events they complete. Raises ``EventTooLarge``."""
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Take the next bytes; give the events they complete. Must be consumed.
+
+        Raises ``EventTooLarge``, after the events that came before the large one.
+        """
         if not piece:
-            return []
+            return
         if self._skip_lf:
             self._skip_lf = False
             if piece[0] == 0x0A:
                 piece = piece[1:]
         text = self._pending + piece if self._pending else piece
-        if not self._started and len(text) >= 3:
+        if not self._started:
+            if len(text) < len(BOM_UTF8) and BOM_UTF8.startswith(text):
+                self._pending = text
+                return
             self._started = True
-            text = text.removeprefix(b"\xef\xbb\xbf")
+            text = text.removeprefix(BOM_UTF8)
         if b"\r" in text:
             self._skip_lf = text.endswith(b"\r")
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = text.split(b"\n")
         self._pending = lines.pop()
-        events: list[Event] = []
         for line in lines:
-            self._line(line, events)
-        if len(self._pending) + self._size > self._limit:
-            raise EventTooLarge(f"an event exceeds {self._limit} bytes")
-        return events
+            event = self._line(line)
+            if event is not None:
+                yield event
+        self._check(len(self._pending))
 
-    def flush(self) -> list[Event]:
+    def flush(self) -> Iterator[Event]:
         """The stream has ended: dispatch an event whose blank line is missing.
 
         The specification drops such an event; providers are known to omit the last blank line after
-        ``[DONE]``, and a complete JSON object is never mistaken for a cut one, so it is kept.
+        ``[DONE]``. Its data may be cut: whoever parses it decides.
         """
-        events: list[Event] = []
-        if self._pending:
-            line, self._pending = self._pending, b""
-            self._line(line, events)
-        self._line(b"", events)
-        return events
+        line, self._pending = self._pending, b""
+        for last in (line.removeprefix(b"" if self._started else BOM_UTF8), b""):
+            event = self._line(last)
+            if event is not None:
+                yield event
 
-    def _line(self, line: bytes, events: list[Event]) -> None:
+    def _line(self, line: bytes) -> Event | None:
         if not line:
-            if self._data:
-                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                events.append(Event(self._type, data))
-                self._data = []
-            self._type = b""
-            self._size = 0
-            return
-        self._size += len(line)
-        if self._size > self._limit:
-            raise EventTooLarge(f"an event exceeds {self._limit} bytes")
+            return self._dispatch()
+        self._check(len(line))
+        if line[0] != _COLON:  # comments go nowhere, so any number of them may come
+            self._size += len(line)
         if line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
         elif line.startswith(b"event:"):
             self._type = line[7:] if line[6:7] == b" " else line[6:]
         elif line == b"data":
             self._data.append(b"")
+        return None
+
+    def _dispatch(self) -> Event | None:
+        event = Event(self._type, b"\n".join(self._data)) if self._data else None
+        self._data = []
+        self._type = b""
+        self._size = 0
+        return event
+
+    def _check(self, more: int) -> None:
+        if self._size + more > self._limit:
+            raise EventTooLarge(f"an event exceeds {self._limit} bytes")
 
 
 def frame(data: bytes, event: bytes = b"") -> bytes:
