@@ -119,10 +119,11 @@ class Attempt:
         if (
             succeeded
             and self._decision.request.stream
-            and headers.get("content-type", "").startswith(_STREAM_TYPES)
+            and headers.get("content-type", "").lower().startswith(_STREAM_TYPES)
         ):
             self.phase = Phase.HELD
-            self._hold = StreamHold(self._translator(now), self._limits.max_event_bytes)
+            several = self._decision.request.values.get("n") not in (None, 1)
+            self._hold = StreamHold(self._translator(now), self._limits.max_event_bytes, several=several)
         else:
             self.phase = Phase.GATHERING
             limit = self._limits.max_response_bytes if succeeded else _ERROR_BODY_LIMIT
@@ -244,6 +245,8 @@ class Attempt:
                 hold.flush()
         except StreamFault as error:
             fault = error.fault
+        if fault is not None and self.phase is Phase.HELD:
+            return self._fail(fault, now)  # content came with it, but the client has not seen it
         if hold.released and self.phase is Phase.HELD:
             self.phase = Phase.RELEASED
             self._first_content_s = now.mono - self._started.mono

@@ -2,7 +2,7 @@
 
 Before first content everything is held, so that another provider can still answer. From the finish chunk on
 everything is held again: finish chunk, usage chunk and ``[DONE]`` leave only with the attestation. With
-several choices (n > 1) only the last finish chunk is held; an earlier one goes out when another choice goes on.
+several choices (n > 1) only the last finish chunk is held; an earlier one goes when another goes on.
 """
 
 from __future__ import annotations
@@ -18,13 +18,25 @@ from sovereign_ext.providers.base import Item, Part, StreamFault, StreamTranslat
 class StreamHold:
     """Provider bytes in through ``translator``, framed OpenAI events out through ``take``.
 
-    ``released`` turns true at first content; ``limit`` bounds what is held before it, in bytes.
+    ``released`` turns true at first content; ``limit`` bounds what is held back, in bytes. With ``several``
+    choices one finish chunk does not say that all are finished: only the provider's end marker does.
     """
 
-    __slots__ = ("_finish", "_last", "_limit", "_out", "_size", "_tail", "_translator", "released")
+    __slots__ = (
+        "_finish",
+        "_last",
+        "_limit",
+        "_out",
+        "_several",
+        "_size",
+        "_tail",
+        "_translator",
+        "released",
+    )
 
-    def __init__(self, translator: StreamTranslator, limit: int) -> None:
+    def __init__(self, translator: StreamTranslator, limit: int, *, several: bool = False) -> None:
         self._translator = translator
+        self._several = several
         self._limit = limit
         self._out: list[bytes] = []
         self._size = 0
@@ -40,7 +52,7 @@ class StreamHold:
     @property
     def finished(self) -> bool:
         """Whether the stream may end here: its end marker or a finish chunk has come."""
-        return self._translator.terminal or bool(self._finish)
+        return self._translator.terminal or (bool(self._finish) and not self._several)
 
     @property
     def terminal(self) -> bool:
@@ -90,20 +102,26 @@ class StreamHold:
             self.released = True
         if self._finish and not goes_on:
             self._tail.append(item.data)
+            self._count(item)
             return
         if self._finish:
             self._out.append(sse.frame(self._finish))
             self._out.extend(map(sse.frame, self._tail))
             self._tail.clear()
             self._finish = b""
+            self._size = 0
         if item.part is Part.FINISH:
             self._finish = item.data
             return
         self._out.append(sse.frame(item.data))
         if not self.released:
-            self._size += len(item.data)
-            if self._size > self._limit:
-                raise StreamFault(_shared.unusable("no_content"))
+            self._count(item)
+
+    def _count(self, item: Item) -> None:
+        """Held back, so it takes memory: lifecycle chunks without end are no answer."""
+        self._size += len(item.data)
+        if self._size > self._limit:
+            raise StreamFault(_shared.unusable("no_content"))
 
     def _shape(self, fallback: dict[str, object]) -> bytes:
         """A chunk-shaped object with no choices, of the same stream as the last chunk seen."""

@@ -7,7 +7,7 @@ elsewhere, from the verdicts given here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -88,16 +88,18 @@ class StreamFault(Exception):
 class StreamTranslator(Protocol):
     """One response's stream: provider bytes in, OpenAI chunks out.
 
-    ``feed`` and ``flush`` raise ``StreamFault``. ``flush`` is called once, at the provider's end of stream.
+    ``feed`` and ``flush`` give items as they are decoded and must be consumed; they raise ``StreamFault``
+    after the items that came before the fault. ``flush`` is called once, at the provider's end of stream;
+    whatever is cut in the middle then is dropped.
     ``usage`` is what is known so far. ``terminal`` tells whether the provider's own end marker was seen.
     """
 
     usage: Usage
     terminal: bool
 
-    def feed(self, piece: bytes) -> list[Item]: ...
+    def feed(self, piece: bytes) -> Iterable[Item]: ...
 
-    def flush(self) -> list[Item]: ...
+    def flush(self) -> Iterable[Item]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ the client did not ask. Values are never re-serialised: members travel as the by
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.errors import ServiceError
+from sovereign_ext.openai import splice
 from sovereign_ext.openai.request import Endpoint, Request, encode_members
 from sovereign_ext.openai.sse import Event, EventTooLarge, SseDecoder
 from sovereign_ext.providers import _shared
@@ -34,6 +35,7 @@ _PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.EMBEDDINGS: "/embe
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder()
 _NULL: Final = b"null"
+_END: Final = b"[DONE]"
 
 
 class OpenAIAdapter:
@@ -47,6 +49,7 @@ class OpenAIAdapter:
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         members = dict(request.members)
         members["model"] = msgspec.Raw(msgspec.json.encode(target.deployment.upstream_model))
+        self.adapt(members, request)
         if request.stream and not request.include_usage:
             members["stream_options"] = _with_usage(members.get("stream_options"))
         headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
@@ -65,10 +68,10 @@ class OpenAIAdapter:
             raise StreamFault(_shared.unusable("invalid_json"))
         if _truthy(members.get("error")):
             raise StreamFault(stream_error(body, target))
-        wanted = "choices" if request.endpoint is Endpoint.CHAT else "data"
-        if wanted not in members:
+        wanted = members.get("choices" if request.endpoint is Endpoint.CHAT else "data")
+        if wanted is None or not bytes(wanted).startswith(b"["):
             raise StreamFault(_shared.unusable("invalid_answer"))
-        usage = _shared.usage_of(_ANY.decode(members["usage"])) if "usage" in members else Usage()
+        usage = _usage(members["usage"]) if "usage" in members else Usage()
         self.clean(members, request)
         return Answer(encode_members(members), usage)
 
@@ -82,10 +85,14 @@ class OpenAIAdapter:
     ) -> Fault:
         return _shared.status_fault(status, headers, body, target, now_s)
 
+    def adapt(self, members: dict[str, msgspec.Raw], request: Request) -> None:
+        """Change what this kind of server wants otherwise than OpenAI. By default nothing."""
+
     def clean(self, members: dict[str, msgspec.Raw], request: Request) -> None:
         """Name the model as the client did, and drop what this kind of server adds to OpenAI's shape."""
         if "model" in members:
             members["model"] = msgspec.Raw(msgspec.json.encode(request.model))
+        members.pop(splice.NAME, None)  # an attestation is ours to give, not the provider's
         for name in self.strip_top:
             members.pop(name, None)
         choices = members.get("choices")
@@ -95,7 +102,10 @@ class OpenAIAdapter:
                 members["choices"] = self._clean_choices(raw)
 
     def _clean_choices(self, raw: bytes) -> msgspec.Raw:
-        choices = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
+        try:
+            choices = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise StreamFault(_shared.unusable("invalid_answer")) from None
         for choice in choices:
             for name in self.strip_choice:
                 choice.pop(name, None)
@@ -115,29 +125,28 @@ class PassthroughStream:
         self.usage = Usage()
         self.terminal = False
 
-    def feed(self, piece: bytes) -> list[Item]:
+    def feed(self, piece: bytes) -> Iterator[Item]:
         try:
-            events = self._decoder.feed(piece)
+            for event in self._decoder.feed(piece):
+                yield from self._event(event)
         except EventTooLarge:
             raise StreamFault(_shared.unusable("event_too_large")) from None
-        return self._items(events)
 
-    def flush(self) -> list[Item]:
-        return self._items(self._decoder.flush())
+    def flush(self) -> Iterator[Item]:
+        for event in self._decoder.flush():
+            if event.data == _END or _members(event.data) is not None:  # else it broke off there
+                yield from self._event(event)
 
-    def _items(self, events: list[Event]) -> list[Item]:
-        items: list[Item] = []
-        for event in events:
-            if self.terminal:
-                break  # nothing counts after the end marker
-            if event.data == b"[DONE]":
-                self.terminal = True
-                items.append(Item(Part.DONE))
-                continue
-            item = self._chunk(event)
-            if item is not None:
-                items.append(item)
-        return items
+    def _event(self, event: Event) -> Iterator[Item]:
+        if self.terminal:
+            return  # nothing counts after the end marker
+        if event.data == _END:
+            self.terminal = True
+            yield Item(Part.DONE)
+            return
+        item = self._chunk(event)
+        if item is not None:
+            yield item
 
     def _chunk(self, event: Event) -> Item | None:
         members = _members(event.data)
@@ -151,7 +160,7 @@ class PassthroughStream:
         part = part_of(bytes(choices))
         usage = members.get("usage")
         if usage is not None and bytes(usage) != _NULL:
-            self.usage = _shared.usage_of(_ANY.decode(usage))
+            self.usage = _usage(usage)
         elif part is Part.USAGE:
             part = Part.LIFECYCLE  # choices:[] without usage, as Azure's prompt filter chunk
         if not self._request.include_usage:
@@ -159,7 +168,8 @@ class PassthroughStream:
                 return None
             members.pop("usage", None)
         self._adapter.clean(members, self._request)
-        return Item(part, encode_members(members))
+        # A value spread over several data: lines holds line breaks, which would end a line of ours.
+        return Item(part, encode_members(members).replace(b"\n", b" "))
 
 
 class _Choice(msgspec.Struct):
@@ -174,7 +184,7 @@ def part_of(choices: bytes) -> Part:
     """What a chunk's ``choices`` hold. Raises ``StreamFault`` if they are no list of choices."""
     try:
         parsed = _CHOICES.decode(choices)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = _choices_slow(choices)
     if not parsed:
         return Part.USAGE
@@ -216,8 +226,15 @@ def _members(body: bytes) -> dict[str, msgspec.Raw] | None:
         return None
 
 
+def _usage(raw: msgspec.Raw) -> Usage:
+    try:
+        return _shared.usage_of(_ANY.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return Usage()
+
+
 def _truthy(raw: msgspec.Raw | None) -> bool:
-    return raw is not None and bytes(raw) not in (_NULL, b"false", b'""', b"{}", b"0")
+    return raw is not None and bytes(raw) not in (_NULL, b"false", b'""', b"{}", b"[]", b"0")
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
