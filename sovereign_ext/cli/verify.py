@@ -110,4 +110,4 @@ def _facts(predicate: Any) -> list[str]:
     if not isinstance(predicate, dict):
         return []
     names = ("decision_id", "result", "model", "provider", "policy", "tier_required", "tier_observed")
-    return [f"  {name:<14} {predicate[name]}" for name in names if name in predicate]
+    return [f"  {name:<14} {predicate[name]}" for name in names if predicate.get(name)]
