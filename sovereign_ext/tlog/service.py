@@ -1,14 +1,7 @@
 """The transparency log as the gateway uses it: open, append, receipt, close.
 
 Wires the sequencer (indices), the integrator (tiles, checkpoints), the keys and the signing of entries
-together. One process has a log open at a time. Layout of the state directory::
-
-    log.db          rows, envelopes, openings (private)
-    keys/           signing keys (private)
-    signed/         the last signed checkpoint; may live elsewhere, see ``open``
-    tiles/          what the public may read: checkpoint, tile/…
-    public/         trusted_root.json, log-keys.json
-    log.lock        the lease
+together. One process has a log open at a time. Where its files are is ``state``'s matter.
 """
 
 from __future__ import annotations
@@ -23,21 +16,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.entry import EntrySealer
-from sovereign_ext.attest.keys import PublicKeys, SigningKeys, key_hint, load_or_create_keys
+from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
-from sovereign_ext.attest.trusted_root import public_files
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
-from sovereign_ext.storage.engine import open_sqlite
-from sovereign_ext.storage.entries import EntryStore, Row, StoredRow
-from sovereign_ext.storage.migrate import ensure_schema
-from sovereign_ext.tlog.files import Lease, read_file, write_files
+from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import valid_name
 from sovereign_ext.tlog.proof import inclusion_proof
-from sovereign_ext.tlog.publisher import Publisher
-from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.sequencer import Sequencer
+from sovereign_ext.tlog.state import LogPaths, OpenedState, open_state
+
+__all__ = ["EntryDraft", "LogPaths", "LogStatus", "Sequenced", "TransparencyLog"]
 
 PUBLISH_INTERVAL_S = 0.5
 
@@ -77,44 +68,11 @@ class LogStatus:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LogPaths:
-    """Where the parts of a log are, see the module's docstring."""
-
-    state: Path
-    signed: Path
-
-    @classmethod
-    def of(cls, state_dir: Path, checkpoint_dir: Path | None = None) -> LogPaths:
-        """The layout below ``state_dir``."""
-        return cls(state_dir, checkpoint_dir or state_dir / "signed")
-
-    @property
-    def database(self) -> Path:
-        return self.state / "log.db"
-
-    @property
-    def keys(self) -> Path:
-        return self.state / "keys"
-
-    @property
-    def tiles(self) -> Path:
-        return self.state / "tiles"
-
-    @property
-    def public(self) -> Path:
-        return self.state / "public"
-
-    @property
-    def lock(self) -> Path:
-        return self.state / "log.lock"
-
-
 class TransparencyLog:
     """An open log. Made by ``open``; belongs to one event loop."""
 
     def __init__(
-        self, opened: _Opened, origin: str, clock: Callable[[], int], publish_interval_s: float
+        self, opened: OpenedState, origin: str, clock: Callable[[], int], publish_interval_s: float
     ) -> None:
         self._opened = opened
         self._clock = clock
@@ -161,7 +119,7 @@ class TransparencyLog:
         if not valid_name(origin):
             raise LogCorrupt(f"{origin!r} cannot be the origin of a log")
         paths = LogPaths.of(state_dir, checkpoint_dir)
-        opened = await asyncio.to_thread(_open_files, paths, origin)
+        opened = await asyncio.to_thread(open_state, paths, origin)
         return cls(opened, origin, clock, publish_interval_s)
 
     async def append(self, draft: EntryDraft) -> Sequenced:
@@ -268,51 +226,6 @@ class TransparencyLog:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             return  # the loop is closed, nobody waits any more
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    paths: LogPaths
-    lease: Lease
-    keys: SigningKeys
-    public: PublicKeys
-    store: EntryStore
-    publisher: Publisher
-    size: int
-
-
-def _open_files(paths: LogPaths, origin: str) -> _Opened:
-    """Everything that ``open`` does with files, in order: lease, keys, database, recovery, public files."""
-    try:
-        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lease = Lease(paths.lock)
-    except OSError as error:
-        raise LogUnavailable(f"cannot use the state directory: {error}") from error
-    store = None
-    try:
-        if not paths.keys.exists() and (paths.database.exists() or read_file(paths.signed / CHECKPOINT)):
-            raise LogCorrupt("the log's keys are missing; restore them from a backup")
-        keys = load_or_create_keys(paths.keys)
-        public = keys.public(origin)
-        engine = open_sqlite(paths.database)
-        ensure_schema(engine)
-        store = EntryStore(engine)
-        if (found := store.create_head(origin)) != origin:
-            raise LogCorrupt(f"the log in this directory is {found!r}, not {origin!r}")
-        publisher = Publisher(store, paths.tiles, paths.signed, keys.checkpoint_signer(origin))
-        publisher.recover()
-        created_s = int((paths.keys / "log.pem").stat().st_mtime)
-        files = public_files(public, created_s)
-        if any(read_file(paths.public / name) != data for name, data in files):
-            write_files(paths.public, files)
-        return _Opened(paths, lease, keys, public, store, publisher, store.size())
-    except BaseException as error:
-        if store is not None:
-            store.close()
-        lease.release()
-        if isinstance(error, OSError | SQLAlchemyError):
-            raise LogUnavailable(f"cannot open the log: {error}") from error
-        raise
 
 
 def _says_same(row: Row, stored: StoredRow) -> bool:

@@ -17,7 +17,6 @@ from log_world import NOW_MS, ORIGIN, draft, fill, fsck, opened
 from sovereign_ext.attest.promise import Promise, verify_promise
 from sovereign_ext.attest.receipt import parse_receipt
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogConflict, LogCorrupt, LogUnavailable
-from sovereign_ext.tlog import service
 from sovereign_ext.tlog.checkpoint import open_checkpoint
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
 from sovereign_ext.tlog.proof import consistency_proof, verify_consistency, verify_inclusion
@@ -348,14 +347,14 @@ def test_the_disk_fills_while_publishing(tmp_path: Path, monkeypatch: pytest.Mon
 
     async def scenario() -> None:
         faults = [OSError(28, "No space left on device")] * 2
-        real = service.Publisher._sign
+        real = Publisher._sign
 
         def sign(publisher: Publisher) -> None:
             if publisher._edge.size > 1 and faults:
                 raise faults.pop()
             real(publisher)
 
-        monkeypatch.setattr(service.Publisher, "_sign", sign)
+        monkeypatch.setattr(Publisher, "_sign", sign)
         async with opened(tmp_path, publish_interval_s=0.01) as log:
             await fill(log, 1)
             await log.receipt(0, None, 10)

@@ -1,0 +1,110 @@
+"""The state directory of a log: where its parts are, and bringing them up in the right order.
+
+Layout::
+
+    log.db          rows, envelopes, openings (private)
+    keys/           signing keys (private)
+    signed/         the last signed checkpoint; may live elsewhere, see ``open``
+    tiles/          what the public may read: checkpoint, tile/…
+    public/         trusted_root.json, log-keys.json
+    log.lock        the lease
+
+Nothing runs yet when ``open_state`` returns: sequencing and publishing are started by ``service``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sovereign_ext.attest.keys import PublicKeys, SigningKeys, load_or_create_keys
+from sovereign_ext.attest.trusted_root import public_files
+from sovereign_ext.errors import LogCorrupt, LogUnavailable
+from sovereign_ext.storage.engine import open_sqlite
+from sovereign_ext.storage.entries import EntryStore
+from sovereign_ext.storage.migrate import ensure_schema
+from sovereign_ext.tlog.files import Lease, read_file, write_files
+from sovereign_ext.tlog.publisher import Publisher
+from sovereign_ext.tlog.reader import CHECKPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class LogPaths:
+    """Where the parts of a log are, see the module's docstring."""
+
+    state: Path
+    signed: Path
+
+    @classmethod
+    def of(cls, state_dir: Path, checkpoint_dir: Path | None = None) -> LogPaths:
+        """The layout below ``state_dir``."""
+        return cls(state_dir, checkpoint_dir or state_dir / "signed")
+
+    @property
+    def database(self) -> Path:
+        return self.state / "log.db"
+
+    @property
+    def keys(self) -> Path:
+        return self.state / "keys"
+
+    @property
+    def tiles(self) -> Path:
+        return self.state / "tiles"
+
+    @property
+    def public(self) -> Path:
+        return self.state / "public"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "log.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedState:
+    """What an open log holds. ``size`` entries were sequenced when it was opened."""
+
+    paths: LogPaths
+    lease: Lease
+    keys: SigningKeys
+    public: PublicKeys
+    store: EntryStore
+    publisher: Publisher
+    size: int
+
+
+def open_state(paths: LogPaths, origin: str) -> OpenedState:
+    """Everything that ``open`` does with files, in order: lease, keys, database, recovery, public files."""
+    try:
+        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lease = Lease(paths.lock)
+    except OSError as error:
+        raise LogUnavailable(f"cannot use the state directory: {error}") from error
+    store = None
+    try:
+        if not paths.keys.exists() and (paths.database.exists() or read_file(paths.signed / CHECKPOINT)):
+            raise LogCorrupt("the log's keys are missing; restore them from a backup")
+        keys = load_or_create_keys(paths.keys)
+        public = keys.public(origin)
+        engine = open_sqlite(paths.database)
+        ensure_schema(engine)
+        store = EntryStore(engine)
+        if (found := store.create_head(origin)) != origin:
+            raise LogCorrupt(f"the log in this directory is {found!r}, not {origin!r}")
+        publisher = Publisher(store, paths.tiles, paths.signed, keys.checkpoint_signer(origin))
+        publisher.recover()
+        created_s = int((paths.keys / "log.pem").stat().st_mtime)
+        files = public_files(public, created_s)
+        if any(read_file(paths.public / name) != data for name, data in files):
+            write_files(paths.public, files)
+        return OpenedState(paths, lease, keys, public, store, publisher, store.size())
+    except BaseException as error:
+        if store is not None:
+            store.close()
+        lease.release()
+        if isinstance(error, OSError | SQLAlchemyError):
+            raise LogUnavailable(f"cannot open the log: {error}") from error
+        raise
