@@ -204,7 +204,10 @@ class Processor:
         snapshot = self._live.accept(loaded)
         self._health.follow(snapshot)
         _log.info("configuration %d in use", snapshot.version)
-        while any(exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()):
+        # Polled, because a hook on every call's end would cost calls something for a rare reload.
+        while any(  # noqa: ASYNC110
+            exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()
+        ):
             await asyncio.sleep(_PRUNE_LOOK_S)
         self._give(loaded.config.providers)
 

@@ -22,7 +22,9 @@ class Layout:
     exchange_message_timeout: timedelta = timedelta(seconds=10)
     attempt_message_timeout: timedelta = timedelta(seconds=3600)
     transcoder: dict[str, Json] = field(default_factory=dict)  # grpc_json_transcoder settings, proto JSON
-    management_routes: tuple[tuple[str, str | None, str], ...] = ()  # (HTTP method, exact path, else RE2 regex)
+    management_routes: tuple[
+        tuple[str, str | None, str], ...
+    ] = ()  # (HTTP method, exact path, else RE2 regex)
 
     @property
     def bootstrap_file(self) -> Path:

@@ -41,7 +41,7 @@ _ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 def bootstrap(layout: Layout) -> dict[str, Json]:
     """The static part: admin on a Unix socket, the processor's cluster, and where the rest is found."""
-    return Bootstrap(
+    rendered: dict[str, Json] = Bootstrap(
         node=Node(id="sovereign", cluster="sovereign"),
         admin=Admin(address=Address(pipe=Pipe(path=layout.admin_socket, mode=0o600))),
         bootstrap_extensions=[
@@ -61,6 +61,7 @@ def bootstrap(layout: Layout) -> dict[str, Json]:
             lds_config=_source(layout, layout.listeners_file),
         ),
     ).to_dict()
+    return rendered
 
 
 def write_static(layout: Layout) -> None:

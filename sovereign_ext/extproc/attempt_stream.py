@@ -107,7 +107,9 @@ class AttemptStream:
         exchange = gateway.exchanges.get(headers.get("x-request-id", ""))
         if exchange is None or exchange.decision is None or exchange.settled:
             # Normal after a restart of the processor: the call's state went with the old process.
-            error = ServiceError(503, "The gateway lost track of the call. Please retry.", code="exchange_lost")
+            error = ServiceError(
+                503, "The gateway lost track of the call. Please retry.", code="exchange_lost"
+            )
             self._send(messages.immediate(503, error_headers(error), error_object(error), "lost"))
             return
         self._exchange = exchange

@@ -43,6 +43,7 @@ _U32: Final = struct.Struct(">L")
 _SETTING: Final = struct.Struct(">HL")
 
 Headers = dict[bytes, bytes]
+Payload = bytes | memoryview
 
 
 class Handler(Protocol):
@@ -75,7 +76,7 @@ class Http2Stream:
     def __init__(self, connection: Http2Connection, number: int, window: int) -> None:
         self._connection = connection
         self._window = window  # bytes the peer still takes on this stream
-        self._pending: deque[tuple[int, bytes, int]] = deque()  # frames that wait for window
+        self._pending: deque[tuple[int, Payload, int]] = deque()  # frames that wait for window
         self.number = number
         self.handler: Handler | None = None
         self.closed = False  # our side
@@ -84,9 +85,8 @@ class Http2Stream:
     def headers(self, block: bytes, *, end: bool = False) -> None:
         """Send an encoded header block (small enough for one frame)."""
         if not self.closed:
-            self._send(_HEADERS, block, _END_HEADERS | (_END_STREAM if end else 0))
             self.closed = end
-            self._connection.stream_ended(self)
+            self._send(_HEADERS, block, _END_HEADERS | (_END_STREAM if end else 0))
 
     def write(self, payload: bytes) -> None:
         """Send bytes of the body, as the flow-control windows let them go."""
@@ -100,6 +100,11 @@ class Http2Stream:
             self._pending.clear()
             self._connection.frame(_RST, 0, self.number, _U32.pack(code))
             self._connection.forget(self)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether frames wait for the peer's window."""
+        return bool(self._pending)
 
     def grant(self, increment: int) -> None:
         """The peer takes more (or, after a settings change, less)."""
@@ -115,41 +120,48 @@ class Http2Stream:
             if not self._send_now(kind, payload, flags):
                 return
 
-    def _send(self, kind: int, payload: bytes, flags: int) -> None:
+    def _send(self, kind: int, payload: Payload, flags: int) -> None:
         if self._pending:
             self._pending.append((kind, payload, flags))
         else:
             self._send_now(kind, payload, flags)
 
-    def _send_now(self, kind: int, payload: bytes, flags: int) -> bool:
+    def _send_now(self, kind: int, payload: Payload, flags: int) -> bool:
         """Send as much as the windows allow; what is left waits at the front. True if all went."""
         connection = self._connection
         if kind != _DATA:
             connection.frame(kind, flags, self.number, payload)
+            connection.stream_ended(self)
             return True
-        size, sent = len(payload), 0
-        while sent < size:
+        rest = memoryview(payload)  # a large message may wait many times: never copy what is left of it
+        while rest:
             room = min(self._window, connection.window, connection.peer_frame)
             if room <= 0:
-                self._pending.appendleft((kind, payload[sent:], flags))
+                self._pending.appendleft((kind, rest, flags))
                 return False
-            part = payload if size <= room else payload[sent : sent + room]
+            part, rest = rest[:room], rest[room:]
             connection.frame(_DATA, flags, self.number, part)
-            sent += len(part)
             self._window -= len(part)
             connection.window -= len(part)
         return True
 
 
 class Http2Connection(asyncio.Protocol):
-    """One connection from Envoy. ``accept`` makes the handler of each new stream."""
+    """One connection from Envoy.
 
-    def __init__(self, accept: Accept, connections: set[Http2Connection]) -> None:
+    ``accept`` makes the handler of each new stream; the connection is in ``connections`` while it lives;
+    ``call_soon`` is the event loop's.
+    """
+
+    def __init__(
+        self, accept: Accept, connections: set[Http2Connection], call_soon: Callable[..., object]
+    ) -> None:
         self._accept = accept
+        self._call_soon = call_soon
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._in = bytearray()
-        self._out: list[bytes] = []
+        self._out: list[Payload] = []
         self._reading = False
         self._flush_due = False
         self._greeted = False
@@ -169,7 +181,9 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        settings = _SETTING.pack(0x3, 1_000_000) + _SETTING.pack(0x4, _MAX_WINDOW) + _SETTING.pack(0x5, _OUR_FRAME)
+        settings = (
+            _SETTING.pack(0x3, 1_000_000) + _SETTING.pack(0x4, _MAX_WINDOW) + _SETTING.pack(0x5, _OUR_FRAME)
+        )
         self.frame(_SETTINGS, 0, 0, settings)
         self.frame(_WINDOW, 0, 0, _U32.pack(_MAX_WINDOW - _DEFAULT_WINDOW))
         self._flush()
@@ -207,18 +221,18 @@ class Http2Connection(asyncio.Protocol):
 
     # -- for streams ---------------------------------------------------------------------------------------
 
-    def frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def frame(self, kind: int, flags: int, stream: int, payload: Payload) -> None:
         """Queue one frame; it leaves with the others of this turn of the loop."""
         size = len(payload)
         self._out.append(_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream))
         self._out.append(payload)
         if not self._reading and not self._flush_due:
             self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._call_soon(self._flush)
 
     def stream_ended(self, stream: Http2Stream) -> None:
-        """Our side has ended; with the peer's ended too the stream is over."""
-        if stream.closed and stream.remote_ended:
+        """One side has ended; the stream is over when both have and nothing waits to be sent."""
+        if stream.closed and stream.remote_ended and not stream.waiting:
             self.forget(stream)
 
     def forget(self, stream: Http2Stream) -> None:
@@ -379,6 +393,8 @@ class Http2Connection(asyncio.Protocol):
         if self.window > _MAX_WINDOW or not increment:
             raise ProtocolError(_FLOW_CONTROL_ERROR, "connection window")
         for stream in list(self._streams.values()):
+            if self.window <= 0:
+                break
             stream.drain()
 
     def _reset(self, number: int) -> None:
@@ -411,7 +427,7 @@ class Http2Connection(asyncio.Protocol):
     def _flush(self) -> None:
         self._flush_due = False
         if self._out and self._transport is not None and not self._transport.is_closing():
-            out = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            out = b"".join(self._out)
             self._out.clear()
             self._transport.write(out)
 
