@@ -110,6 +110,13 @@ def test_cut_after_bytes(mock_of: MockOf, how: Any, framing: Any, stream: bool) 
             assert b"0\r\n\r\n" not in got.body
 
 
+def test_a_reset_does_not_overtake_what_was_written(mock_of: MockOf) -> None:
+    """Megabytes before a reset all arrive, though the kernel would drop what it had not sent."""
+    fault = Fault(tokens=1, chunk_text=6 << 20, cut=Cut(after_bytes=5 << 20), framing="close")
+    got = ask(mock_of("openai"), fault)
+    assert (len(got.body), got.end) == (5 << 20, "rst")
+
+
 def test_cut_of_a_json_answer_by_events(mock_of: MockOf) -> None:
     """Its halves count as two."""
     mock = mock_of("openai")
@@ -179,6 +186,9 @@ def test_scope_and_times(mock_of: MockOf) -> None:
     assert [status("b", "/v1/embeddings"), status("b", "/v1/absent")] == [503, 404]
     mock.fault(Fault(status=418))
     assert status("b") == 418
+    mock.fault(Fault(status=429), model="b")
+    mock.fault(Fault(status=500))
+    assert [status("b"), status("a")] == [429, 500]
     mock.clear()
     assert status("a") == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
@@ -16,6 +17,7 @@ from mock_world import Client, chat
 from sovereign_ext.errors import CallerError
 from sovereign_ext.mock.faults import Fault, Rule
 from sovereign_ext.mock.http1 import MAX_BODY_BYTES
+from sovereign_ext.mock.recording import MAX_BODY_KEPT, Recorded, Recording
 from sovereign_ext.mock.server import MockServer
 from sovereign_ext.mock.thread import RunningMock
 
@@ -54,6 +56,20 @@ def test_requests_that_arrive_during_an_answer_wait(mock_of: MockOf) -> None:
         client.send(chat("openai"))
         assert client.read().body.endswith(b"data: [DONE]\n\n")
         assert json.loads(client.read().body)["object"] == "chat.completion"
+
+
+def test_a_busy_connection_is_not_read_without_bound(mock_of: MockOf) -> None:
+    """While an answer hangs, a client that keeps sending is stopped by TCP, not stored."""
+    mock = mock_of("openai")
+    mock.fault(Fault(delay_ms=600_000))
+    with Client(mock.port) as client:
+        client.send(chat("openai"))
+        client.sock.settimeout(0.3)
+        sent, piece = 0, b"x" * (1 << 20)
+        with contextlib.suppress(TimeoutError):
+            while sent < 100 << 20:
+                sent += client.sock.send(piece)
+        assert sent < 50 << 20
 
 
 def test_continue(mock_of: MockOf) -> None:
@@ -241,6 +257,17 @@ def test_memory_is_bounded() -> None:
                 client.send(chat("openai"))
                 client.read()
         assert [recorded.number for recorded in mock.requests()] == [3, 4, 5]
+
+
+def test_bodies_have_a_budget() -> None:
+    """Many large bodies push out old requests before the number does."""
+    recording = Recording(1000)
+    body = b"x" * MAX_BODY_KEPT
+    for number in range(100):
+        recording.add(Recorded(number, 1, "POST", "/", (), body, len(body), "", False, 0.0))
+    kept = recording.all()
+    assert sum(len(recorded.body or b"") for recorded in kept) <= 64 << 20
+    assert kept[-1].number == 99
 
 
 def test_stopping_ends_open_answers() -> None:
