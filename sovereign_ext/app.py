@@ -59,6 +59,7 @@ class Settings:
     run_dir: Path
     listen_host: str
     listen_port: int
+    checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
 
     @property
     def processor_socket(self) -> Path:
@@ -99,7 +100,7 @@ class Processor:
         self._version = 0  # of what Envoy was last given
         self._health = Health()
         self._admin = EnvoyAdmin(str(settings.admin_socket))
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._watch: asyncio.Task[None] | None = None
         self._reload: asyncio.Task[None] | None = None
         self._draining = False
         self._stopped = asyncio.Event()
@@ -114,7 +115,10 @@ class Processor:
         self._give(loaded.config.providers)
         render.write_static(self._layout)  # the bootstrap last: Envoy starts on it and wants the other files
         self._transparency = await TransparencyLog.open(
-            settings.log_dir, loaded.config.origin, clock=lambda: moment().wall_ms
+            settings.log_dir,
+            loaded.config.origin,
+            clock=lambda: moment().wall_ms,
+            checkpoint_dir=settings.checkpoint_dir,
         )
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
@@ -128,16 +132,14 @@ class Processor:
             management_methods=_management_methods(),
         )
         await self._serve(loaded.config)
-        self._tasks.append(
-            asyncio.create_task(
-                watch(
-                    settings.config_file,
-                    on_change=self._changed,
-                    on_faults=self._faulty,
-                    known=loaded.digest,
-                )
-            )
+        follower = watch(
+            settings.config_file,
+            on_change=self._changed,
+            on_faults=self._faulty,
+            known=loaded.digest,
         )
+        self._watch = asyncio.create_task(follower)
+        self._watch.add_done_callback(_report_end)
         settings.ready_file.write_text(f"{os.getpid()}\n")
 
     async def _serve(self, config: Config) -> None:
@@ -153,7 +155,7 @@ class Processor:
                 monotonic=time.monotonic,
                 health=self._health,
                 log=self._transparency,
-                paths=LogPaths.of(settings.log_dir),
+                paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
                 draining=lambda: self._draining,
             ),
         )
@@ -173,8 +175,9 @@ class Processor:
             return
         self._draining = True
         self._settings.ready_file.unlink(missing_ok=True)
-        for task in self._tasks:
-            task.cancel()
+        for task in (self._watch, self._reload):
+            if task is not None:
+                task.cancel()
         await self._server.stop(_STOP_GRACE_S)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._gateway.drain()
@@ -235,6 +238,12 @@ def _layout(settings: Settings, config: Config) -> Layout:
     # The processor may hold an answer for as long as a provider may take.
     held = timedelta(milliseconds=longest, seconds=30)
     return replace(base, attempt_message_timeout=max(held, timedelta(hours=1)))
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A follower that ended by itself means that edits go unnoticed: say so."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("the configuration file is not followed any more", exc_info=task.exception())
 
 
 def _refuse_restart_changes(old: Config, new: Config) -> None:

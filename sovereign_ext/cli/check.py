@@ -34,8 +34,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.config.load import load  # noqa: PLC0415 - pydantic is not for `sovereign --help`
-    from sovereign_ext.errors import ConfigError  # noqa: PLC0415
+    from sovereign_ext.config.load import load
+    from sovereign_ext.errors import ConfigError
 
     file = args.file or default_file()
     try:

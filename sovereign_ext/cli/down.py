@@ -30,8 +30,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.cli.supervise import layout, lock  # noqa: PLC0415 - not for `sovereign --help`
-    from sovereign_ext.errors import StartError  # noqa: PLC0415
+    from sovereign_ext.cli.supervise import layout, lock
+    from sovereign_ext.errors import StartError
 
     root = args.state_dir.absolute()
     path = layout.lock_file(root)

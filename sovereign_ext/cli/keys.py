@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _new(file: Path, args: argparse.Namespace) -> int:
-    from sovereign_ext.config.edit import add_key, snippet  # noqa: PLC0415 - pydantic is slow to import
-    from sovereign_ext.config.load import parse  # noqa: PLC0415
-    from sovereign_ext.config.model import Key  # noqa: PLC0415
-    from sovereign_ext.tenants.keys import RANDOM_BYTES, KeyKind, hash_key, mint  # noqa: PLC0415
+    from sovereign_ext.config.edit import add_key, snippet
+    from sovereign_ext.config.load import parse
+    from sovereign_ext.config.model import Key
+    from sovereign_ext.tenants.keys import RANDOM_BYTES, KeyKind, hash_key, mint
 
     section: Section = "admins" if args.admin else "tenants"
     with _locked(file) as (text, replace):
@@ -98,8 +98,8 @@ def _new(file: Path, args: argparse.Namespace) -> int:
 
 
 def _revoke(file: Path, args: argparse.Namespace) -> int:
-    from sovereign_ext.config.edit import revoke_key  # noqa: PLC0415
-    from sovereign_ext.config.load import parse  # noqa: PLC0415
+    from sovereign_ext.config.edit import revoke_key
+    from sovereign_ext.config.load import parse
 
     now = datetime.now(UTC).replace(microsecond=0)
     with _locked(file) as (text, replace):
@@ -129,7 +129,7 @@ def _revoke(file: Path, args: argparse.Namespace) -> int:
 
 
 def _list(file: Path, _: argparse.Namespace) -> int:
-    from sovereign_ext.config.load import load  # noqa: PLC0415
+    from sovereign_ext.config.load import load
 
     now = datetime.now(UTC)
     rows = [("OWNER", "KIND", "KEY", "STATE", "EXPIRES", "HASH")]
@@ -200,9 +200,9 @@ def _fail(line: str) -> int:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
     """The file's text and a function that replaces it, safe against other commands doing the same."""
-    import fcntl  # noqa: PLC0415 - not on every system that can show `--help`
+    import fcntl
 
-    from sovereign_ext.config.load import decode, read_bytes  # noqa: PLC0415
+    from sovereign_ext.config.load import decode, read_bytes
 
     real = Path(os.path.realpath(file))  # so that a symbolic link stays one
     if not real.exists():

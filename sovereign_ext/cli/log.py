@@ -34,8 +34,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.errors import LogUnavailable  # noqa: PLC0415 - not for `sovereign --help`
-    from sovereign_ext.tlog.service import LogPaths  # noqa: PLC0415
+    from sovereign_ext.errors import LogUnavailable
+    from sovereign_ext.tlog.service import LogPaths
 
     candidates = (args.state_dir, args.state_dir / "log")
     state = next((path for path in candidates if (path / "log.db").is_file()), None)
@@ -47,15 +47,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from sovereign_ext.attest.trusted_root import LOG_KEYS, read_log_keys  # noqa: PLC0415
-    from sovereign_ext.errors import LogUnavailable  # noqa: PLC0415
-    from sovereign_ext.storage.engine import open_sqlite  # noqa: PLC0415
-    from sovereign_ext.storage.entries import EntryStore  # noqa: PLC0415
-    from sovereign_ext.tlog.files import read_file  # noqa: PLC0415
-    from sovereign_ext.tlog.fsck import Fsck  # noqa: PLC0415
-    from sovereign_ext.tlog.reader import CHECKPOINT, LogReader  # noqa: PLC0415
+    from sovereign_ext.attest.trusted_root import LOG_KEYS, read_log_keys
+    from sovereign_ext.errors import LogUnavailable
+    from sovereign_ext.storage.engine import open_sqlite
+    from sovereign_ext.storage.entries import EntryStore
+    from sovereign_ext.tlog.files import read_file
+    from sovereign_ext.tlog.fsck import Fsck
+    from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
 
     keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
     store = EntryStore(open_sqlite(paths.database, read_only=True))
@@ -70,9 +70,9 @@ def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
 
 
 def _row_verifier(envelope_key: bytes) -> Callable[[StoredRow], None]:
-    from sovereign_ext.attest import dsse  # noqa: PLC0415
-    from sovereign_ext.attest.entry import parse_body, verify_entry  # noqa: PLC0415
-    from sovereign_ext.errors import VerificationError  # noqa: PLC0415
+    from sovereign_ext.attest import dsse
+    from sovereign_ext.attest.entry import parse_body, verify_entry
+    from sovereign_ext.errors import VerificationError
 
     def verify(row: StoredRow) -> None:
         body = parse_body(row.body)

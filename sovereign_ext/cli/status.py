@@ -27,7 +27,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.cli.supervise import report  # noqa: PLC0415 - not for `sovereign --help`
+    from sovereign_ext.cli.supervise import report
 
     status = report.gather(args.state_dir.absolute())
     print(json.dumps(status, indent=2) if args.json else report.render(status, sys.stdout))

@@ -40,7 +40,7 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.cli.supervise import session  # noqa: PLC0415 - not for `sovereign --help`
+    from sovereign_ext.cli.supervise import session
 
     return session.up(args.state_dir.absolute(), args.port, detach=args.detach)
 

@@ -37,7 +37,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.attest.verify import verify_receipt  # noqa: PLC0415 - not for `sovereign --help`
+    from sovereign_ext.attest.verify import verify_receipt
 
     document = _read_json(args.receipt)
     report = verify_receipt(
@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
-    from sovereign_ext.attest.receipt import parse_receipt  # noqa: PLC0415
-    from sovereign_ext.attest.trusted_root import log_verifier, read_log_keys  # noqa: PLC0415
-    from sovereign_ext.attest.verify import TrustedKeys  # noqa: PLC0415
-    from sovereign_ext.tlog.note import parse_verifier  # noqa: PLC0415
+    from sovereign_ext.attest.receipt import parse_receipt
+    from sovereign_ext.attest.trusted_root import log_verifier, read_log_keys
+    from sovereign_ext.attest.verify import TrustedKeys
+    from sovereign_ext.tlog.note import parse_verifier
 
     if args.log_key is not None:
         return TrustedKeys(log=parse_verifier(args.log_key))
@@ -68,7 +68,7 @@ def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
 
 
 def _read_json(path: Path) -> Any:
-    from sovereign_ext.errors import VerificationError  # noqa: PLC0415
+    from sovereign_ext.errors import VerificationError
 
     try:
         return json.loads(path.read_bytes())

@@ -113,7 +113,7 @@ def _syntax_fault(error: yaml.YAMLError) -> YamlFault:
     return YamlFault(mark.line + 1 if mark is not None else None, (), " ".join(reason.split()))
 
 
-class _Stop(Exception):  # noqa: N818 - a jump out of the recursion, not an error anyone sees
+class _Stop(Exception):
     """Going on would take for ever or drown the reader in faults."""
 
 

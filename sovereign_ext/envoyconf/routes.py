@@ -48,7 +48,7 @@ EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 EGRESS_ROUTES: Final = "egress"
 _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
-_PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+_PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"  # noqa: E501 - a name
 _PLACEHOLDER: Final = "priority-group"
 
 

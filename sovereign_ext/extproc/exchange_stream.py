@@ -59,7 +59,7 @@ class ExchangeStream:
         except ApiError as error:
             self._deny(error)
         except Exception:
-            _log.exception("unexpected error", extra={"decision_id": self._decision_id})
+            _log.exception("unexpected error in %s", self._decision_id or "a call without a tenant")
             self._deny(
                 ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
             )

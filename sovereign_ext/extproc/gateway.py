@@ -84,7 +84,7 @@ class Gateway:
         try:
             place = await self.log.append(draft)
         except LogError as error:
-            _log.error("entry not durable", extra={"decision_id": facts.decision_id, "reason": str(error)})
+            _log.error("entry of %s is not durable: %s", facts.decision_id, error)
             raise ServiceError(
                 503, "The transparency log cannot take the call's entry, so there is no answer.",
                 code="log_unavailable",

