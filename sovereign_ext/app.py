@@ -153,6 +153,7 @@ class Processor:
                 snapshot=lambda: self._live.snapshot,
                 now=time.time,
                 monotonic=time.monotonic,
+                faults=lambda: self._live.faults,
                 health=self._health,
                 log=self._transparency,
                 paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from sovereign_ext.openai import sse
+from sovereign_ext.openai.members import raw_members
 from sovereign_ext.openai.splice import closing_event, splice
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import Item, Part, StreamFault, StreamTranslator, Usage
@@ -125,6 +126,6 @@ class StreamHold:
 
     def _shape(self, fallback: dict[str, object]) -> bytes:
         """A chunk-shaped object with no choices, of the same stream as the last chunk seen."""
-        last = msgspec.json.decode(self._last, type=dict[str, msgspec.Raw]) if self._last else {}
+        last = raw_members(self._last) or {}
         shape: dict[str, object] = {name: last.get(name, value) for name, value in fallback.items()}
         return msgspec.json.encode({**shape, "choices": []})

@@ -38,12 +38,13 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.rpc import error_details_pb2
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2, providers_pb2
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     log_pb2.DESCRIPTOR.services_by_name["ReceiptService"],
     log_pb2.DESCRIPTOR.services_by_name["LogService"],
     providers_pb2.DESCRIPTOR.services_by_name["ProviderService"],
+    config_pb2.DESCRIPTOR.services_by_name["ConfigService"],
 )
 """The services that have HTTP paths. ``grpc.health.v1.Health`` has none."""
 

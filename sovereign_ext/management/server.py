@@ -14,9 +14,11 @@ import grpc.aio
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2, providers_pb2
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.errors import ConfigError
 from sovereign_ext.management.auth import Authenticator
+from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.health import Health
 from sovereign_ext.management.log import LogReads, OpenLog
 from sovereign_ext.management.providers import HealthSource, Providers
@@ -33,7 +35,7 @@ class Log(OpenLog, ReceiptSource, Protocol):
 class Deps:
     """What the services work on.
 
-    ``snapshot`` gives the configuration in use; ``now`` is Unix seconds, ``monotonic`` the clock of
+    ``snapshot`` gives the configuration in use, ``faults`` what is wrong with a newer file; ``now`` is Unix seconds, ``monotonic`` the clock of
     ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true once the process
     is shutting down, so that health says NOT_SERVING while calls in flight are finished.
     """
@@ -41,6 +43,7 @@ class Deps:
     snapshot: Callable[[], Snapshot]
     now: Callable[[], float]
     monotonic: Callable[[], float]
+    faults: Callable[[], tuple[ConfigError, ...]]
     health: HealthSource
     log: Log
     paths: LogPaths
@@ -51,6 +54,7 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     """Registers all services; call it before ``server.start()``."""
     authenticator = Authenticator(deps.snapshot, deps.now)
     log, management = log_pb2.DESCRIPTOR.services_by_name, providers_pb2.DESCRIPTOR.services_by_name
+    config = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
     providers = Providers(authenticator, deps.health, deps.monotonic)
 
     def ready() -> bool:
@@ -61,6 +65,7 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
         (
             bind(log["ReceiptService"], Receipts(authenticator, deps.log).methods()),
             bind(log["LogService"], LogReads(authenticator, deps.log, deps.paths).methods()),
+            bind(config, Configuration(authenticator, deps.snapshot, deps.faults).methods()),
             bind(management["ProviderService"], providers.methods()),
             bind(health_pb2.DESCRIPTOR.services_by_name["Health"], Health(ready).methods()),
         )

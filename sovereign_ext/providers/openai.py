@@ -16,6 +16,7 @@ import msgspec
 from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.errors import ServiceError
 from sovereign_ext.openai import splice
+from sovereign_ext.openai.members import raw_members
 from sovereign_ext.openai.request import Endpoint, Request, encode_members
 from sovereign_ext.openai.sse import Event, EventTooLarge, SseDecoder
 from sovereign_ext.providers import _shared
@@ -32,7 +33,6 @@ from sovereign_ext.providers.base import (
 )
 
 _PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.EMBEDDINGS: "/embeddings"}
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder()
 _NULL: Final = b"null"
 _END: Final = b"[DONE]"
@@ -63,7 +63,7 @@ class OpenAIAdapter:
         return UpstreamRequest(path, authority, tuple(headers), encode_members(members))
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
-        members = _members(body)
+        members = raw_members(body)
         if members is None:
             raise StreamFault(_shared.unusable("invalid_json"))
         if _truthy(members.get("error")):
@@ -103,13 +103,16 @@ class OpenAIAdapter:
 
     def _clean_choices(self, raw: bytes) -> msgspec.Raw:
         try:
-            choices = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
+            choices: list[Any] = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise StreamFault(_shared.unusable("invalid_answer")) from None
+            choices = _choices_slow(raw)
         for choice in choices:
             for name in self.strip_choice:
                 choice.pop(name, None)
-        return msgspec.Raw(msgspec.json.encode(choices))
+        try:
+            return msgspec.Raw(msgspec.json.encode(choices))
+        except UnicodeEncodeError:  # lone surrogates: see members
+            return msgspec.Raw(json.dumps(choices, separators=(",", ":")).encode())
 
 
 class PassthroughStream:
@@ -134,7 +137,7 @@ class PassthroughStream:
 
     def flush(self) -> Iterator[Item]:
         for event in self._decoder.flush():
-            if event.data == _END or _members(event.data) is not None:  # else it broke off there
+            if event.data == _END or raw_members(event.data) is not None:  # else it broke off there
                 yield from self._event(event)
 
     def _event(self, event: Event) -> Iterator[Item]:
@@ -149,7 +152,7 @@ class PassthroughStream:
             yield item
 
     def _chunk(self, event: Event) -> Item | None:
-        members = _members(event.data)
+        members = raw_members(event.data)
         if members is None:
             raise StreamFault(_shared.unusable("invalid_json"))
         if _truthy(members.get("error")) or event.type == b"error":
@@ -185,7 +188,7 @@ def part_of(choices: bytes) -> Part:
     try:
         parsed = _CHOICES.decode(choices)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        parsed = _choices_slow(choices)
+        parsed = [_Choice(each.get("finish_reason"), each.get("delta")) for each in _choices_slow(choices)]
     if not parsed:
         return Part.USAGE
     if any(choice.finish_reason for choice in parsed):
@@ -197,13 +200,19 @@ def part_of(choices: bytes) -> Part:
     return Part.LIFECYCLE
 
 
-def _choices_slow(choices: bytes) -> list[_Choice]:
+def _choices_slow(choices: bytes) -> list[dict[str, Any]]:
     """msgspec refuses lone surrogates, which providers do send in the middle of an emoji; json takes them."""
     try:
         parsed = json.loads(choices)
-        return [_Choice(choice.get("finish_reason"), choice.get("delta")) for choice in parsed]
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         raise StreamFault(_shared.unusable("invalid_json")) from None
+    if not isinstance(parsed, list) or not all(_is_choice(choice) for choice in parsed):
+        raise StreamFault(_shared.unusable("invalid_json"))
+    return parsed
+
+
+def _is_choice(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("delta"), dict | None)
 
 
 def stream_error(body: bytes, target: Target) -> Fault:
@@ -217,13 +226,6 @@ def stream_error(body: bytes, target: Target) -> Fault:
     else:
         error = ServiceError(502, "The provider failed while answering.", code="provider_error")
     return Fault("error_event", walk=True, error=error)
-
-
-def _members(body: bytes) -> dict[str, msgspec.Raw] | None:
-    try:
-        return _OBJECT.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _usage(raw: msgspec.Raw) -> Usage:

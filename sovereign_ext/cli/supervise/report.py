@@ -35,6 +35,7 @@ def gather(root: Path) -> dict[str, Any]:
         "processes": [],
         "log": None,
         "providers": None,
+        "config": None,
         "problems": [],
     }
     pid = lock.running(layout.lock_file(root))
@@ -64,7 +65,11 @@ def _ask(status: dict[str, Any], places: layout.Layout, port: int) -> None:
     except StartError as error:
         status["problems"].append(str(error))
         return
-    for member, path in (("log", "/sf/v1/log"), ("providers", "/sf/v1/providers?page_size=1000")):
+    for member, path in (
+        ("log", "/sf/v1/log"),
+        ("config", "/sf/v1/config"),
+        ("providers", "/sf/v1/providers?page_size=1000"),
+    ):
         try:
             code, body = probe.get_json(port, path, admin_key.reveal())
         except OSError as error:
@@ -74,7 +79,16 @@ def _ask(status: dict[str, Any], places: layout.Layout, port: int) -> None:
             status["problems"].append(f"GET {path} answers {code}")
             continue
         body = _snake(body)
-        status[member] = _numbers(body) if member == "log" else body.get("providers", [])
+        if member == "log":
+            status[member] = _numbers(body)
+        elif member == "config":
+            status[member] = {
+                **body,
+                "version": int(body.get("version", 0)),
+                "faults": body.get("faults", []),
+            }
+        else:
+            status[member] = body.get("providers", [])
 
 
 def render(status: dict[str, Any], stream: TextIO) -> str:
@@ -93,6 +107,11 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
     ]
     if log := status["log"]:
         lines.append(f"  log       {_log_line(log)}")
+    if config := status["config"]:
+        lines.append(f"  config    version {config.get('version', 0)}, {str(config.get('digest', ''))[:19]}…")
+        lines += [
+            painter(stream, "31")(f"  ! not in use: {_fault_line(fault)}") for fault in config["faults"]
+        ]
     lines += ["", *_table(_process_rows(status["processes"]), dim)]
     if status["providers"] is not None:
         lines += ["", *_table(_provider_rows(status["providers"]), dim, stream)]
@@ -108,6 +127,11 @@ def _versions() -> dict[str, str]:
     except PackageNotFoundError:
         envoy = "not installed"
     return {"sovereign": __version__, "envoy": envoy, "python": sys.version.split()[0]}
+
+
+def _fault_line(fault: dict[str, Any]) -> str:
+    place = f"line {fault['line']}" if fault.get("line") else ""
+    return ": ".join(part for part in (place, fault.get("field", ""), fault.get("reason", "")) if part)
 
 
 def _log_line(log: dict[str, Any]) -> str:

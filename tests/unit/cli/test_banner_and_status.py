@@ -19,6 +19,11 @@ from sovereign_ext.cli.supervise import banner, demo, layout, report
 from sovereign_ext.cli.supervise.lock import SupervisorLock
 from sovereign_ext.secret import Secret
 
+CONFIG = {
+    "version": "3",
+    "digest": "sha256:0123456789abcdef",
+    "faults": [{"line": 4, "field": "tenants[0].id", "reason": "expected a name"}],
+}
 LOG = {
     "name": "log",
     "origin": "sovereign.local/demo",
@@ -136,7 +141,11 @@ def test_the_python_example_is_python(trial):
 @pytest.fixture
 def running(tmp_path):
     """A state directory whose lock is held, and a management API on its port; ``replies`` may be changed."""
-    replies = {"/sf/v1/log": (200, LOG), "/sf/v1/providers?page_size=1000": (200, PROVIDERS)}
+    replies = {
+        "/sf/v1/log": (200, LOG),
+        "/sf/v1/config": (200, CONFIG),
+        "/sf/v1/providers?page_size=1000": (200, PROVIDERS),
+    }
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -189,6 +198,7 @@ def test_status_as_json(running, capsys):
     assert [each["name"] for each in shown["processes"]] == ["supervisor", "envoy"]
     assert (shown["log"]["size"], shown["log"]["published_size"]) == (7, 5)
     assert shown["providers"][0]["deployments"][0]["health"]["retry_in_s"] == 11.6
+    assert shown["config"]["version"] == 3
     assert set(shown["versions"]) == {"sovereign", "envoy", "python"}
 
 
@@ -205,6 +215,8 @@ def test_status_as_text(running, capsys):
     )
     assert re.search(r"gpu +vllm +demo/small +CLOSED +1\.00 +idle\n", text)
     assert "sovereign.local/demo, 7 entries, checkpoint over 5 signed " in text
+    assert "version 3, sha256:0123456789ab…" in text
+    assert "! not in use: line 4: tenants[0].id: expected a name\n" in text
     assert "sk-" not in text
 
 
@@ -223,6 +235,7 @@ def test_a_log_that_takes_nothing_is_said():
     """The line that matters most when calls are refused."""
     status = {
         "running": True, "serving": True, "base_url": "b", "versions": {}, "processes": [], "providers": None,
+        "config": None,
         "problems": [], "log": {"origin": "o", "size": 1, "published_size": 0, "healthy": False},
     }  # fmt: skip
     text = report.render(status, io.StringIO())

@@ -19,6 +19,7 @@ from google.rpc import status_pb2
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.errors import ConfigError
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.server import Deps, add_services
 from sovereign_ext.policy.evaluate import routable
@@ -27,6 +28,7 @@ from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
 
 ORIGIN = "log.test.example/a"
+FAULTS = (ConfigError("expected a number", file="sovereign.yaml", line=7, field="version"),)
 T = TypeVar("T")
 
 KEYS = {
@@ -163,6 +165,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     add_services(
         server,
         Deps(
+            faults=lambda: FAULTS,
             snapshot=lambda: here.snapshot,
             now=lambda: here.now,
             monotonic=lambda: here.monotonic,

@@ -1,0 +1,43 @@
+"""The configuration in use: ``sovereign.management.v1.ConfigService``. It shows no key hash and no content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.errors import ConfigError
+from sovereign_ext.management.auth import Authenticator
+from sovereign_ext.management.rpc import Call, Methods, Reply
+
+_FRESH: Final = (("cache-control", "no-store"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The service. ``faults`` gives what is wrong with the file as it is now."""
+
+    authenticator: Authenticator
+    snapshot: Callable[[], Snapshot]
+    faults: Callable[[], tuple[ConfigError, ...]]
+
+    async def get_config(self, request: config_pb2.GetConfigRequest, call: Call) -> Reply:
+        """Version and digest in use, and the faults of a newer file, for admins."""
+        self.authenticator.admin(call)
+        snapshot = self.snapshot()
+        config = config_pb2.Config(
+            name="config",
+            version=snapshot.version,
+            digest=snapshot.digest,
+            faults=[
+                config_pb2.Fault(line=fault.line or 0, field=fault.field, reason=fault.reason)
+                for fault in self.faults()
+            ],
+        )
+        return Reply(config, _FRESH)
+
+    def methods(self) -> Methods:
+        """The methods by their names in the contract."""
+        return {"GetConfig": self.get_config}

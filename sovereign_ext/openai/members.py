@@ -1,0 +1,73 @@
+"""The top-level members of a JSON object as the bytes they came in (RFC 8259).
+
+msgspec does it, except for lone surrogates in escapes (``"\\ud83d"``), which it refuses and providers send when
+they cut an emoji in two; those objects are read with the slower standard library. Used for what providers send;
+clients' requests are read more strictly (``request``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+Members = dict[str, msgspec.Raw]
+
+_FAST: Final = msgspec.json.Decoder(Members)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+def raw_members(body: bytes) -> Members | None:
+    """The members of the object ``body``; ``None`` if it is none."""
+    try:
+        return _FAST.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    if not _SURROGATE.search(body):
+        return None
+    try:
+        return _slowly(body.decode())
+    except (ValueError, IndexError, RecursionError):
+        return None
+
+
+def _slowly(text: str) -> Members:
+    """Raises ``ValueError`` or ``IndexError`` if ``text`` is no object."""
+    members: Members = {}
+    at = _expect(text, _after_space(text, 0), "{")
+    closing = _after_space(text, at)
+    while text[closing] != "}":
+        name, at = _DECODER.raw_decode(text, _after_space(text, at))
+        if not isinstance(name, str):
+            raise ValueError("a member's name is no string")
+        name.encode()  # a ValueError too: a name with half a character cannot be written again
+        start = _after_space(text, _expect(text, _after_space(text, at), ":"))
+        _, at = _DECODER.raw_decode(text, start)
+        members[name] = msgspec.Raw(text[start:at].encode())
+        closing = _after_space(text, at)
+        if text[closing] != "}":
+            at = _expect(text, closing, ",")
+    if text[closing + 1 :].strip(" \t\n\r"):
+        raise ValueError("text after the object")
+    return members
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
+
+
+def _expect(text: str, at: int, sign: str) -> int:
+    if text[at] != sign:
+        raise ValueError(f"expected {sign}")
+    return at + 1
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final[Any] = json.JSONDecoder(parse_constant=_no_constant)
