@@ -31,7 +31,7 @@ def all_chunks(writer: ChunkWriter) -> list[bytes]:
 
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_chunks(include_usage: bool):
-    """Case 30: one id, created and model; role first. Case 27: ``usage: null`` only when usage was asked for."""
+    """Case 30: one id, created and model; role first. Case 27: ``usage: null`` only when asked for."""
     writer = ChunkWriter("chatcmpl-1", 17, "org/model", include_usage=include_usage)
     found = [json.loads(chunk) for chunk in all_chunks(writer)]
     for chunk in found:

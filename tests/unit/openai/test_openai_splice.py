@@ -41,7 +41,7 @@ def written(value: Any, indent: int | None = None) -> bytes:
 @example({}, 2, b"\n")
 @example({"a": {NAME: {"b": 1}}}, None, b"")
 def test_strip_undoes_splice(value: dict[str, Any], indent: int | None, tail: bytes):
-    """For any object, also one that holds the member's name in texts, deeper down or as a member of its own."""
+    """For any object, also one that holds the name in texts, deeper down or as a member of its own."""
     body = written(value, indent) + tail
     spliced = splice(body, ATTESTATION)
     assert strip_json(spliced) == body

@@ -1,0 +1,206 @@
+"""What the tests of adapters share: targets, requests, and native answers of every kind of provider.
+
+The samples are written down here in the providers' own words, so that an adapter is not tested against code that
+was written together with it. An adapter without samples fails the contract test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sovereign_ext.config.model import Capability, Deployment, Provider, ProviderKind
+from sovereign_ext.openai.request import Endpoint, Request, read_request
+from sovereign_ext.providers.base import Adapter, Item, Part, StreamTranslator, Target, Usage
+from sovereign_ext.secret import Secret
+
+SECRET = "sk-own-3f1c9a7754b2e8d0"
+HOST = "inference.internal.example"
+CALL_ID = "0123456789abcdef01234567"
+NOW_S = 1_790_000_000
+LIMIT = 1024 * 1024
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
+TEXT = 'Grüße, 北京 🌍 "quoted" \\ <b>'
+
+
+def target_of(kind: ProviderKind, *, secret: str | None = SECRET, **more: Any) -> Target:
+    provider = Provider(id="p", kind=kind, endpoint=f"https://{HOST}:8443/base/v1", **more)
+    deployment = Deployment(
+        id="d",
+        model="org/asked",
+        provider="p",
+        upstream_model="served-as",
+        capabilities=(Capability.CHAT, Capability.EMBEDDINGS),
+    )
+    return Target(deployment, provider, Secret(secret) if secret is not None else None)
+
+
+def chat(**members: Any) -> Request:
+    body = {"model": "org/asked", "messages": HELLO, **members}
+    return read_request(Endpoint.CHAT, json.dumps(body).encode())
+
+
+def streamed(*, usage: bool = False, **members: Any) -> Request:
+    options = {"stream_options": {"include_usage": True}} if usage else {}
+    return chat(stream=True, **options, **members)
+
+
+def embeddings(**members: Any) -> Request:
+    body = {"model": "org/asked", "input": "text", **members}
+    return read_request(Endpoint.EMBEDDINGS, json.dumps(body).encode())
+
+
+def translator(adapter: Adapter, request: Request, *, limit: int = LIMIT) -> StreamTranslator:
+    return adapter.stream(request, target_of(adapter.kind), call_id=CALL_ID, now_s=NOW_S, limit=limit)
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A translated stream."""
+
+    items: list[Item]
+    usage: Usage
+    terminal: bool
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        return [json.loads(item.data) for item in self.items if item.part is not Part.DONE]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [item.part for item in self.items]
+
+    @property
+    def deltas(self) -> list[dict[str, Any]]:
+        return [choice["delta"] for chunk in self.chunks for choice in chunk["choices"]]
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.get("content") or "" for delta in self.deltas)
+
+
+def translate(adapter: Adapter, request: Request, pieces: Iterable[bytes]) -> Translated:
+    stream = translator(adapter, request)
+    items = [item for piece in pieces for item in stream.feed(piece)]
+    items += stream.flush()
+    return Translated(items, stream.usage, stream.terminal)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One provider kind's native answers. ``usage`` is what they all say: 7 in, 5 out."""
+
+    answer: bytes
+    tool_answer: bytes
+    stream: bytes
+    tool_stream: bytes
+    error_in_stream: bytes  # after some text
+    embeddings: bytes
+    error: bytes  # body of a 400, with the message "top_k is odd"
+
+
+def _sse(*chunks: Any, done: bool = True) -> bytes:
+    framed = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    return framed + (b"data: [DONE]\n\n" if done else b"")
+
+
+def _chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    choices = (
+        [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+    )
+    head = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 5, "model": "served-as-2026"}
+    return {**head, "choices": choices, "usage": None, **more}
+
+
+def _completion(message: dict[str, Any], finish: str) -> bytes:
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", **message},
+        "logprobs": None,
+        "finish_reason": finish,
+    }
+    head = {"id": "chatcmpl-up", "object": "chat.completion", "created": 5, "model": "served-as-2026"}
+    return json.dumps({**head, "choices": [choice], "usage": _USAGE}).encode()
+
+
+_USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+_USAGE_CHUNK = _chunk(None, usage=_USAGE)
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": ""}}
+_ROLE = _chunk({"role": "assistant", "content": "", "refusal": None})
+
+OPENAI = Samples(
+    answer=_completion({"content": TEXT, "refusal": None}, "stop"),
+    tool_answer=_completion(
+        {
+            "content": None,
+            "tool_calls": [{**_CALL, "function": {"name": "look", "arguments": '{"city":"北京"}'}}],
+        },
+        "tool_calls",
+    ),
+    stream=_sse(_ROLE, *(_chunk({"content": letter}) for letter in TEXT), _chunk({}, "stop"), _USAGE_CHUNK),
+    tool_stream=_sse(
+        _ROLE,
+        _chunk({"tool_calls": [{"index": 0, **_CALL}]}),
+        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]}),
+        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"北京"}'}}]}),
+        _chunk({}, "tool_calls"),
+        _USAGE_CHUNK,
+    ),
+    error_in_stream=_sse(
+        _ROLE,
+        _chunk({"content": "some"}),
+        {
+            "error": {
+                "message": f"{HOST} {SECRET} broke",
+                "type": "overloaded_error",
+                "param": None,
+                "code": None,
+            }
+        },
+        done=False,
+    ),
+    embeddings=json.dumps(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1.25]}],
+            "model": "served-as",
+            "usage": {"prompt_tokens": 7, "total_tokens": 7},
+        }
+    ).encode(),
+    error=b'{"error":{"message":"top_k is odd","type":"invalid_request_error","param":"top_k","code":"odd"}}',
+)
+
+
+def _ndjson(*lines: Any) -> bytes:
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def _line(message: dict[str, Any], **more: Any) -> dict[str, Any]:
+    head = {"model": "served-as", "created_at": "2026-09-21T14:13:20.123456789Z"}
+    return {**head, "message": {"role": "assistant", "content": "", **message}, "done": False, **more}
+
+
+_COUNTS = {"total_duration": 1, "prompt_eval_count": 7, "eval_count": 5, "done": True}
+_OLLAMA_CALL = {"function": {"name": "look", "arguments": {"city": "北京"}}}
+
+OLLAMA = Samples(
+    answer=_ndjson(_line({"content": TEXT}, **_COUNTS, done_reason="stop")),
+    tool_answer=_ndjson(_line({"tool_calls": [_OLLAMA_CALL]}, **_COUNTS, done_reason="stop")),
+    stream=_ndjson(*(_line({"content": c}) for c in TEXT), _line({}, **_COUNTS, done_reason="stop")),
+    tool_stream=_ndjson(_line({"tool_calls": [_OLLAMA_CALL]}), _line({}, **_COUNTS, done_reason="stop")),
+    error_in_stream=_ndjson(_line({"content": "some"}), {"error": f"{HOST} {SECRET} broke"}),
+    embeddings=json.dumps(
+        {"model": "served-as", "embeddings": [[0.5, -1.25]], "prompt_eval_count": 7}
+    ).encode(),
+    error=b'{"error":"top_k is odd"}',
+)
+
+SAMPLES = {
+    ProviderKind.OPENAI: OPENAI,
+    ProviderKind.VLLM: OPENAI,
+    ProviderKind.MOCK: OPENAI,
+    ProviderKind.OLLAMA: OLLAMA,
+}
