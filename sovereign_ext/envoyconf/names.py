@@ -24,6 +24,10 @@ PHASE_ATTEMPT: Final = "attempt"
 TARGET_HEADER: Final = "x-sf-target"
 """Set by the entry cluster on the internal hop: which provider cluster this attempt is for."""
 
+EXCHANGE_HEADER: Final = "x-sf-exchange"
+"""Set by the processor on the way to the internal hop: the decision id, by which an attempt finds its exchange. Not
+the request id, which a client inside a mesh may choose."""
+
 MODE_HEADER: Final = "x-sf-mode"
 """Set by the processor on the internal hop: ``stream`` or ``json``; picks the first-byte limit."""
 

@@ -46,7 +46,6 @@ class Exchange:
     """State of one call. ``key`` is the 32-byte secret behind the call's hiding commitments."""
 
     decision_id: str
-    request_id: str
     started: Moment
     endpoint: Endpoint
     identity: Identity

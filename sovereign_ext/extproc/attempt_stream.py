@@ -17,6 +17,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE
 from sovereign_ext.attest.facts import CallFacts, Result
+from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, sf_headers
 from sovereign_ext.exchange.exchange import Exchange
@@ -81,7 +82,7 @@ class AttemptStream:
             if facts is not None:
                 gateway.settle_later(exchange, facts)
         if exchange.ended:
-            gateway.exchanges.pop(exchange.request_id, None)
+            gateway.exchanges.pop(exchange.decision_id, None)
             lost = exchange.settle(gateway.clock(), Result.FAILED, status=0, error_code="client_disconnected")
             if lost is not None:
                 gateway.settle_later(exchange, lost)
@@ -104,7 +105,7 @@ class AttemptStream:
 
     def _request(self, headers: dict[str, str]) -> None:
         gateway = self._gateway
-        exchange = gateway.exchanges.get(headers.get("x-request-id", ""))
+        exchange = gateway.exchanges.get(headers.get(EXCHANGE_HEADER, ""))
         if exchange is None or exchange.decision is None or exchange.settled:
             # Normal after a restart of the processor: the call's state went with the old process.
             error = ServiceError(

@@ -87,7 +87,6 @@ class ExchangeStream:
         now = gateway.clock()
         exchange = Exchange(
             decision_id="dec-" + gateway.random(16).hex(),
-            request_id=headers.get("x-request-id", ""),
             started=now,
             endpoint=endpoint,
             identity=_NOBODY,
@@ -102,7 +101,7 @@ class ExchangeStream:
             if owner is not None:
                 exchange.identity = Identity(owner, error.key_id or "")
             raise
-        gateway.exchanges[exchange.request_id] = exchange
+        gateway.exchanges[exchange.decision_id] = exchange
 
     def _other(self, method: str, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
         if path == _MODELS or path.startswith(_MODELS + "/"):
@@ -194,12 +193,12 @@ class ExchangeStream:
             gateway.health.release(probe)
         exchange.ended = True
         if exchange.settled:
-            gateway.exchanges.pop(exchange.request_id, None)
+            gateway.exchanges.pop(exchange.decision_id, None)
             return
         exchange.client_gone = True
         if exchange.active:
             return  # the attempt in flight ends next, knows more, and settles
-        gateway.exchanges.pop(exchange.request_id, None)
+        gateway.exchanges.pop(exchange.decision_id, None)
         facts = exchange.settle(
             gateway.clock(),
             Result.FAILED if exchange.attempts else Result.DENIED,

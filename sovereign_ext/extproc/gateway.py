@@ -38,7 +38,7 @@ class Gateway:
     clock: Callable[[], Moment]
     random: Callable[[int], bytes]
     management_methods: Callable[[str], frozenset[str]]
-    exchanges: dict[str, Exchange] = field(default_factory=dict)
+    exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

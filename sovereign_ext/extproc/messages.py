@@ -15,6 +15,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
     DETAILS_PREFIX,
+    EXCHANGE_HEADER,
     METADATA,
     MODE_HEADER,
     PLAN_METADATA,
@@ -58,6 +59,7 @@ def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.Processi
     response = pb.ProcessingResponse()
     mutation = response.request_headers.response.header_mutation
     mutation.remove_headers.extend(name for name in present if name[0] != ":" and name not in _KEPT)
+    _set(mutation, ((EXCHANGE_HEADER, decision_id),))
     _metadata(response, METADATA, "decision_id", decision_id)
     return response
 

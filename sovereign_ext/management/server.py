@@ -35,7 +35,8 @@ class Log(OpenLog, ReceiptSource, Protocol):
 class Deps:
     """What the services work on.
 
-    ``snapshot`` gives the configuration in use, ``faults`` what is wrong with a newer file; ``now`` is Unix seconds, ``monotonic`` the clock of
+    ``snapshot`` gives the configuration in use, ``faults`` what is wrong with a newer file;
+    ``now`` is Unix seconds, ``monotonic`` the clock of
     ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true once the process
     is shutting down, so that health says NOT_SERVING while calls in flight are finished.
     """
