@@ -59,7 +59,7 @@ class Exchange:
     rejections: tuple[Rejection, ...] = ()
     last_error: ApiError | None = None
     probes: tuple[Probe, ...] = ()
-    active: bool = False  # an attempt's stream is open
+    active: int = 0  # attempt streams that are open: a failed one may end after the next has begun
     ended: bool = False  # the router stream is over
     client_gone: bool = False  # … before the call was settled
     settled: bool = False

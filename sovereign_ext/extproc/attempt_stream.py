@@ -74,14 +74,14 @@ class AttemptStream:
         exchange = self._exchange
         if exchange is None:
             return
-        exchange.active = False
+        exchange.active -= 1
         gateway = self._gateway
         if self._attempt is not None and not self._done:
             facts = self._attempt.gone(gateway.clock())
             self._finish()
             if facts is not None:
                 gateway.settle_later(exchange, facts)
-        if exchange.ended:
+        if exchange.ended and not exchange.active:
             gateway.exchanges.pop(exchange.decision_id, None)
             lost = exchange.settle(gateway.clock(), Result.FAILED, status=0, error_code="client_disconnected")
             if lost is not None:
@@ -114,7 +114,7 @@ class AttemptStream:
             self._send(messages.immediate(503, error_headers(error), error_object(error), "lost"))
             return
         self._exchange = exchange
-        exchange.active = True
+        exchange.active += 1
         number = int(headers.get("x-envoy-attempt-count", "1"))
         if number > len(exchange.decision.plan):
             self._exhausted(exchange)
@@ -297,8 +297,8 @@ class AttemptStream:
 
 
 def _with_index(emit: Emit, index: int) -> Emit:
-    """A whole answer's head also names its entry; a stream's head has left before there was one."""
-    if emit.head is None or not emit.end:
+    """A head that has not left yet also names the entry; a stream's has, unless it had nothing to say."""
+    if emit.head is None:
         return emit
     head = Head(emit.head.status, (*emit.head.headers, ("x-sf-rekor-index", str(index))))
-    return Emit(emit.body, head=head, end=True)
+    return Emit(emit.body, head=head, end=emit.end)
