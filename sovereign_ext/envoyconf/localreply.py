@@ -31,9 +31,21 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from sovereign_ext.envoyconf.layout import Layout
-from sovereign_ext.envoyconf.names import DETAILS_PREFIX, METADATA
+from sovereign_ext.envoyconf.names import DETAILS_PREFIX, METADATA, WALK_HEADER
 
 _FOREIGN = f'!response.code_details.startsWith("{DETAILS_PREFIX}")'
+_PROVIDER = f'{_FOREIGN} && !response.code_details.startsWith("ext_proc")'
+"""Neither our own answer nor the processor's failure: on the internal hop that is the provider's doing."""
+
+
+def egress(layout: Layout) -> LocalReplyConfig:
+    """The internal hop's: whatever Envoy answers for a provider means that the next one is to be tried.
+
+    Most such answers pass through the processor, which judges them itself. One that breaks off while the
+    processor still holds its headers does not; the processor sees its stream end instead.
+    """
+    walk = ResponseMapper(filter=_cel(_PROVIDER), headers_to_add=[_header(WALK_HEADER, "1")])
+    return LocalReplyConfig(mappers=[walk, *config(layout).mappers])
 
 
 def config(layout: Layout) -> LocalReplyConfig:
@@ -48,6 +60,9 @@ def config(layout: Layout) -> LocalReplyConfig:
             _mapper(431, "The request headers are too large.", invalid, "headers_too_large"),
             _mapper(408, "The request did not arrive in time.", invalid, "request_timeout"),
             _mapper(400, "The request is not valid.", invalid, "bad_request"),
+            # 426: HTTP/0.9 and unknown versions; 501: a transfer coding that is not chunked
+            _mapper(426, "This version of HTTP is not supported.", invalid, "bad_request"),
+            _mapper(501, "The request's transfer coding is not supported.", invalid, "bad_request"),
             _mapper(504, "The gateway did not answer in time.", server, "gateway_timeout"),
             _mapper(None, "The gateway could not process the call.", server, "gateway_unavailable"),
         ]
@@ -65,17 +80,14 @@ def _mapper(status: int | None, message: str, kind: str, code: str) -> ResponseM
         headers_to_add=[
             _header("x-should-retry", retry),
             _header("x-sf-decision-id", f"%DYNAMIC_METADATA({METADATA}:decision_id)%"),
+            # What is not valid HTTP never got a request id; where there is one, Envoy puts it in afterwards.
+            _header("x-request-id", "%UNIQUE_ID%"),
         ],
     )
 
 
 def _filter(status: int | None) -> AccessLogFilter:
-    foreign = AccessLogFilter(
-        extension_filter=ExtensionFilter(
-            name="envoy.access_loggers.extension_filters.cel",
-            typed_config=Any.pack(ExpressionFilter(expression=_FOREIGN)),
-        )
-    )
+    foreign = _cel(_FOREIGN)
     if status is None:
         return foreign
     equal = ComparisonFilter(
@@ -85,6 +97,15 @@ def _filter(status: int | None) -> AccessLogFilter:
     return AccessLogFilter(
         and_filter=AndFilter(
             filters=[AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=equal)), foreign]
+        )
+    )
+
+
+def _cel(expression: str) -> AccessLogFilter:
+    return AccessLogFilter(
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel",
+            typed_config=Any.pack(ExpressionFilter(expression=expression)),
         )
     )
 

@@ -37,6 +37,7 @@ from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, UNPLANNED_CLUST
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
+    METADATA,
     MODE_HEADER,
     PLAN_METADATA,
     TARGET_HEADER,
@@ -71,6 +72,15 @@ def ingress(layout: Layout) -> RouteConfiguration:
         name="walk",
         match=RouteMatch(prefix="/"),
         typed_per_filter_config={TRANSCODER: Any.pack(FilterConfig(disabled=True))},
+        response_headers_to_remove=[WALK_HEADER],
+        response_headers_to_add=[
+            HeaderValueOption(  # an answer that Envoy made on the internal hop does not know it
+                header=HeaderValue(
+                    key="x-sf-decision-id", value=f"%DYNAMIC_METADATA({METADATA}:decision_id)%"
+                ),
+                append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
+            )
+        ],
         route=RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(
                 extension=TypedExtensionConfig(name=_PLACEHOLDER)
