@@ -80,7 +80,7 @@ def _mapper(status: int | None, message: str, kind: str, code: str) -> ResponseM
         headers_to_add=[
             _header("x-should-retry", retry),
             _header("x-sf-decision-id", f"%DYNAMIC_METADATA({METADATA}:decision_id)%"),
-            # What is not valid HTTP never got a request id; where there is one, Envoy puts it in afterwards.
+            # What is not valid HTTP never got a request id. Where there is one, Envoy puts it in afterwards.
             _header("x-request-id", "%UNIQUE_ID%"),
         ],
     )
