@@ -70,4 +70,4 @@ clean: ## remove caches and build output; keeps environments, keys and the log
 	find . -name __pycache__ -type d -not -path './.venv*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environments; keeps keys and the log
-	rm -rf .venv .venv-judges tests/judges/node/node_modules
+	rm -rf .venv .venv-judges tests/judges/node*/node_modules

@@ -4,7 +4,7 @@
 #   setup.sh runtime          .venv with requirements/runtime.lock and this project
 #   setup.sh dev              .venv with requirements/dev.lock (a superset of runtime.lock) and this project
 #   setup.sh judges           .venv-judges with requirements/judges.lock: independent judges, not this project
-#   setup.sh node             tests/judges/node/node_modules by `npm ci`, where that directory exists
+#   setup.sh node             node_modules of tests/judges/node* by `npm ci`: judges and clients in JavaScript
 #   setup.sh tools            the programs of requirements/debian.txt, by apt-get where that may be used
 #
 # An environment is built once and stamped last. The stamp names the locks, the interpreter and the place, so a
@@ -95,14 +95,20 @@ setup_judges() {
 }
 
 setup_node() {
-    dir=tests/judges/node
-    [ -f "$dir/package.json" ] || return 0
+    for package in tests/judges/node*/package.json; do
+        dir=${package%/package.json}
+        [ ! -f "$package" ] || install_node "$dir"
+    done
+}
+
+install_node() {
+    dir=$1
     command -v npm >/dev/null 2>&1 || die "make test needs npm for $dir: install Node.js"
     stamp="$(cksum <"$dir/package-lock.json") $(node --version)"
     [ -f "$dir/node_modules/.stamp" ] && [ "$(cat "$dir/node_modules/.stamp")" = "$stamp" ] && return 0
     say "installing $dir from its package-lock.json"
     rm -rf "$dir/node_modules"
-    trap 'rm -rf tests/judges/node/node_modules' EXIT
+    trap 'rm -rf "$dir/node_modules"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error) || die "npm ci failed in $dir (its message is above)"
