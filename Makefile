@@ -7,6 +7,8 @@ STATE_DIR   ?= .sovereign
 PORT        ?= 8080
 PYTEST_ARGS ?=
 LOCK_ARGS   ?=
+BENCH_ARGS  ?=
+BENCH_REQUESTS ?= 20000
 BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
@@ -54,13 +56,15 @@ proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler
 lock: ## resolve requirements/*.lock anew, with hashes (downloads from the configured registry)
 	@scripts/lock.sh $(LOCK_ARGS)
 
-bench: ## overhead of the gateway on this machine
+bench: ## overhead of the gateway beside bare Envoy on this machine, in about 4 minutes; BENCH_REQUESTS=100000 for all
 	@scripts/setup.sh dev
-	$(BIN)/python -m bench.run
+	@exec $(BIN)/python -m bench.run --requests "$(BENCH_REQUESTS)" $(BENCH_ARGS)
 
-bench-peers: ## the same load against other gateways, each in an environment of its own
+# A set-up of peers that fails is reported by bench.peers, with what it was needed for.
+bench-peers: ## the same load on LiteLLM's proxy and on the gateway, in turns
 	@scripts/setup.sh dev
-	$(BIN)/python -m bench.peers
+	@scripts/setup.sh peers || true
+	@exec $(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 setup: ## make or refresh the development environment
 	@scripts/setup.sh dev
@@ -70,4 +74,4 @@ clean: ## remove caches and build output; keeps environments, keys and the log
 	find . -name __pycache__ -type d -not -path './.venv*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environments; keeps keys and the log
-	rm -rf .venv .venv-judges tests/judges/node*/node_modules
+	rm -rf .venv .venv-judges .venv-peers tests/judges/node*/node_modules

@@ -4,6 +4,7 @@
 #   setup.sh runtime          .venv with requirements/runtime.lock and this project
 #   setup.sh dev              .venv with requirements/dev.lock (a superset of runtime.lock) and this project
 #   setup.sh judges           .venv-judges with requirements/judges.lock: independent judges, not this project
+#   setup.sh peers            .venv-peers with requirements/peers.lock: other gateways, for `make bench-peers` only
 #   setup.sh node             node_modules of tests/judges/node* by `npm ci`: judges and clients in JavaScript
 #   setup.sh tools            the programs of requirements/debian.txt, by apt-get where that may be used
 #
@@ -88,10 +89,11 @@ setup_venv() {
     fi
 }
 
-setup_judges() {
+# setup_apart NAME: an environment without this project
+setup_apart() {
     python=$(find_python) || exit 1
-    stamp="judges $(stamp_of "$python" requirements/judges.lock)"
-    fresh .venv-judges "$stamp" || build .venv-judges "$stamp" "$python" requirements/judges.lock
+    stamp="$1 $(stamp_of "$python" "requirements/$1.lock")"
+    fresh ".venv-$1" "$stamp" || build ".venv-$1" "$stamp" "$python" "requirements/$1.lock"
 }
 
 setup_node() {
@@ -141,9 +143,9 @@ setup_tools() {
 for part in "$@"; do
     case $part in
     runtime | dev) setup_venv "$part" ;;
-    judges) setup_judges ;;
+    judges | peers) setup_apart "$part" ;;
     node) setup_node ;;
     tools) setup_tools ;;
-    *) die "usage: setup.sh runtime|dev|judges|node|tools ..." ;;
+    *) die "usage: setup.sh runtime|dev|judges|peers|node|tools ..." ;;
     esac
 done
