@@ -51,7 +51,6 @@ class AttemptStream:
         self._attempt: Attempt | None = None
         self._exchange: Exchange | None = None
         self._present: dict[str, str] = {}  # response headers as they came
-        self._at_request = True  # nothing has been sent to the provider
         self._upstream_ended = False
         self._trailers = False
         self._settling = False
@@ -137,7 +136,6 @@ class AttemptStream:
         except CallerError as error:
             self._step(attempt.refused(error, gateway.clock()))
             return
-        self._at_request = False
         self._send(messages.send_attempt(upstream, headers))
 
     def _exhausted(self, exchange: Exchange) -> None:
@@ -204,9 +202,7 @@ class AttemptStream:
             return
         elif isinstance(step, Walk):
             self._finish()
-            self._send(
-                messages.walk_at_request() if self._at_request else messages.walk_at_response(self._present)
-            )
+            self._send(messages.walk())
             return
         self._schedule()
 

@@ -101,8 +101,12 @@ def immediate(status: int, headers: Headers, body: bytes, details: str) -> pb.Pr
     return response
 
 
-def walk_at_request() -> pb.ProcessingResponse:
-    """This attempt is not made: an answer that Envoy takes for a reason to go on."""
+def walk() -> pb.ProcessingResponse:
+    """End this attempt, before or after the provider was asked: an answer that Envoy takes for a reason to go on.
+
+    An immediate response, because it ends the provider's stream too: of headers alone, Envoy would go on
+    reading a body that nobody wants, and never send them if that body is already complete.
+    """
     return immediate(503, ((WALK_HEADER, "1"),), b"", "walk")
 
 
@@ -130,11 +134,6 @@ def release_head(head: Head, present: Mapping[str, str]) -> pb.ProcessingRespons
     _set(mutation, ((":status", str(head.status)),))
     _set(mutation, head.headers)
     return response
-
-
-def walk_at_response(present: Mapping[str, str]) -> pb.ProcessingResponse:
-    """Response headers that make Envoy take the next element."""
-    return release_head(Head(503, ((WALK_HEADER, "1"),)), present)
 
 
 def body_out(body: bytes, *, end: bool) -> pb.ProcessingResponse:
