@@ -139,6 +139,7 @@ class ExchangeStream:
     def _body(self, body: bytes) -> Any:
         exchange = self._exchange
         assert exchange is not None, "Envoy sends a body after its headers"
+        _check_size(len(body), exchange.snapshot.config.limits.max_request_bytes)
         gateway = self._gateway
         decision = decide(
             exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock().mono
@@ -228,9 +229,15 @@ def _check_headers(headers: dict[str, str], end_of_stream: bool, limit: int) -> 
     if end_of_stream:
         raise CallerError(400, "The request has no body. The API expects a JSON object.", code="invalid_json")
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    if length.isdigit():
+        _check_size(int(length), limit)
+
+
+def _check_size(size: int, limit: int) -> None:
+    """A size that is not announced is Envoy's to check, but its buffers may be larger than a small limit."""
+    if size > limit:
         raise CallerError(
-            413, f"The request body has {length} bytes; the limit is {limit}.", code="request_too_large"
+            413, f"The request body has {size} bytes; the limit is {limit}.", code="request_too_large"
         )
 
 

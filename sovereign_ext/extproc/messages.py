@@ -39,10 +39,14 @@ _KEPT: Final = frozenset({"content-type", "x-request-id", "x-forwarded-proto", "
 
 
 def headers_of(message: Any) -> dict[str, str]:
-    """Names (lower case, as Envoy gives them) to values; the first of several equal names counts."""
+    """Names (lower case, as Envoy gives them) to values; several of one name make a list (RFC 9110 5.3).
+
+    So a header that a proxy has added to the client's own is not overlooked: two policies are none we know.
+    """
     found: dict[str, str] = {}
     for header in message.headers.headers:
-        found.setdefault(header.key, header.raw_value.decode("latin-1"))
+        value = header.raw_value.decode("latin-1")
+        found[header.key] = f"{found[header.key]}, {value}" if header.key in found else value
     return found
 
 

@@ -15,6 +15,7 @@ const apiKey = process.env.GATEWAY_KEY;
 const headers = JSON.parse(process.env.GATEWAY_HEADERS ?? "{}");
 const model = process.env.GATEWAY_MODEL ?? "chat";
 const messages = [{ role: "user", content: "Say hello to the reader" }];
+const asking = [{ role: "user", content: "Please call a tool" }];
 const tools = [
   { type: "function", function: { name: "look", parameters: { type: "object", properties: { city: { type: "string" } } } } },
 ];
@@ -44,7 +45,7 @@ const scenarios = {
     return naive(await openai.chat.completions.create({ model, messages, stream: true }));
   },
   async "openai.stream.tools"() {
-    return naive(await openai.chat.completions.create({ model, messages, tools, stream: true }));
+    return naive(await openai.chat.completions.create({ model, messages: asking, tools, stream: true }));
   },
   async "openai.stream.usage"() {
     const stream = await openai.chat.completions.create({
