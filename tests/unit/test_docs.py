@@ -185,6 +185,19 @@ def test_links_lead_somewhere(page: Path):
             assert anchor in _anchors(file), target
 
 
+def test_modules_on_the_request_path_exist():
+    """CONTRIBUTING names files without their package where the line before named it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8") + "".join(
+        page.read_text("utf-8") for page in (ROOT / "docs/adr").glob("*.md")
+    )
+    there = [
+        f"/{path.relative_to(ROOT).as_posix()}"
+        for path in [*docs.SOURCE.rglob("*.py"), *ROOT.glob("tests/**/*.py")]
+    ]
+    for name in set(re.findall(r"(?<![\w/…])[a-z0-9_/]+\.py\b", text)):
+        assert any(path.endswith(f"/{name}") for path in there), name
+
+
 def _anchors(page: Path) -> set[str]:
     """Ids of the headings, as forges make them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
