@@ -3,10 +3,10 @@
 Sans-IO: events in, steps out. The phases and what may happen in each::
 
     SENT ──headers──▶ GATHERING   a body is collected: JSON answers and error bodies
-      │        └────▶ HELD        a stream has begun; nothing a reader would see has come yet
+      │        └────▶ HELD        a stream has begun; the client has nothing of it
       │                  └─first content─▶ RELEASED   the client has bytes: no way back
       └── any provider failure before RELEASED ──▶ CLOSED (Walk: the next provider, the client saw nothing)
-    GATHERING, RELEASED ──over──▶ SETTLING (Settle) ──settled/unsettled──▶ CLOSED (the last Emit)
+    GATHERING, HELD, RELEASED ──over──▶ SETTLING (Settle) ──settled/unsettled──▶ CLOSED (the last Emit)
 
 Rules, stated once:
 
@@ -246,12 +246,13 @@ class Attempt:
         except StreamFault as error:
             fault = error.fault
         if fault is not None and self.phase is Phase.HELD:
-            return self._fail(fault, now)  # content came with it, but the client has not seen it
-        if hold.released and self.phase is Phase.HELD:
-            self.phase = Phase.RELEASED
+            return self._fail(fault, now)  # content may have come with it, but the client has not seen it
+        if hold.released and self._first_content_s is None:
             self._first_content_s = now.mono - self._started.mono
-            self._arm()
         out = hold.take()
+        if out and self.phase is Phase.HELD:
+            self.phase = Phase.RELEASED
+            self._arm()
         self._evidence.delivered(out)
         over: Step | None = None
         if fault is not None:
@@ -377,7 +378,7 @@ class Attempt:
         if self.phase in (Phase.SENT, Phase.SETTLING, Phase.CLOSED):
             self.deadline = None
             return
-        self.deadline = self._timing.due(held=self.phase is Phase.HELD)
+        self.deadline = self._timing.due(held=self.phase is Phase.HELD and self._first_content_s is None)
 
 
 def sf_headers(exchange: Exchange, *, attempts: int) -> tuple[tuple[str, str], ...]:

@@ -98,25 +98,29 @@ class StreamHold:
             self.released = True  # complete, if empty: there is nothing left to wait for
             return
         self._last = item.data
-        goes_on = item.part in (Part.CONTENT, Part.FINISH)
-        if goes_on:
+        visible = item.part in (Part.CONTENT, Part.FINISH)
+        if visible:
             self.released = True
-        if self._finish and not goes_on:
-            self._tail.append(item.data)
-            self._count(item)
-            return
         if self._finish:
-            self._out.append(sse.frame(self._finish))
-            self._out.extend(map(sse.frame, self._tail))
-            self._tail.clear()
-            self._finish = b""
-            self._size = 0
+            if not (visible and self._several):
+                self._tail.append(item.data)
+                self._count(item)
+                return
+            self._let_go()
         if item.part is Part.FINISH:
             self._finish = item.data
             return
         self._out.append(sse.frame(item.data))
         if not self.released:
             self._count(item)
+
+    def _let_go(self) -> None:
+        """Another choice goes on: what was held as the end is none."""
+        self._out.append(sse.frame(self._finish))
+        self._out.extend(map(sse.frame, self._tail))
+        self._tail.clear()
+        self._finish = b""
+        self._size = 0
 
     def _count(self, item: Item) -> None:
         """Held back, so it takes memory: lifecycle chunks without end are no answer."""

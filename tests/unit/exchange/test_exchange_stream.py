@@ -234,6 +234,27 @@ def test_several_choices_need_done():
     assert b"[DONE]" not in run.out
 
 
+def test_a_finish_chunk_alone_is_nothing_delivered():
+    """Content that only rides on the held finish chunk has not left: a failure after it still walks on, and the
+    first-byte limit, which content has met, does not."""
+    run = started()
+    assert run.body(event(choice({"content": "end"}, "stop")), seconds=1) is None
+    assert run.attempt.expired(at(2)) is None
+    run.body(ERROR)
+    assert run.walked
+    assert (run.out, run.facts) == (b"", None)
+
+
+def test_text_after_the_end():
+    """A single choice that goes on after its finish chunk: that chunk still waits for the entry."""
+    run = started()
+    run.body(ROLE, TEXT, FINISH, TEXT)
+    assert b'"stop"' not in run.out
+    run.body(end=True)
+    assert [bool(data.get("_sf_attestation")) for data in run.data] == [False, False, True, False]
+    run.digests_hold([ROLE, TEXT, FINISH, TEXT])
+
+
 def test_usage_unasked_is_metered():
     """Case 27: the usage chunk goes into the entry, not to the client."""
     run = started()
