@@ -96,7 +96,7 @@ class Child:
             if (code := self._popen.poll()) is not None:
                 raise BenchError(f"{self.name} ended with exit code {code} before {what}\n{tail(self.log)}")
             if time.monotonic() > deadline:
-                raise BenchError(f"{self.name}: {what} took longer than {within_s:g} s\n{tail(self.log)}")
+                raise BenchError(f"{self.name}: longer than {within_s:g} s until {what}\n{tail(self.log)}")
             time.sleep(_LOOK_S)
         return value
 

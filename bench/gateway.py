@@ -33,7 +33,7 @@ class Gateway:
         self._port = free_ports(1)[0]
         argv = [*_SOVEREIGN, "up", "--state-dir", str(state_dir), "--port", str(self._port)]
         self._child = children.start("sovereign up", argv, state_dir.with_suffix(".log"))
-        self._record = self._child.wait_until(self._serving, "it serves", START_S)
+        self._record = self._child.wait_until(self._serving, "it served", START_S)
         self._meters = {each["name"]: Meter(each["pid"]) for each in self._record["processes"]}
         self.concurrency = self._meters["envoy"].option("--concurrency")  # Envoy's worker threads
         ports = json.loads((state_dir / "demo-ports.json").read_text())

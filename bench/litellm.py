@@ -25,21 +25,27 @@ _VENV = Path(".venv-peers")
 _START_S = 90.0  # it imports for many seconds
 
 
+class Unavailable(BenchError):
+    """It cannot be measured here; the text says why."""
+
+
 def version() -> str:
-    """The installed version. Raises ``BenchError`` when there is none."""
+    """The installed version. Raises ``Unavailable`` when there is none."""
     if not (_VENV / ".stamp").is_file():
-        raise BenchError(f"LiteLLM is not installed in {_VENV}: `scripts/setup.sh peers` says why")
+        raise Unavailable(f"It is not installed in {_VENV}: `scripts/setup.sh peers` says why")
     code = "from importlib.metadata import version; print(version('litellm'))"
     done = subprocess.run(
         [_VENV / "bin" / "python", "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode:
-        raise BenchError(f"the environment {_VENV} cannot be used: {done.stderr.strip()}")
+        raise Unavailable(
+            f"The environment {_VENV} cannot be used: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        )
     return done.stdout.strip()
 
 
 def start(children: Children, directory: Path, upstream: Mock) -> Side:
-    """Run it in front of the mock. Raises ``BenchError`` with its last words when it does not come up."""
+    """Run it in front of the mock. Raises ``Unavailable`` with its last words when it does not come up."""
     port, key = free_ports(1)[0], f"sk-{secrets.token_urlsafe(24)}"
     home = directory / "litellm"
     home.mkdir()
@@ -48,7 +54,12 @@ def start(children: Children, directory: Path, upstream: Mock) -> Side:
     argv = [str((_VENV / "bin" / "litellm").absolute()), "--config", str(config), "--host", "127.0.0.1"]
     argv += ["--port", str(port), "--num_workers", "1", "--telemetry", "False"]
     child = children.start(NAME, argv, home / "output.log", environ=_environ(home, key))
-    child.wait_until(lambda: _answers(port, key), "it answers a chat call", _START_S)
+    try:
+        child.wait_until(lambda: _answers(port, key), "it answered a chat call", _START_S)
+    except Unavailable:
+        raise
+    except BenchError as error:
+        raise Unavailable(str(error)) from None
     return Side(NAME, port, key, UPSTREAM_MODEL, {PROXY: Meter(child.pid)}, expect='"choices"')
 
 

@@ -13,39 +13,48 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench import litellm, targets
-from bench.children import BenchError, Children
+from bench.children import Children
 from bench.gateway import Gateway
 from bench.loads import json_load
 from bench.machine import Machine, describe
 from bench.rounds import Bench, Samples, client_process
 from bench.table import Column, header, load_rows, number, others, render
-from bench.workplace import say, workplace
+from bench.workplace import at_least_one, say, workplace
 
 
 def main() -> int:
     options = _options()
     with workplace("bench-peers") as directory:
-        machine = _machine(directory)
-        with Children() as children:
-            gateway = Gateway(children, directory / "gateway")
-            say(f"starting {litellm.NAME}")
-            sides = (gateway.side(), litellm.start(children, directory, gateway.mock))
-            bench = Bench(client_process(children, directory), gateway.mock.meter, sides)
-            loads: dict[str, Samples] = {}
-            for connections in options.connections:
-                load = json_load(connections, options.seconds)
-                say(load.name)
-                loads[load.name] = bench.turns(load, options.rounds)
-            gateway.require_unharmed()
-            memory = {
-                side.name: {name: meter.resident_mb() for name, meter in side.meters.items()}
-                for side in sides
-            }
-        results = targets.peer(litellm.NAME, loads)
-        print("\n".join(_lines(machine, gateway.concurrency, options.rounds, loads, memory, results)))
-        if options.json:
-            document = _document(machine, loads, memory, results)
-            options.json.write_text(json.dumps(document, indent=2) + "\n")
+        try:
+            return _measure(options, directory)
+        except litellm.Unavailable as reason:
+            print(f"{litellm.NAME} is NOT MEASURED. {reason}")
+            return 1
+
+
+def _measure(options: argparse.Namespace, directory: Path) -> int:
+    version = litellm.version()
+    machine = describe(directory)
+    machine = replace(machine, versions={**machine.versions, litellm.NAME: version})
+    loads: dict[str, Samples] = {}
+    with Children() as children:
+        gateway = Gateway(children, directory / "gateway")
+        say(f"starting {litellm.NAME}")
+        sides = (gateway.side(), litellm.start(children, directory, gateway.mock))
+        bench = Bench(client_process(children, directory), gateway.mock.meter, sides)
+        for connections in options.connections:
+            load = json_load(connections, options.seconds)
+            say(load.name)
+            loads[load.name] = bench.turns(load, options.rounds)
+        gateway.require_unharmed()
+        memory = {
+            side.name: {name: meter.resident_mb() for name, meter in side.meters.items()} for side in sides
+        }
+    results = targets.peer(litellm.NAME, loads)
+    print("\n".join(_lines(machine, gateway.concurrency, options.rounds, loads, memory, results)))
+    if options.json:
+        document = _document(machine, loads, memory, results)
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 
@@ -65,15 +74,6 @@ def _document(
         "memory": memory,
         "targets": [asdict(result) for result in results],
     }
-
-
-def _machine(directory: Path) -> Machine:
-    try:
-        version = litellm.version()
-    except BenchError as error:
-        raise BenchError(f"{litellm.NAME} is NOT MEASURED. {error}") from None
-    machine = describe(directory)
-    return replace(machine, versions={**machine.versions, litellm.NAME: version})
 
 
 def _lines(
@@ -113,9 +113,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench-peers", description="Ours and other gateways, in turns."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="per load (default %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="per load (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="per side and round (default %(default)s)")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16], help="default 1 16")
+    parser.add_argument("--connections", type=at_least_one, nargs="+", default=[1, 16], help="default 1 16")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ from bench.machine import describe
 from bench.report import Memory, Options, Report, judge, lines, write_json
 from bench.rounds import Bench, Samples, client_process
 from bench.side import Side, bare
-from bench.workplace import say, workplace
+from bench.workplace import at_least_one, say, workplace
 
 _JSON_CONNECTIONS = (1, 16, 64)
 _PACED_STREAMS = (1, 8, 32)
@@ -27,8 +27,8 @@ _BLOCKS = 5  # of the long run, with a look at memory after each
 
 
 def main() -> int:
+    options = _options()
     with workplace("bench") as directory:
-        options = _options()
         report = measure(options, directory)
         results = judge(report)
         print("\n".join(lines(report, results)))
@@ -103,12 +103,14 @@ def _options() -> Options:
     parser = argparse.ArgumentParser(
         prog="make bench", description="What the gateway costs beside bare Envoy."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="per load (default %(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="per load (default %(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=1.2, help="of JSON per side and round (default %(default)s)"
     )
-    parser.add_argument("--requests", type=int, default=20_000, help="in the long run (default %(default)s)")
-    parser.add_argument("--starts", type=int, default=3, help="default %(default)s")
+    parser.add_argument(
+        "--requests", type=at_least_one, default=20_000, help="in the long run (default %(default)s)"
+    )
+    parser.add_argument("--starts", type=at_least_one, default=3, help="default %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
     return Options(**vars(parser.parse_args()))
 

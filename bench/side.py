@@ -65,7 +65,7 @@ def bare(children: Children, directory: Path, upstream: Mock, concurrency: str) 
     argv = [str(envoy_binary()), "-c", str(config), "--concurrency", concurrency]
     argv += ["--disable-hot-restart", "--log-level", "warning"]
     child = children.start("bare Envoy", argv, directory / "bare-envoy.log")
-    child.wait_until(lambda: listens(port), "it listens", START_S)
+    child.wait_until(lambda: listens(port), "it listened", START_S)
     return Side("bare Envoy", port, "sk-bench", UPSTREAM_MODEL, {ENVOY: Meter(child.pid)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import signal
@@ -43,3 +44,10 @@ def workplace(name: str) -> Iterator[Path]:
 def say(text: str) -> None:
     """Progress, on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def at_least_one(text: str) -> int:
+    """An option's value; ``argparse`` says what is wrong with it."""
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
