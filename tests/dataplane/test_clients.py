@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import openai
@@ -46,14 +46,16 @@ class World:
 
     stack: Stack
     mocks: dict[str, RunningMock]
+    clients: list[OpenAI] = field(default_factory=list)
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.stack.port}/v1"
 
     def client(self, kind: str = "openai", **options: Any) -> OpenAI:
-        """A client whose calls go to one provider."""
-        return OpenAI(**self._options(kind, options))
+        """A client whose calls go to one provider; closed when the test is over."""
+        self.clients.append(OpenAI(**self._options(kind, options)))
+        return self.clients[-1]
 
     def aclient(self, kind: str = "openai", **options: Any) -> AsyncOpenAI:
         return AsyncOpenAI(**self._options(kind, options))
@@ -90,8 +92,11 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(autouse=True)
-def lift_faults(world: World) -> Iterator[None]:
+def tidy(world: World) -> Iterator[None]:
+    """Each test begins without faults and without what the last one left open."""
     yield
+    while world.clients:
+        world.clients.pop().close()
     for mock in world.mocks.values():
         mock.clear()
 
