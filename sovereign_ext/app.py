@@ -60,6 +60,7 @@ class Settings:
     listen_host: str
     listen_port: int
     checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
+    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with the router stream
 
     @property
     def processor_socket(self) -> Path:
@@ -231,6 +232,7 @@ def _layout(settings: Settings, config: Config) -> Layout:
         listen_host=settings.listen_host,
         listen_port=settings.listen_port,
         max_request_bytes=config.limits.max_request_bytes,
+        exchange_message_timeout=settings.message_timeout,
         transcoder=descriptor.transcoder(),
         management_routes=tuple(
             (route.http_method, route.path, route.regex) for route in descriptor.routes()

@@ -19,6 +19,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help="keep the last signed checkpoint apart from the log's data",
     )
+    parser.add_argument(
+        "--message-timeout-ms", type=int, default=10_000, metavar="MS",
+        help="how long Envoy waits for this process before it gives a call up (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
     parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
 
@@ -29,18 +33,25 @@ def run(args: argparse.Namespace) -> int:
     import logging
     import os
     import signal
+    from datetime import timedelta
 
     import uvloop
 
     from sovereign_ext.app import Processor, Settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("httpx", "httpcore"):
+    for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings = Settings(
-        args.config, args.state_dir, run_dir, args.listen_host, args.listen_port, args.checkpoint_dir
+        args.config,
+        args.state_dir,
+        run_dir,
+        args.listen_host,
+        args.listen_port,
+        args.checkpoint_dir,
+        timedelta(milliseconds=args.message_timeout_ms),
     )
 
     async def main() -> None:
