@@ -88,6 +88,7 @@ class Attempt:
         self._gather: Gather | None = None
         self._hold: StreamHold | None = None
         self._head_out = False
+        self._unsent = b""
         self._answer: Answer | None = None
         self._error: ApiError | None = None
         self._evidence = Evidence(exchange)
@@ -162,14 +163,15 @@ class Attempt:
         """The request could not be made for this provider; nothing was sent."""
         return self._fail(Fault("refused", walk=error.status >= 500, caller=True, error=error), now)
 
-    def gone(self, now: Moment) -> CallFacts | None:
+    def gone(self, now: Moment, *, walked: bool = False) -> CallFacts | None:
         """The transport ended before this attempt did: the client left, or the provider's connection broke.
 
-        Gives the facts to write down if that ends the call; ``None`` if it goes on elsewhere or is settled.
+        ``walked`` says that Envoy has asked for the next element: what was released never left it. Gives the
+        facts to write down if that ends the call; ``None`` if it goes on elsewhere or is settled.
         """
         if self.phase in (Phase.SETTLING, Phase.CLOSED):
             return None
-        released, left = self.phase is Phase.RELEASED, self.exchange.client_gone
+        released, left = self.phase is Phase.RELEASED and not walked, self.exchange.client_gone
         if left:
             self._record("client_gone", now)
             self.judgement = Judgement(Verdict.IGNORED)
@@ -206,7 +208,8 @@ class Attempt:
                 "created": self._started.wall_ms // 1000,
                 "model": self._decision.request.model,
             }
-            return Emit(self._hold.closing(attestation, fallback=fallback), head=self._stream_head())
+            closing = self._hold.closing(attestation, fallback=fallback)
+            return Emit(self._unsent + closing, head=self._stream_head())
         assert self._answer is not None
         head = Head(200, (("content-type", JSON_TYPE), *self._sf_headers()))
         return Emit(splice(self._answer.body, attestation), head=head, end=True)
@@ -237,7 +240,7 @@ class Attempt:
         return self._succeed(now)
 
     def _stream(self, hold: StreamHold, piece: bytes, end: bool, now: Moment) -> Step | None:
-        fault: Fault | None = None
+        fault, first = None, self.phase is Phase.HELD
         try:
             if piece:
                 hold.feed(piece)
@@ -260,6 +263,9 @@ class Attempt:
         elif hold.terminal or end:
             self._evidence.delivered(hold.withheld())
             over = self._succeed(now)
+        if isinstance(over, Settle) and first:
+            self._unsent = out  # the whole answer came at once: if its entry fails, it can still be a 503
+            return over
         emitted = Emit(out, head=self._stream_head()) if out else None
         if isinstance(over, Settle) and emitted is not None:
             return Settle(over.facts, before=emitted)

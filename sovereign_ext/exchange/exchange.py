@@ -7,6 +7,7 @@ so a call has one outcome entry however it ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sovereign_ext.attest.commit import Commitment
@@ -15,6 +16,7 @@ from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError
 from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers.base import Adapter, Usage
 from sovereign_ext.routing.health import Probe
@@ -59,6 +61,12 @@ class Exchange:
     rejections: tuple[Rejection, ...] = ()
     last_error: ApiError | None = None
     probes: tuple[Probe, ...] = ()
+    broken: Callable[[bool], None] | None = None
+    """Set when a provider's connection broke after content was given to Envoy. Called with true when Envoy asks
+    for the next element, so the client has seen nothing, with false when the client's stream has ended."""
+    undelivered: Callable[[Callable[[Emit], None]], None] | None = None
+    """Set when an attempt's stream ended with a whole answer settled or being settled. Called with whom to give it
+    to when Envoy asks for the next element: the connection broke between the answer's last byte and its delivery."""
     active: int = 0  # attempt streams that are open: a failed one may end after the next has begun
     ended: bool = False  # the router stream is over
     client_gone: bool = False  # … before the call was settled

@@ -19,7 +19,7 @@ from sovereign_ext.attest.commit import DELIVERED_RESPONSE
 from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
-from sovereign_ext.exchange.attempt import Attempt, sf_headers
+from sovereign_ext.exchange.attempt import Attempt, Phase, sf_headers
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.extproc import messages
@@ -54,6 +54,8 @@ class AttemptStream:
         self._upstream_ended = False
         self._trailers = False
         self._settling = False
+        self._whole: Emit | None = None  # a settled answer of which nothing was sent before
+        self._heir: Callable[[Emit], None] | None = None
         self._waiting: deque[Any] = deque()
         self._done = False  # the attempt is over, its stream may not be
         self._closed = False  # the response has been ended
@@ -63,6 +65,7 @@ class AttemptStream:
         """One processing request."""
         message = pb.ProcessingRequest.FromString(data)
         if self._settling:
+            self._upstream_ended = self._upstream_ended or message.response_body.end_of_stream
             self._waiting.append(message)
         else:
             self._message(message)
@@ -76,15 +79,33 @@ class AttemptStream:
         exchange.active -= 1
         gateway = self._gateway
         if self._attempt is not None and not self._done:
-            facts = self._attempt.gone(gateway.clock())
-            self._finish()
-            if facts is not None:
-                gateway.settle_later(exchange, facts)
+            if self._attempt.phase is Phase.RELEASED and not exchange.ended:
+                # Envoy resets the client's stream, or, if it had passed nothing on yet, takes the next element.
+                exchange.broken = self._gone
+                return
+            self._gone(walked=False)
+        if self._settling or self._whole is not None:
+            exchange.undelivered = self._hand_over
         if exchange.ended and not exchange.active:
             gateway.exchanges.pop(exchange.decision_id, None)
             lost = exchange.settle(gateway.clock(), Result.FAILED, status=0, error_code="client_disconnected")
             if lost is not None:
                 gateway.settle_later(exchange, lost)
+
+    def _gone(self, walked: bool) -> None:
+        assert self._attempt is not None
+        assert self._exchange is not None
+        facts = self._attempt.gone(self._gateway.clock(), walked=walked)
+        self._finish()
+        if facts is not None:
+            self._gateway.settle_later(self._exchange, facts)
+
+    def _hand_over(self, heir: Callable[[Emit], None]) -> None:
+        """Give the whole answer to the stream that can still deliver it."""
+        if self._whole is not None:
+            heir(self._whole)
+        else:
+            self._heir = heir
 
     def _message(self, message: Any) -> None:
         kind = message.WhichOneof("request")
@@ -105,6 +126,9 @@ class AttemptStream:
     def _request(self, headers: dict[str, str]) -> None:
         gateway = self._gateway
         exchange = gateway.exchanges.get(headers.get(EXCHANGE_HEADER, ""))
+        if exchange is not None and exchange.undelivered is not None:
+            exchange.undelivered(self._emit)
+            return
         if exchange is None or exchange.decision is None or exchange.settled:
             # Normal after a restart of the processor: the call's state went with the old process.
             error = ServiceError(
@@ -114,6 +138,9 @@ class AttemptStream:
             return
         self._exchange = exchange
         exchange.active += 1
+        if exchange.broken is not None:
+            exchange.broken(True)
+            exchange.broken = None
         number = int(headers.get("x-envoy-attempt-count", "1"))
         if number > len(exchange.decision.plan):
             self._exhausted(exchange)
@@ -216,6 +243,12 @@ class AttemptStream:
         except ServiceError as unavailable:
             emit = self._attempt.unsettled(unavailable)
         self._finish()
+        if emit.head is not None:
+            self._whole = Emit(emit.body, head=emit.head, end=True)
+            if self._heir is not None:
+                self._heir(self._whole)
+            if self._upstream_ended:
+                emit = self._whole
         self._emit(emit)
         self._settling = False
         while self._waiting:

@@ -193,6 +193,8 @@ class ExchangeStream:
         for probe in exchange.probes:
             gateway.health.release(probe)
         exchange.ended = True
+        if exchange.broken is not None:
+            exchange.broken(False)
         if exchange.settled:
             gateway.exchanges.pop(exchange.decision_id, None)
             return
