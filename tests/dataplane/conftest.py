@@ -1,7 +1,7 @@
 """Fixtures on real Envoy. A stack costs about two seconds, so modules share theirs.
 
-``gateway`` serves for whatever needs no special configuration: three mock providers of different kinds and the
-models ``chat``, ``embed``. Modules that need another configuration run their own ``Stack``.
+``gateway`` serves for whatever needs no special configuration: three mock providers of different kinds and
+the models ``chat``, ``embed``. Modules that need another configuration run their own ``Stack``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from sovereign_ext.mock.thread import RunningMock
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[Gateway]:
-    """One stack for all modules: ``alpha`` (openai), ``beta`` (vllm), ``gamma`` (ollama). Tests on it must not
-    break it, and leave no fault armed."""
+    """One stack for all modules: ``alpha`` (openai), ``beta`` (vllm), ``gamma`` (ollama).
+
+    Tests on it must not break it, and leave no fault armed.
+    """
     config = ConfigFile()
     with ExitStack() as running:
         mocks = {}

@@ -27,6 +27,7 @@ import psutil
 import wire
 import yaml
 
+from sovereign_ext.attest.commit import commit
 from sovereign_ext.cli.supervise.leash import Leash
 from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.cli.supervise.stack import envoy_binary
@@ -143,10 +144,15 @@ class Row:
     leaf_hash: bytes
     predicate: dict[str, Any]
     subjects: dict[str, str]
+    opening: dict[str, Any]
 
     @property
     def outcomes(self) -> list[str]:
         return [attempt["outcome"] for attempt in self.predicate["attempts"]]
+
+    def commits_to(self, item: str, data: bytes) -> bool:
+        """Whether the row's commitment called ``item`` is one to ``data``."""
+        return self.subjects.get(item) == commit(b64decode(self.opening["key"]), item, data).hex()
 
 
 class Process:
@@ -354,7 +360,7 @@ class Stack:
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
         try:
             found = database.execute(
-                "SELECT idx, decision_id, tenant, leaf_hash, envelope FROM log_entries "
+                "SELECT idx, decision_id, tenant, leaf_hash, envelope, opening FROM log_entries "
                 f"WHERE {where} ORDER BY idx",
                 values,
             ).fetchall()
@@ -398,7 +404,7 @@ def chat_body(model: str, stream: bool, messages: Any, more: Mapping[str, Any]) 
     return body | ({"stream": True} if stream else {})
 
 
-def _row(index: int, decision_id: str, tenant: str, leaf_hash: bytes, envelope: bytes) -> Row:
+def _row(index: int, decision_id: str, tenant: str, leaf: bytes, envelope: bytes, opening: bytes) -> Row:
     statement = json.loads(b64decode(json.loads(envelope)["payload"]))
     subjects = {each["name"]: each["digest"]["sha256"] for each in statement["subject"]}
-    return Row(index, decision_id, tenant, leaf_hash, statement["predicate"], subjects)
+    return Row(index, decision_id, tenant, leaf, statement["predicate"], subjects, json.loads(opening))

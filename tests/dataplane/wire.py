@@ -41,15 +41,10 @@ class Reply:
 
     @property
     def error(self) -> dict[str, Any]:
-        """OpenAI's error object, checked to have exactly its four members."""
+        """OpenAI's error object."""
         document = self.json
         assert set(document) <= {"error", "_sf_attestation"}, document
-        error = document["error"]
-        assert set(error) == {"message", "type", "param", "code"}, error
-        assert isinstance(error["message"], str) and error["message"], error
-        assert isinstance(error["type"], str) and error["type"], error
-        assert error["code"] is None or isinstance(error["code"], str), error
-        return error
+        return checked_error(document["error"])
 
     @property
     def attestation(self) -> dict[str, Any]:
@@ -84,8 +79,9 @@ class Reply:
 
     @property
     def stream_error(self) -> dict[str, Any] | None:
-        """The error object of a stream's error event."""
-        return next((chunk["error"] for chunk in self.chunks if chunk.get("error")), None)
+        """The error object of a stream's error event, checked like ``error``."""
+        found = [chunk["error"] for chunk in self.chunks if chunk.get("error")]
+        return checked_error(found[0]) if found else None
 
     @property
     def stream_attestation(self) -> dict[str, Any]:
@@ -97,6 +93,15 @@ class Reply:
         assert all(found == closing[0]["_sf_attestation"] for found in spliced)
         assert len(spliced) <= 1
         return closing[0]["_sf_attestation"]
+
+
+def checked_error(error: dict[str, Any]) -> dict[str, Any]:
+    """The error object, if it has the members and types that OpenAI's SDKs read."""
+    assert set(error) == {"message", "type", "param", "code"}, error
+    assert all(isinstance(error[name], str) and error[name] for name in ("message", "type")), error
+    assert error["code"] is None or isinstance(error["code"], str), error
+    assert error["param"] is None or isinstance(error["param"], str), error
+    return error
 
 
 def parse_events(body: bytes) -> Iterator[Event]:
@@ -124,7 +129,7 @@ def call(
     chunks: Iterable[bytes] | None = None,
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> Reply:
-    """One request on a connection of its own. ``body`` is JSON unless it is bytes; ``chunks`` goes chunked."""
+    """One request on a connection of its own. ``body`` is JSON unless it is bytes; ``chunks`` go chunked."""
     with open_call(
         port, path, key=key, body=body, headers=headers, method=method, chunks=chunks, timeout_s=timeout_s
     ) as running:
