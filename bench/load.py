@@ -205,12 +205,15 @@ async def perform(job: Job) -> Result:
 
 
 def main() -> None:
-    for line in sys.stdin:
-        gc.collect()
-        gc.disable()  # a collection would look like a slow answer
-        result = uvloop.run(perform(Job(**json.loads(line))))
-        gc.enable()
-        print(json.dumps(asdict(result)), flush=True)
+    # Not print: with PYTHONUNBUFFERED it drops what an interrupted write could not place, and lines are long here.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        for line in sys.stdin:
+            gc.collect()
+            gc.disable()  # a collection would look like a slow answer
+            result = uvloop.run(perform(Job(**json.loads(line))))
+            gc.enable()
+            out.write(json.dumps(asdict(result)).encode() + b"\n")
+            out.flush()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import select
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +24,7 @@ from sovereign_ext.mock.faults import Cut, Fault, Stall
 from sovereign_ext.mock.server import MockServer
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
+ROOT = Path(__file__).parents[3]
 HEAD = b"HTTP/1.1 200 OK\r\nServer: x\r\n"
 
 
@@ -136,3 +143,26 @@ def test_percentiles_are_nearest_ranks(values: list[float], percent: int):
     found = percentile(values, percent) / 1e3
     assert sum(value <= found + 1e-12 for value in values) * 100 >= percent * len(values)
     assert sum(value < found - 1e-12 for value in values) * 100 < percent * len(values)
+
+
+def test_a_long_result_survives_an_interrupted_write():
+    """Thousands of latencies fill the pipe many times over; unbuffered text output would lose the rest."""
+    script = (
+        "import signal, sys, bench.load as load\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+        "async def many(job): return load.Result(latencies=[0.0123456789] * job.calls)\n"
+        "load.perform = many\n"
+        "load.main()\n"
+    )
+    job = {"port": 1, "key": "k", "body": "{}", "connections": 1, "limit_s": 1.0, "calls": 60_000}
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        select.select([process.stdout], [], [], 30)  # it has begun, and cannot end before we read
+        process.send_signal(signal.SIGUSR1)
+        result = json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(30) == 0
+    assert len(result["latencies"]) == 60_000
