@@ -21,8 +21,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import grpc.aio
-
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, load
@@ -36,7 +34,7 @@ from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.declared import DeclaredKeystore
 from sovereign_ext.management import descriptor
-from sovereign_ext.management.server import Deps, add_services
+from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
@@ -147,9 +145,7 @@ class Processor:
         settings = self._settings
         for path in (settings.processor_socket, settings.management_socket):
             path.unlink(missing_ok=True)
-        self._management = grpc.aio.server()
-        add_services(
-            self._management,
+        self._management = management_server(
             Deps(
                 snapshot=lambda: self._live.snapshot,
                 now=time.time,
@@ -160,8 +156,8 @@ class Processor:
                 paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
                 draining=lambda: self._draining,
             ),
+            f"unix:{settings.management_socket}",
         )
-        self._management.add_insecure_port(f"unix:{settings.management_socket}")
         await self._management.start()
         settings.management_socket.chmod(0o600)
         largest = max(config.limits.max_request_bytes, config.limits.max_response_bytes)

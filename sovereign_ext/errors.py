@@ -105,13 +105,16 @@ class CallerError(ApiError):
 
 
 class KeyRefused(CallerError):
-    """The key presented opens nothing here. ``owner`` (tenant or admin id) and ``key_id`` are for our log."""
+    """The key presented opens nothing here.
+
+    ``tenant`` and ``key_id`` are for our log, and only there when the key is, or was, that tenant's.
+    """
 
     def __init__(
-        self, status: int, message: str, *, code: str, owner: str | None = None, key_id: str | None = None
+        self, status: int, message: str, *, code: str, tenant: str | None = None, key_id: str | None = None
     ) -> None:
         super().__init__(status, message, code=code)
-        self.owner = owner
+        self.tenant = tenant
         self.key_id = key_id
 
 

@@ -24,8 +24,8 @@ class AttemptFact:
     """One try at one deployment.
 
     ``outcome`` is a reason code (``ok``, ``connect_failure``, ``tls_failure``, ``reset``,
-    ``first_byte_timeout``, ``idle_timeout``, ``total_timeout``,
-    ``status``, ``error_before_content``, ``cut``, …); ``status`` is the
+    ``first_byte_timeout``, ``idle_timeout``, ``status_503``, ``error_event``, ``cut``, … all of them are in
+    docs/reference/errors.md); ``status`` is the
     provider's HTTP status, 0 when none came.
     """
 

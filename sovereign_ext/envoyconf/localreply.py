@@ -59,6 +59,7 @@ def config(layout: Layout) -> LocalReplyConfig:
             ),
             _mapper(431, "The request headers are too large.", invalid, "headers_too_large"),
             _mapper(408, "The request did not arrive in time.", invalid, "request_timeout"),
+            _mapper(403, "Upgrades of the connection are not supported.", invalid, "bad_request"),
             _mapper(400, "The request is not valid.", invalid, "bad_request"),
             # 426: HTTP/0.9 and unknown versions; 501: a transfer coding that is not chunked
             _mapper(426, "This version of HTTP is not supported.", invalid, "bad_request"),

@@ -160,8 +160,8 @@ class Attempt:
         return self._fail(Fault(outcome, walk=True, error=error), now)
 
     def refused(self, error: ApiError, now: Moment) -> Step | None:
-        """The request could not be made for this provider; nothing was sent."""
-        return self._fail(Fault("refused", walk=error.status >= 500, caller=True, error=error), now)
+        """This provider cannot do what the request asks for; nothing was sent. Another one may."""
+        return self._fail(Fault("refused", walk=True, caller=True, error=error), now)
 
     def gone(self, now: Moment, *, walked: bool = False) -> CallFacts | None:
         """The transport ended before this attempt did: the client left, or the provider's connection broke.
@@ -288,7 +288,8 @@ class Attempt:
             status=self._status,
             retry_after_s=fault.error.retry_after_s,
         )
-        self.exchange.last_error = fault.error
+        if not fault.caller or self.exchange.last_error is None:
+            self.exchange.last_error = fault.error  # a refusal does not hide why another provider failed
         if self.phase is not Phase.RELEASED and fault.walk:
             self.phase = Phase.CLOSED
             self.deadline = None

@@ -38,7 +38,7 @@ _LINGER_S: Final = 0.25
 used again; then the stream is ended without it."""
 
 _NO_CREDENTIAL: Final[ApiError] = ServiceError(
-    502, "The gateway has no credential for the provider.", code="provider_auth_failed"
+    502, "The gateway has no credential for the provider.", type="api_error", code="provider_auth_failed"
 )
 
 

@@ -97,7 +97,7 @@ class ExchangeStream:
         try:
             exchange.identity = resolve(headers.get("authorization"), snapshot, now.wall_ms / 1000)
         except KeyRefused as error:
-            owner = snapshot.tenants.get(error.owner or "")
+            owner = snapshot.tenants.get(error.tenant or "")
             if owner is not None:
                 exchange.identity = Identity(owner, error.key_id or "")
             raise

@@ -83,8 +83,12 @@ class Gateway:
         )
         try:
             place = await self.log.append(draft)
-        except LogError as error:
-            _log.error("entry of %s is not durable: %s", facts.decision_id, error)
+        except Exception as error:
+            # Whatever it was, the entry is not known to be durable: that is all the caller may rely on.
+            if isinstance(error, LogError):
+                _log.error("entry of %s is not durable: %s", facts.decision_id, error)
+            else:
+                _log.exception("entry of %s is not durable", facts.decision_id)
             raise ServiceError(
                 503, "The transparency log cannot take the call's entry, so there is no answer.",
                 code="log_unavailable",

@@ -51,6 +51,14 @@ class Deps:
     draining: Callable[[], bool]
 
 
+def management_server(deps: Deps, address: str) -> grpc.aio.Server:
+    """A server of its own for these services, bound to ``address`` (gRPC's syntax) and not yet started."""
+    server = grpc.aio.server()
+    add_services(server, deps)
+    server.add_insecure_port(address)
+    return server
+
+
 def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     """Registers all services; call it before ``server.start()``."""
     authenticator = Authenticator(deps.snapshot, deps.now)

@@ -85,7 +85,7 @@ def refusal(empty: Plan) -> ServiceError:
             429,
             "Every provider that may answer has reached its rate limit. Please retry later.",
             code="rate_limit_exceeded",
-            type="requests",
+            type="rate_limit_error",
             retry_after_s=empty.retry_after_s,
         )
     return ServiceError(

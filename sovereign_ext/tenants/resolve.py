@@ -40,8 +40,8 @@ def resolve(authorization: str | bytes | None, snapshot: Snapshot, now: float) -
     """The tenant behind the header of a model API call. ``now`` is Unix seconds.
 
     Raises ``KeyRefused``: 401 ``invalid_api_key`` (none, malformed, unknown), ``expired_api_key``,
-    ``revoked_api_key``; 403 ``admin_key_not_allowed``. The last three carry ``owner`` and ``key_id`` for our
-    log.
+    ``revoked_api_key``; 403 ``admin_key_not_allowed``. The middle two carry ``tenant`` and ``key_id`` for our
+    log when the key was a tenant's.
     """
     token = _token(authorization)
     digest = hash_key(token)
@@ -57,8 +57,6 @@ def resolve(authorization: str | bytes | None, snapshot: Snapshot, now: float) -
         403,
         "This is an admin key: it opens the management API only. Models take a tenant key (sk-router-...).",
         code="admin_key_not_allowed",
-        owner=admin.owner.id,
-        key_id=admin.key.id,
     )
 
 
@@ -78,7 +76,7 @@ def authorize_admin(authorization: str | bytes | None, snapshot: Snapshot, now: 
         403,
         "This is a tenant key. The management API takes an admin key (sk-admin-...).",
         code="admin_key_required",
-        owner=tenant.owner.id,
+        tenant=tenant.owner.id,
         key_id=tenant.key.id,
     )
 
@@ -93,7 +91,9 @@ def _still_valid(grant: Grant[OwnerT], now: float) -> None:
         text, code = "This API key has expired.", "expired_api_key"
     else:
         return
-    raise KeyRefused(401, text, code=code, owner=grant.owner.id, key_id=grant.key.id)
+    if isinstance(grant.owner, Admin):
+        raise KeyRefused(401, text, code=code)  # an admin may have the id of a tenant, whose call it is not
+    raise KeyRefused(401, text, code=code, tenant=grant.owner.id, key_id=grant.key.id)
 
 
 def _token(authorization: str | bytes | None) -> str:

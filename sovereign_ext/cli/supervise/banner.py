@@ -49,7 +49,8 @@ _EXAMPLES = """\
   console.log(reply.choices[0].message.content, reply._sf_attestation);
 
 {h6}
-  curl -s {root_url}/sf/v1/receipts/INDEX -H "Authorization: Bearer $SF_API_KEY"
+  curl -s {root_url}/sf/v1/receipts/INDEX -H "Authorization: Bearer $SF_API_KEY" -o receipt.json
+  {verify} receipt.json --keys {keys_file}
 """
 
 
@@ -75,13 +76,16 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
         "",
         _EXAMPLES.format(
             env_file=shlex.quote(str(layout.env_file)),
+            verify=f"{_command()} verify",
+            keys_file=shlex.quote(str(layout.root / "log" / "public" / "log-keys.json")),
             root_url=demo.base_url.removesuffix("/v1"),
             h1=bold("the keys into a shell"),
             h2=bold("curl"),
             h3=bold("curl, streaming"),
             h4=bold("Python") + dim("  pip install openai"),
             h5=bold("Node") + dim("  npm install openai"),
-            h6=bold("the receipt of a call") + dim("  INDEX is its _sf_attestation.rekor_index"),
+            h6=bold("the receipt of a call, checked offline")
+            + dim("  INDEX is its _sf_attestation.rekor_index"),
         ),
         f"{bold(status)} shows how it is doing, "
         + (f"{bold(down)} stops it." if detached else "Ctrl-C stops all of it."),

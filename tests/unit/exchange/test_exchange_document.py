@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sovereign_ext.attest.facts import Result
-from sovereign_ext.errors import CallerError
+from sovereign_ext.errors import CallerError, ServiceError
 from sovereign_ext.exchange.steps import Settle, Walk
 from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.routing.health import Verdict
@@ -215,17 +215,22 @@ def test_limits_of_whole_answers():
 
 
 def test_refused_requests():
-    """What a provider cannot do is the caller's to change: 400 with an entry, nothing sent, nobody blamed."""
-    run = started()
+    """What one provider cannot do another may: the walk goes on, nothing was sent, nobody is blamed.
+
+    If all refuse, the caller is told what; if one failed, that is the answer, since it may be well again soon.
+    """
     error = CallerError(400, "no n", param="n", code="unsupported_parameter")
     run = Run(exchange(stream=False))
-    run.take(run.attempt.refused(error, at(0)))
-    assert run.status == 400
-    assert json.loads(run.out)["error"]["param"] == "n"
-    assert run.facts is not None
-    assert run.facts.digests.provider_response is None
+    assert isinstance(run.attempt.refused(error, at(0)), Walk)
+    assert run.outcomes == ["refused"]
+    assert run.attempt.exchange.last_error is error
     assert run.attempt.judgement is not None
     assert run.attempt.judgement.verdict is Verdict.IGNORED
+    failure = ServiceError(503, "overloaded", code="overloaded")
+    run = Run(exchange(stream=False))
+    run.attempt.exchange.last_error = failure
+    run.attempt.refused(error, at(0))
+    assert run.attempt.exchange.last_error is failure
 
 
 def test_settled_once():
