@@ -56,7 +56,7 @@ proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler
 lock: ## resolve requirements/*.lock anew, with hashes (downloads from the configured registry)
 	@scripts/lock.sh $(LOCK_ARGS)
 
-bench: ## overhead of the gateway beside bare Envoy on this machine, in about 4 minutes; BENCH_REQUESTS=100000 for all
+bench: ## overhead of the gateway beside bare Envoy on this machine, in about 3 minutes; BENCH_REQUESTS=100000 for all
 	@scripts/setup.sh dev
 	@exec $(BIN)/python -m bench.run --requests "$(BENCH_REQUESTS)" $(BENCH_ARGS)
 
