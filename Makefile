@@ -30,8 +30,8 @@ test: ## the whole suite, with real Envoy, SDKs and independent judges
 	@scripts/setup.sh tools dev judges node
 	@exec scripts/pytest.sh $(PYTEST_ARGS)
 
-unit: ## the fast tests only, no Envoy
-	@scripts/setup.sh dev
+unit: ## the fast tests only, no Envoy; SOVEREIGN_FUZZ=1 looks for new examples
+	@scripts/setup.sh tools dev judges node
 	@exec scripts/pytest.sh tests/unit $(PYTEST_ARGS)
 
 lint: ## ruff's rules and format, and the one-way imports

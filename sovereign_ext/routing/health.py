@@ -221,7 +221,7 @@ class Health:
         if circuit is None or circuit.until is None:
             return None
         if now < circuit.until:
-            return Blocked(State.COOLING, circuit.why, circuit.until - now, circuit.rate_limited)
+            return Blocked(State.COOLING, circuit.why, _left(circuit.until, now), circuit.rate_limited)
         if circuit.probing(now):
             return Blocked(State.HALF_OPEN, circuit.why, BACKOFF_FIRST_S, circuit.rate_limited)
         return None
@@ -264,8 +264,13 @@ class Health:
             p95_ms=None if stats.p95_s is None else stats.p95_s * 1000,
             consecutive_failures=circuit.in_a_row,
             why=None if circuit.until is None else circuit.why,
-            retry_in_s=None if circuit.until is None else max(0.0, circuit.until - now),
+            retry_in_s=None if circuit.until is None else _left(circuit.until, now),
         )
+
+
+def _left(until: float, now: float) -> float:
+    """Seconds of a cool-down that are left; rounding never makes it longer than the longest there is."""
+    return min(max(0.0, until - now), RETRY_AFTER_MAX_S)
 
 
 def _best(stats: Iterable[WindowStats]) -> tuple[float | None, float | None]:
