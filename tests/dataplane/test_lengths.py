@@ -117,16 +117,23 @@ def test_a_large_body_walks(fresh: Fresh):
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 5 * MIB])
 def test_beyond_the_limit(fresh: Fresh, chunked: bool, size: int):
-    """413 as an OpenAI error with both ids, although the client is still sending; no provider is asked."""
+    """413 as an OpenAI error, although the client is still sending; no provider is asked.
+
+    When 32 MiB are faster than one message to the processor and back, Envoy answers by itself, without a
+    decision id; the call is written down all the same.
+    """
+    before = len(fresh.stack.rows())
     body, _ = request_body(fresh.model, size)
     reply = impatient_post(fresh, body, chunked=chunked)
     assert (reply.status, reply.error["code"]) == (413, "request_too_large")
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["x-should-retry"] == "false"
     assert reply.headers["x-request-id"]
-    assert reply.headers["x-sf-decision-id"].startswith("dec-")
     assert not any(mock.requests() for mock in fresh.mocks.values())
-    assert fresh.stack.row_of(reply).predicate["result"] == "denied"
+    (row,) = eventually(lambda: fresh.stack.rows()[before:], "the entry")
+    assert row.predicate["result"] == "denied"
+    if "x-sf-attempts" in reply.headers or chunked:
+        assert reply.headers["x-sf-decision-id"] == row.decision_id
 
 
 def impatient_post(gateway: Gateway, body: bytes, *, chunked: bool) -> wire.Reply:
