@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -58,7 +58,7 @@ class Settings:
     listen_host: str
     listen_port: int
     checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
-    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with the router stream
+    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
 
     @property
     def processor_socket(self) -> Path:
@@ -129,6 +129,7 @@ class Processor:
             clock=moment,
             random=os.urandom,
             management_methods=_management_methods(),
+            patience=settings.message_timeout,
         )
         await self._serve(loaded.config)
         follower = watch(
@@ -219,8 +220,7 @@ class Processor:
 
 
 def _layout(settings: Settings, config: Config) -> Layout:
-    longest = max((provider.timeouts.total_ms for provider in config.providers), default=0)
-    base = Layout(
+    return Layout(
         directory=settings.envoy_dir.absolute(),
         processor_socket=str(settings.processor_socket.absolute()),
         management_socket=str(settings.management_socket.absolute()),
@@ -228,15 +228,12 @@ def _layout(settings: Settings, config: Config) -> Layout:
         listen_host=settings.listen_host,
         listen_port=settings.listen_port,
         max_request_bytes=config.limits.max_request_bytes,
-        exchange_message_timeout=settings.message_timeout,
+        message_timeout=settings.message_timeout,
         transcoder=descriptor.transcoder(),
         management_routes=tuple(
             (route.http_method, route.path, route.regex) for route in descriptor.routes()
         ),
     )
-    # The processor may hold an answer for as long as a provider may take.
-    held = timedelta(milliseconds=longest, seconds=30)
-    return replace(base, attempt_message_timeout=max(held, timedelta(hours=1)))
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -19,8 +19,7 @@ class Layout:
     listen_host: str
     listen_port: int
     max_request_bytes: int
-    exchange_message_timeout: timedelta = timedelta(seconds=10)
-    attempt_message_timeout: timedelta = timedelta(seconds=3600)
+    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message to the processor
     transcoder: dict[str, Json] = field(default_factory=dict)  # grpc_json_transcoder settings, proto JSON
     management_routes: tuple[
         tuple[str, str | None, str], ...

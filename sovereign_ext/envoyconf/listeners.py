@@ -80,7 +80,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
                         response_trailer_mode=_SKIP,
                     ),
                     namespaces=[METADATA, PLAN_METADATA],
-                    message_timeout=layout.exchange_message_timeout,
+                    message_timeout=layout.message_timeout,
                 )
             ),
         ),
@@ -125,7 +125,7 @@ def egress(layout: Layout) -> dict[str, Json]:
                         response_trailer_mode=_SEND,
                     ),
                     namespaces=[ATTEMPT_METADATA],
-                    message_timeout=layout.attempt_message_timeout,
+                    message_timeout=layout.message_timeout,
                     attributes=["response.code_details", "upstream.transport_failure_reason"],
                 )
             ),

@@ -19,6 +19,7 @@ Rules, stated once:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
@@ -192,6 +193,16 @@ class Attempt:
             status=200 if released else 0,
             error_code="client_disconnected" if left else "provider_disconnected",
             answered=released,
+        )
+
+    def unheard(self, facts: CallFacts) -> CallFacts:
+        """What to write down instead of ``facts`` if the client's stream has ended before the entry was begun."""
+        return replace(
+            facts,
+            result=Result.TRUNCATED if self._head_out else Result.FAILED,
+            status=200 if self._head_out else 0,
+            error_code="client_disconnected",
+            digests=replace(facts.digests, delivered_response=None),
         )
 
     # -- after the entry ---------------------------------------------------------------------------------

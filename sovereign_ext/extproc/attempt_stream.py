@@ -237,6 +237,8 @@ class AttemptStream:
         """Wait for the entry, send the end of the answer, then see to what came in the meantime."""
         assert self._attempt is not None
         assert self._exchange is not None
+        if self._exchange.ended:
+            facts = self._attempt.unheard(facts)
         try:
             attestation, index = await self._gateway.settle(self._exchange, facts)
             emit = _with_index(self._attempt.settled(attestation), index)

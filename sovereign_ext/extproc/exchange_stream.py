@@ -147,7 +147,9 @@ class ExchangeStream:
         exchange.decision = decision
         names = gateway.entry_clusters(exchange.snapshot)
         clusters = tuple(names[planned.provider.id] for planned in decision.plan)
-        return messages.plan_exchange(clusters, "stream" if decision.request.stream else "json")
+        longest = sum(planned.provider.timeouts.total_ms for planned in decision.plan)
+        limit_ms = longest + int(gateway.patience.total_seconds() * 1000)
+        return messages.plan_exchange(clusters, "stream" if decision.request.stream else "json", limit_ms)
 
     def _deny(self, error: ApiError) -> None:
         """Answer ``error``, with an entry first if the call belongs to a tenant."""
@@ -164,8 +166,14 @@ class ExchangeStream:
             error_code=error.code,
             delivered=delivered.digest(),
         )
-        if facts is not None:
-            self._gateway.spawn(self._answer_with_entry(exchange, facts, error))
+        if facts is None:
+            return
+        if error.status == 413:
+            # The body is still coming: Envoy would answer by itself, without our headers, once its buffer is full.
+            self._gateway.settle_later(exchange, facts)
+            self._answer(error, error_object(error))
+            return
+        self._gateway.spawn(self._answer_with_entry(exchange, facts, error))
 
     async def _answer_with_entry(self, exchange: Exchange, facts: CallFacts, error: ApiError) -> None:
         try:

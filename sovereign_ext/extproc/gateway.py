@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from sovereign_ext.attest.attestation import Attestations
@@ -38,6 +39,7 @@ class Gateway:
     clock: Callable[[], Moment]
     random: Callable[[int], bytes]
     management_methods: Callable[[str], frozenset[str]]
+    patience: timedelta = timedelta(seconds=10)  # of Envoy with the processor
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

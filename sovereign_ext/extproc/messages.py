@@ -69,12 +69,15 @@ def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.Processi
 
 
 @lru_cache(maxsize=1024)
-def plan_exchange(clusters: tuple[str, ...], mode: str) -> pb.ProcessingResponse:
+def plan_exchange(clusters: tuple[str, ...], mode: str, limit_ms: int) -> pb.ProcessingResponse:
     """Tell Envoy the walk. The body stays with the processor: attempts bring their own.
 
     The list has one element more than there are deployments: the attempt that arrives there finds the walk at
     its end and answers for it, so that every ending passes through the processor. Plans repeat, and building one
     costs more than all other messages of a call together, so they are kept; callers must not change them.
+
+    ``limit_ms`` is when Envoy gives the whole call up. The attempts' own limits end it long before, unless the
+    processor hangs: once an answer's headers have come, Envoy has no other limit on it.
     """
     elements = [*clusters, clusters[-1]]
     response = pb.ProcessingResponse()
@@ -84,7 +87,11 @@ def plan_exchange(clusters: tuple[str, ...], mode: str) -> pb.ProcessingResponse
     common.header_mutation.remove_headers.append("content-length")
     _set(
         common.header_mutation,
-        (("x-envoy-max-retries", str(len(elements) - 1)), (MODE_HEADER, mode)),
+        (
+            ("x-envoy-max-retries", str(len(elements) - 1)),
+            ("x-envoy-upstream-rq-timeout-ms", str(limit_ms)),
+            (MODE_HEADER, mode),
+        ),
     )
     groups = [
         {"name": str(at), "clusters": [{"cluster_name": cluster, "weight": 1}]}

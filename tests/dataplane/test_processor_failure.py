@@ -5,16 +5,19 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 import wire
-from stack import ConfigFile, Gateway, Stack
+from stack import ConfigFile, Gateway, Stack, eventually
 
-from sovereign_ext.mock.faults import Fault
+from sovereign_ext.mock.faults import Fault, Stall
 from sovereign_ext.mock.thread import RunningMock
 
 pytestmark = pytest.mark.dataplane
+
+TOTAL_S = 2.5  # the provider's limit
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def failing() -> Iterator[Gateway]:
     with ExitStack() as running:
         config = ConfigFile()
         mock = running.enter_context(RunningMock("openai"))
-        config.provider("one", "openai", mock.url)
+        config.provider("one", "openai", mock.url, timeouts={"total_ms": int(TOTAL_S * 1000)})
         config.model("chat", ["one"])
         options = ("--message-timeout-ms", "700")
         yield Gateway(running.enter_context(Stack(config, processor_options=options)), {"one": mock})
@@ -99,3 +102,53 @@ def test_an_orderly_stop_finishes_the_calls_in_flight(failing: Gateway) -> None:
     stack.fsck()
     stack.start_processor()
     stack.wait_serving()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+def test_hung_while_an_answer_waits(failing: Gateway, stream: bool) -> None:
+    """The provider's answer comes, the processor does not take it: given up when all limits have passed."""
+    stack, mock = failing.stack, failing.mocks["one"]
+    mock.fault(Fault(delay_ms=300), times=1)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(stack.chat, "chat", stream=stream)
+        eventually(mock.requests, "the provider is asked")
+        stack.processor.send(signal.SIGSTOP)
+        reply = call.result()
+    own_reply(reply, 504, "gateway_timeout")
+    assert reply.headers["x-sf-decision-id"].startswith("dec-")
+    assert TOTAL_S < reply.seconds < TOTAL_S + 5
+    stack.processor.send(signal.SIGCONT)
+    stack.wait_serving()
+    assert stack.row_of(reply).predicate["result"] == "failed"
+    assert len(mock.requests()) == 1
+    assert stack.chat("chat").status == 200
+    stack.fsck()
+
+
+def test_hung_in_the_middle_of_a_stream(failing: Gateway) -> None:
+    """The same when words have come: the client's stream is cut, not left open for ever."""
+    stack, mock = failing.stack, failing.mocks["one"]
+    mock.fault(Fault(tokens=300, pace_ms=10), times=1)
+    with stack.open_chat("chat") as running:
+        running.read_until(b'"content"')
+        stack.processor.send(signal.SIGSTOP)
+        reply = running.finish()
+    assert not reply.complete
+    assert not reply.done
+    assert TOTAL_S < reply.seconds < TOTAL_S + 5
+    stack.processor.send(signal.SIGCONT)
+    stack.wait_serving()
+    assert stack.row_of(reply).predicate["result"] == "truncated"
+    assert stack.chat("chat").status == 200
+    stack.fsck()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+def test_answers_may_take_longer_than_the_message_timeout(failing: Gateway, stream: bool) -> None:
+    """Envoy's patience is with the processor, which holds headers until the words are there; not with models."""
+    stack, mock = failing.stack, failing.mocks["one"]
+    mock.fault(Fault(delay_ms=900, stall=Stall(at="first_event", seconds=1.0)))
+    reply = stack.chat("chat", stream=stream)
+    assert reply.status == 200
+    assert reply.seconds > 1.9
+    assert stack.row_of(reply).predicate["result"] == "answered"

@@ -68,7 +68,7 @@ def test_an_attempt_starts_from_nothing():
 def test_the_walk_has_one_element_more(size: int):
     """The last cluster stands twice: whoever arrives there the second time answers for the whole walk."""
     clusters = tuple(f"entry.{number}" for number in range(size))
-    reply = messages.plan_exchange(clusters, "json")
+    reply = messages.plan_exchange(clusters, "json", 5000)
     groups = reply.dynamic_metadata[PLAN_METADATA]["priority_groups"]
     named = [group["clusters"][0]["cluster_name"] for group in groups]
     assert named == [*clusters, clusters[-1]]
