@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     HttpProtocolOptions,
     PathConfigSource,
+    SchemeHeaderTransformation,
     SocketAddress,
     WatchedDirectory,
 )
@@ -147,6 +148,8 @@ def egress(layout: Layout) -> dict[str, Json]:
         generate_request_id=False,
         preserve_external_request_id=True,
         stream_idle_timeout=timedelta(0),
+        # The scheme of the provider, not of the client: strict HTTP/2 servers refuse "http" inside TLS.
+        scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         local_reply_config=localreply.egress(layout),
         http_filters=filters,
         rds=Rds(config_source=source, route_config_name=routes.EGRESS_ROUTES),

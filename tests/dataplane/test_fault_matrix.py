@@ -402,7 +402,7 @@ def _providers(config: ConfigFile, running: ExitStack, directory: Path) -> dict[
     for kind in KINDS:
         for name, host in (("trusted", "127.0.0.1"), ("untrusted", "127.0.0.1"), ("misnamed", "127.0.0.9")):
             file = directory / f"{kind}-{name}.pem"
-            _certificate(file, host)
+            make_certificate(file, host)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(file)
             secure[kind, name] = running.enter_context(RunningMock(kind, tls=context))
@@ -437,7 +437,8 @@ def _silent(running: ExitStack) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _certificate(file: Path, host: str) -> None:
+def make_certificate(file: Path, host: str) -> None:
+    """A self-signed certificate for an address, with its key, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mock provider")])
     now = datetime.datetime.now(datetime.UTC)
