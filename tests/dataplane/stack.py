@@ -224,6 +224,7 @@ class Stack:
         processor_options: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
         state_dir: Path | None = None,
+        envoy_threads: int = 1,
     ) -> None:
         self.config = config
         # Not pytest's tmp_path: sockets need a path of at most 104 bytes.
@@ -252,7 +253,7 @@ class Stack:
             "envoy",
             [
                 *(str(envoy_binary()), "-c", str(self.state_dir / "envoy" / "bootstrap.yaml")),
-                *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
+                *("--concurrency", str(envoy_threads), "--disable-hot-restart", "--log-level", "warning"),
             ],
             self.root / "envoy.log",
             os.environ,

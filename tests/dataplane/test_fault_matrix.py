@@ -42,7 +42,7 @@ pytestmark = pytest.mark.dataplane
 
 KINDS = ("openai", "vllm", "ollama")
 POSITIONS = ("first", "middle", "last")
-CONCURRENCY = 8
+CONCURRENCY = 16
 
 PROMPT = "the quick brown fox jumps over the lazy dog"
 ANSWER = "You said: " + PROMPT
@@ -387,7 +387,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 fault = Fault(status=503) if at < cell.at else cell.scenario.fault
                 if fault is not None:
                     mocks[kind].fault(fault, model=cell.upstream)
-        bench = Bench(running.enter_context(Stack(config)), mocks)
+        bench = Bench(running.enter_context(Stack(config, envoy_threads=2)), mocks)
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             bench.outcomes = {cell.name: pool.submit(bench.run, cell) for cell in wanted}
         yield bench
