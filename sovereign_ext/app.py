@@ -3,7 +3,7 @@
 Start, in order: configuration, log, Envoy's files, gRPC server, ready. A new configuration takes effect in three
 steps, so that no stream is dropped and no call is planned for a cluster that Envoy does not know:
 
-1. Envoy is given the providers of the old and the new file together.
+1. Envoy is given the providers of the new file and of every call in flight together.
 2. When it serves them, new calls get the new snapshot; calls in flight keep the one they took.
 3. When the last of those is over, Envoy is given the new file's providers alone.
 """
@@ -96,7 +96,8 @@ class Processor:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
-        self._version = 0  # of what Envoy was last given
+        self._life = os.urandom(4).hex()  # Envoy may still run with what an earlier process gave it
+        self._given = 0
         self._health = Health()
         self._admin = EnvoyAdmin(str(settings.admin_socket))
         self._watch: asyncio.Task[None] | None = None
@@ -131,6 +132,8 @@ class Processor:
             management_methods=_management_methods(),
             patience=settings.message_timeout,
         )
+        if settings.admin_socket.exists() and await self._taken_up() is False:
+            _log.warning("the Envoy that runs did not take up the providers within 10 s")
         await self._serve(loaded.config)
         follower = watch(
             settings.config_file,
@@ -197,10 +200,11 @@ class Processor:
             _log.error("configuration not used: %s", line)
 
     async def _take_up(self, loaded: Loaded) -> None:
-        both = {names.provider_cluster(item): item for item in self._live.snapshot.config.providers}
-        both |= {names.provider_cluster(item): item for item in loaded.config.providers}
-        self._give(both.values())
-        if await self._admin.serves(str(self._version), rounds=_TAKE_UP_ROUNDS) is False:
+        in_use = [self._live.snapshot, *(exchange.snapshot for exchange in self._gateway.exchanges.values())]
+        configs = {id(snapshot): snapshot.config for snapshot in in_use}.values()
+        found = [item for config in (*configs, loaded.config) for item in config.providers]
+        self._give({names.provider_cluster(item): item for item in found}.values())
+        if await self._taken_up() is False:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return
         snapshot = self._live.accept(loaded)
@@ -214,9 +218,17 @@ class Processor:
         self._give(loaded.config.providers)
 
     def _give(self, providers: Any) -> None:
-        self._version += 1
+        self._given += 1
         found: list[Provider] = list(providers)
-        render.write_providers(self._layout, found, str(self._version))
+        render.write_providers(self._layout, found, self._version)
+
+    async def _taken_up(self) -> bool | None:
+        """Whether Envoy comes to serve what it was last given; ``None`` if there is no Envoy yet."""
+        return await self._admin.serves(self._version, rounds=_TAKE_UP_ROUNDS)
+
+    @property
+    def _version(self) -> str:
+        return f"{self._life}.{self._given}"
 
 
 def _layout(settings: Settings, config: Config) -> Layout:

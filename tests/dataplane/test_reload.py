@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -129,3 +130,68 @@ def test_what_needs_a_restart_is_refused_like_a_fault(reloading: Gateway) -> Non
     faults = eventually(lambda: stack.management("/sf/v1/config")["faults"], "the fault to show")
     assert [fault["field"] for fault in faults] == ["origin"]
     assert stack.chat("more").status == 404
+
+
+def test_a_stream_outlives_many_reloads(reloading: Gateway) -> None:
+    """Not only the last configuration's clusters are kept, but those of every call in flight."""
+    stack, mocks = reloading.stack, reloading.mocks
+    mocks["one"].fault(Fault(tokens=500, pace_ms=10))
+    with stack.open_chat("chat") as running:
+        running.read_until(b'"content"')
+        for number in range(3):
+            url = f"{mocks['two'].url}/v1"
+            stack.config.providers[0] = {"id": f"two-{number}", "kind": "openai", "endpoint": url}
+            stack.config.deployments[0]["provider"] = f"two-{number}"
+            reload(stack)
+        assert "provider.one." in (stack.state_dir / "envoy" / "clusters.yaml").read_text()
+        reply = running.finish()
+    assert (reply.complete, reply.done) == (True, True)
+
+
+def test_a_walk_goes_on_to_a_provider_that_was_removed_meanwhile(reloading: Gateway) -> None:
+    """A call keeps the plan it was given, to the end, over several reloads."""
+    stack, mocks = reloading.stack, reloading.mocks
+    stack.config.providers[0]["timeouts"] = {"first_byte_ms": 3000}
+    stack.config.provider("two", "openai", mocks["two"].url, secret=None)
+    stack.config.policies[0]["providers"] = ["one", "two"]
+    stack.config.models.clear()
+    stack.config.deployments.clear()
+    stack.config.model("chat", ["one", "two"])
+    reload(stack)
+    mocks["one"].fault(Fault(delay_ms=60_000))
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(stack.chat, "chat")
+        eventually(mocks["one"].requests, "the first provider is asked")
+        stack.config.policies[0]["providers"] = []
+        for number in range(2):
+            stack.config.providers[:] = [
+                {"id": f"other-{number}", "kind": "openai", "endpoint": mocks["two"].url + "/v1"}
+            ]
+            stack.config.deployments.clear()
+            stack.config.models.clear()
+            stack.config.model("chat", [f"other-{number}"])
+            reload(stack)
+        assert not call.done()
+        reply = call.result()
+    assert (reply.status, reply.headers["x-sf-provider"]) == (200, "two")
+    assert stack.row_of(reply).outcomes == ["first_byte_timeout", "ok"]
+
+
+def test_a_processor_restarted_on_a_changed_file_plans_nothing_that_envoy_does_not_know(
+    reloading: Gateway,
+) -> None:
+    """Envoy kept running and has the old clusters; the first call already finds the new ones."""
+    stack, mocks = reloading.stack, reloading.mocks
+    for turn in range(6):
+        stack.processor.end()
+        stack.config.providers[0]["endpoint"] = mocks["two" if turn % 2 == 0 else "one"].url + "/v1"
+        stack.config.write(stack.config_file)
+        stack.start_processor()
+        assert stack.chat("chat").status == 200
+        # And a change soon afterwards is not taken for one that Envoy has seen in the life before.
+        stack.config.providers[0]["timeouts"] = {"total_ms": 5000 + turn}
+        before = version(stack)
+        stack.config.write(stack.config_file)
+        while version(stack) == before:
+            assert stack.chat("chat").status == 200
+        assert stack.chat("chat").status == 200
