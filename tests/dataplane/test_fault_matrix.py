@@ -345,6 +345,7 @@ class Bench:
     stack: Stack
     mocks: dict[str, RunningMock]
     outcomes: dict[str, Future[Outcome]] = field(default_factory=dict)
+    health: dict[str, dict[str, Any]] = field(default_factory=dict)  # by deployment, after the last cell
 
     def run(self, cell: Cell) -> Outcome:
         body = {"model": cell.name, "messages": MESSAGES, "temperature": 0.5}
@@ -390,6 +391,9 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         bench = Bench(running.enter_context(Stack(config, envoy_threads=2)), mocks)
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             bench.outcomes = {cell.name: pool.submit(bench.run, cell) for cell in wanted}
+        listed = bench.stack.management("/sf/v1/providers?page_size=1000")["providers"]
+        deployments = [each for provider in listed for each in provider["deployments"]]
+        bench.health = {each["name"].rpartition("/")[2]: each["health"] for each in deployments}
         yield bench
 
 
@@ -697,3 +701,22 @@ def _check_commitments(cell: Cell, outcome: Outcome) -> None:
     if at is not None:
         (request,) = outcome.requests[cell.kinds[at]]
         assert row.commits_to("sent-request", request.body or b"")
+
+
+@cells
+def test_health_learns(bench: Bench, cell: Cell):
+    """A provider's failure counts against the deployment that failed, once; a caller's mistake against nobody. Who
+    limits its rate or names a time is left alone for that long."""
+    outcome = bench.outcomes[cell.name].result()
+    for at, deployment in enumerate(cell.deployments):
+        health = bench.health[deployment]
+        counted = (health["window"]["successes"], health["window"]["failures"])
+        if at >= attempts(cell) or (at == cell.at and isinstance(cell.fate, Stops)):
+            expected = (0, 0)
+        elif at < cell.at or (at == cell.at and not isinstance(cell.fate, Answers)):
+            expected = (0, 1)
+        else:
+            expected = (1, 0)
+        assert counted == expected, (deployment, outcome.row.outcomes)
+        asked = at == cell.at and isinstance(cell.fate, Walks) and cell.fate.retry_after is not None
+        assert (health["state"] == "CLOSED") != asked, health

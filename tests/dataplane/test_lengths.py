@@ -301,8 +301,6 @@ def test_a_client_that_hangs_up(fresh: Fresh, when: str):
     assert row.outcomes == ["client_gone"]
     assert row.predicate["error_code"] == "client_disconnected"
     assert row.predicate["result"] == ("failed" if when == "before" else "truncated")
-    providers = fresh.stack.management("/sf/v1/providers")["providers"]
-    health = [each for provider in providers for each in provider.get("deployments", [])]
-    assert health, providers
-    mine = next(each for each in health if each["name"].endswith(f"{fresh.model}.alpha"))
-    assert mine.get("consecutiveFailures", 0) == 0
+    listed = fresh.stack.management("/sf/v1/providers/alpha")["deployments"]
+    health = next(each["health"] for each in listed if each["name"].endswith(f"/{fresh.model}.alpha"))
+    assert (health["window"]["failures"], health["consecutive_failures"]) == (0, 0)
