@@ -101,7 +101,9 @@ def test_a_full_disk_fails_closed_and_recovers(logging: Gateway) -> None:
         given.append(reply.attestation["rekor_index"])
     assert reply.status == 503, "the disk never filled"
     refused_json(stack)
-    refused_json(stack, stream=True)  # the whole stream came at once: nothing of it has left, so it can be a 503
+    refused_json(
+        stack, stream=True
+    )  # the whole stream came at once: nothing of it has left, so it can be a 503
     refused_stream(logging)
     logging.mocks["one"].fault(Fault(status=503))
     refused_json(stack)  # nor does an error at the end of a walk leave without its entry
