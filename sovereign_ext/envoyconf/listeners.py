@@ -59,6 +59,7 @@ from sovereign_ext.envoyconf.names import (
     PHASE_EXCHANGE,
     PLAN_METADATA,
 )
+from sovereign_ext.exchange.deadline import CLIENT_BUFFER_BYTES
 
 _SEND = ProcessingModeHeaderSendMode.SEND
 _SKIP = ProcessingModeHeaderSendMode.SKIP
@@ -106,7 +107,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
     )
     address = Address(socket_address=SocketAddress(address=layout.listen_host, port_value=layout.listen_port))
     listener = Listener(name="ingress", address=address, filter_chains=[_chain(manager)])
-    listener.per_connection_buffer_limit_bytes = 1024 * 1024
+    listener.per_connection_buffer_limit_bytes = CLIENT_BUFFER_BYTES
     return routes.with_priority_group(listener.to_dict())
 
 

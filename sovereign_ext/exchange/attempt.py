@@ -25,7 +25,7 @@ from typing import Final
 
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
 from sovereign_ext.errors import ApiError, ServiceError
-from sovereign_ext.exchange.deadline import Deadline
+from sovereign_ext.exchange.deadline import CLIENT_BUFFER_BYTES, Deadline
 from sovereign_ext.exchange.evidence import Evidence
 from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
 from sovereign_ext.exchange.gather import Gather, Inflate, inflate
@@ -90,6 +90,7 @@ class Attempt:
         self._hold: StreamHold | None = None
         self._head_out = False
         self._unsent = b""
+        self._passed_on = 0  # bytes of a stream that the client was given
         self._answer: Answer | None = None
         self._error: ApiError | None = None
         self._evidence = Evidence(exchange)
@@ -154,7 +155,10 @@ class Attempt:
         if self.deadline is None or now.mono < self.deadline:
             return None
         error = ServiceError(504, "The provider took too long.", code="provider_timeout")
-        return self._fail(Fault(self._timing.overdue(now), walk=True, error=error), now)
+        step = self._fail(Fault(self._timing.overdue(now), walk=True, error=error), now)
+        if self._passed_on >= CLIENT_BUFFER_BYTES:
+            self.judgement = Judgement(Verdict.IGNORED)  # as likely the client does not read
+        return step
 
     def unreachable(self, outcome: str, error: ApiError, now: Moment) -> Step | None:
         """Envoy has no answer from the provider to give: connect, TLS, reset or first-byte failure."""
@@ -268,6 +272,7 @@ class Attempt:
             self.phase = Phase.RELEASED
             self._arm()
         self._evidence.delivered(out)
+        self._passed_on += len(out)
         over: Step | None = None
         if fault is not None:
             over = self._fail(fault, now)

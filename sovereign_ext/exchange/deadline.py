@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sovereign_ext.config.model import Timeouts
 from sovereign_ext.exchange.moment import Moment
+
+CLIENT_BUFFER_BYTES: Final = 1024 * 1024
+"""How much of an answer Envoy holds for a client before it stops reading from the provider. An attempt that has
+passed on less cannot have been held up by its reader, so its silence is the provider's."""
 
 
 class Deadline:
