@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sovereign_ext.attest.commit import Commitment
+from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
 from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit
+from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers.base import Adapter, Usage
 from sovereign_ext.routing.health import Probe
@@ -74,6 +75,14 @@ class Exchange:
 
     def commitment(self, item: str) -> Commitment:
         return Commitment(self.key, item)
+
+    def refuse(self, now: Moment, result: Result, error: ApiError) -> CallFacts | None:
+        """The facts of a call that ends in ``error`` with no provider's answer; ``None`` if it is settled."""
+        delivered = self.commitment(DELIVERED_RESPONSE)
+        delivered.update(error_object(error))
+        return self.settle(
+            now, result, status=error.status, error_code=error.code, delivered=delivered.digest()
+        )
 
     def settle(
         self,

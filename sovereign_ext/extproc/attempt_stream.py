@@ -15,20 +15,19 @@ from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
-from sovereign_ext.attest.commit import DELIVERED_RESPONSE
 from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
-from sovereign_ext.exchange.attempt import Attempt, Phase, sf_headers
+from sovereign_ext.exchange.attempt import Attempt, Phase
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
+from sovereign_ext.extproc.refusal import with_entry
 from sovereign_ext.extproc.unreachable import explain
 from sovereign_ext.keystore.base import CredentialMissingError
 from sovereign_ext.openai.envelope import error_headers, error_object
-from sovereign_ext.openai.splice import splice
 from sovereign_ext.providers.base import Target
 
 _log = logging.getLogger(__name__)
@@ -168,28 +167,13 @@ class AttemptStream:
     def _exhausted(self, exchange: Exchange) -> None:
         """The walk is over and nobody answered: the last cause, as one error."""
         error = exchange.last_error or ServiceError(503, "No provider answered.", code="providers_exhausted")
-        delivered = exchange.commitment(DELIVERED_RESPONSE)
-        delivered.update(error_object(error))
-        facts = exchange.settle(
-            self._gateway.clock(),
-            Result.FAILED,
-            status=error.status,
-            error_code=error.code,
-            delivered=delivered.digest(),
-        )
+        facts = exchange.refuse(self._gateway.clock(), Result.FAILED, error)
         assert facts is not None
         self._done = True
         self._gateway.spawn(self._answer_exhausted(exchange, facts, error))
 
     async def _answer_exhausted(self, exchange: Exchange, facts: CallFacts, error: ApiError) -> None:
-        more: tuple[tuple[str, str], ...] = sf_headers(exchange, attempts=len(exchange.attempts))
-        try:
-            attestation, index = await self._gateway.settle(exchange, facts)
-            body = splice(error_object(error), attestation)
-            more = (*more, ("x-sf-rekor-index", str(index)))
-        except ServiceError as unavailable:
-            error, body = unavailable, error_object(unavailable)
-        self._send(messages.immediate(error.status, (*error_headers(error), *more), body, "exhausted"))
+        self._send(await with_entry(self._gateway, exchange, facts, error))
 
     # -- from the provider ---------------------------------------------------------------------------------
 

@@ -14,20 +14,19 @@ from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
-from sovereign_ext.attest.commit import DELIVERED_RESPONSE, KEY_BYTES
+from sovereign_ext.attest.commit import KEY_BYTES
 from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
-from sovereign_ext.exchange.attempt import sf_headers
 from sovereign_ext.exchange.decide import decide
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
+from sovereign_ext.extproc.refusal import refusal, with_entry
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
 from sovereign_ext.openai.request import Endpoint
-from sovereign_ext.openai.splice import splice
 from sovereign_ext.tenants.resolve import Identity, resolve
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class ExchangeStream:
                 ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
             )
         else:
-            self._call.send(reply.SerializeToString())
+            self._send(reply)
 
     # -- 1. headers ----------------------------------------------------------------------------------------
 
@@ -155,39 +154,22 @@ class ExchangeStream:
         """Answer ``error``, with an entry first if the call belongs to a tenant."""
         exchange = self._exchange
         if exchange is None or exchange.identity is _NOBODY:
-            self._answer(error, error_object(error))
+            self._send(refusal(error, exchange))
             return
-        delivered = exchange.commitment(DELIVERED_RESPONSE)
-        delivered.update(error_object(error))
-        facts = exchange.settle(
-            self._gateway.clock(),
-            Result.DENIED,
-            status=error.status,
-            error_code=error.code,
-            delivered=delivered.digest(),
-        )
+        facts = exchange.refuse(self._gateway.clock(), Result.DENIED, error)
         if facts is None:
             return
         if error.status == 413:
             # The body is still coming: Envoy would answer by itself, without our headers, once its buffer is full.
             self._gateway.settle_later(exchange, facts)
-            self._answer(error, error_object(error))
+            self._send(refusal(error, exchange))
             return
         self._gateway.spawn(self._answer_with_entry(exchange, facts, error))
 
     async def _answer_with_entry(self, exchange: Exchange, facts: CallFacts, error: ApiError) -> None:
-        try:
-            attestation, index = await self._gateway.settle(exchange, facts)
-        except ServiceError as unavailable:
-            self._answer(unavailable, error_object(unavailable))
-            return
-        self._answer(error, splice(error_object(error), attestation), ("x-sf-rekor-index", str(index)))
+        self._send(await with_entry(self._gateway, exchange, facts, error))
 
-    def _answer(self, error: ApiError, body: bytes, *more: tuple[str, str]) -> None:
-        headers = [*error_headers(error), *more]
-        if self._exchange is not None:
-            headers.extend(sf_headers(self._exchange, attempts=0))
-        reply = messages.immediate(error.status, headers, body, "refused")
+    def _send(self, reply: pb.ProcessingResponse) -> None:
         self._call.send(reply.SerializeToString())
 
     # -- 3. end --------------------------------------------------------------------------------------------

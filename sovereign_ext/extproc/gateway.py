@@ -50,32 +50,6 @@ class Gateway:
         Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Once begun, the append
         goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
-        return await self._append(exchange, facts)
-
-    def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
-        """Write down a call that nobody waits for any more."""
-        self.spawn(self._append_quietly(exchange, facts))
-
-    def entry_clusters(self, snapshot: Snapshot) -> Mapping[str, str]:
-        """The entry cluster of each provider id; made once per configuration."""
-        version, names = self._entries
-        if version != snapshot.version:
-            names = {provider.id: entry_cluster(provider) for provider in snapshot.config.providers}
-            self._entries = (snapshot.version, names)
-        return names
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def drain(self) -> None:
-        """Wait for what was spawned."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _append(self, exchange: Exchange, facts: CallFacts) -> tuple[bytes, int]:
         draft = EntryDraft(
             kind="outcome",
             tenant=facts.tenant,
@@ -97,8 +71,31 @@ class Gateway:
             ) from None  # fmt: skip
         return self.attestations.render(facts, place), place.index
 
-    async def _append_quietly(self, exchange: Exchange, facts: CallFacts) -> None:
+    def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
+        """Write down a call that nobody waits for any more."""
+        self.spawn(self._settle_quietly(exchange, facts))
+
+    def entry_clusters(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """The entry cluster of each provider id; made once per configuration."""
+        version, names = self._entries
+        if version != snapshot.version:
+            names = {provider.id: entry_cluster(provider) for provider in snapshot.config.providers}
+            self._entries = (snapshot.version, names)
+        return names
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self) -> None:
+        """Wait for what was spawned."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _settle_quietly(self, exchange: Exchange, facts: CallFacts) -> None:
         try:
-            await self._append(exchange, facts)
+            await self.settle(exchange, facts)
         except ServiceError:
             return  # logged above; there is no client to tell
