@@ -84,11 +84,6 @@ def routes() -> tuple[Route, ...]:
     return tuple(route for service in SERVICES for method in service.methods for route in _routes(method))
 
 
-def public_paths() -> tuple[str, ...]:
-    """The templates that may be read without a key."""
-    return tuple(route.template for route in routes() if route.public)
-
-
 def descriptor_set() -> bytes:
     """A serialized ``FileDescriptorSet`` of our services and all they import, for ``proto_descriptor_bin``.
 

@@ -36,14 +36,6 @@ def strip_json(body: bytes) -> bytes:
     return body if span is None else body[: span[0]] + body[span[1] :]
 
 
-def attestation_of(body: bytes) -> bytes | None:
-    """The attestation's JSON bytes out of a spliced body or chunk; ``None`` if there is none."""
-    span = _member_span(body)
-    if span is None:
-        return None
-    return body[span[0] : span[1]].split(_MEMBER, 1)[1]
-
-
 def _member_span(body: bytes) -> tuple[int, int] | None:
     """Start and end of the spliced member, its comma included.
 
