@@ -13,9 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
@@ -25,15 +23,30 @@ from pydantic import (
     model_validator,
 )
 
-IDENTIFIER_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+from sovereign_ext.config.trust import (
+    DataHandling,
+    DataRequirement,
+    Digest,
+    DigestBasis,
+    Drift,
+    Evidence,
+    Frozen,
+    Identifier,
+    Log,
+    Origin,
+    Price,
+    Signatory,
+    Tier,
+    TlsIdentity,
+    Usd,
+    Witness,
+)
+
 MODEL_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
 KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 ENDPOINT_PATTERN: Final = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 ORIGIN_PATTERN: Final = r"^[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*$"
 ENV_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
-"""Names of tenants, policies, providers, deployments: lower case, at most 64 characters, safe in a header."""
 
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN)]
 """What a client sends as ``model``; may hold one or more slashes (``mayo-jhu/meridian-med-13b-v2``)."""
@@ -79,27 +92,6 @@ ChainLink = Annotated[
     Annotated[Identifier, Tag("one")] | Annotated[Group, Tag("group")], Discriminator(_group_or_one)
 ]
 """One step of a policy's chain: a provider, or a list of providers that are equally welcome."""
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class Tier(StrEnum):
-    """Trust tiers, lowest first. Only ``open`` can be reached without evidence."""
-
-    OPEN = "open"
-    ATTESTED = "attested"
-    WITNESSED = "witnessed"
-    SEALED = "sealed"
-
-    @property
-    def rank(self) -> int:
-        """0 for ``open`` up to 3 for ``sealed``."""
-        return _TIER_RANK[self]
-
-
-_TIER_RANK: Final = {tier: rank for rank, tier in enumerate(Tier)}
 
 
 class Capability(StrEnum):
@@ -158,17 +150,33 @@ class Fallback(Frozen):
     max_attempts: int = Field(default=4, ge=1, le=16)
 
 
+class Audit(StrEnum):
+    """When a call is written down."""
+
+    STANDARD = "standard"  # one entry, when it is over
+    STRICT = "strict"  # the decision too, durable before anything is sent to a provider
+
+
 class Policy(Frozen):
     """Which deployments may answer. ``providers`` is the preferred chain, an entry may be a group of equals.
 
     With an empty chain every provider may answer, as one group. A provider that a non-empty chain does not
-    name never answers.
+    name never answers. What is left out requires nothing.
     """
 
     id: Identifier
     required_tier: Tier = Tier.OPEN
+    required_scopes: tuple[Identifier, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_drift: Drift | None = None
+    latency_cap_ms: int | None = Field(default=None, ge=1, le=86_400_000)
+    cost_cap_usd: Usd | None = None
+    data_handling: DataRequirement = DataRequirement()
+    condition: str | None = Field(default=None, min_length=1, max_length=4_000)
     providers: tuple[ChainLink, ...] = ()
     fallback: Fallback = Fallback()
+    audit: Audit = Audit.STANDARD
+    shadows: tuple[Identifier, ...] = ()
 
     @cached_property
     def groups(self) -> tuple[frozenset[str], ...]:
@@ -188,6 +196,19 @@ class Model(Frozen):
     owned_by: str = "sovereign"
     created: int = Field(default=0, ge=0, description="Unix seconds, as /v1/models shows it")
     context_window: int | None = Field(default=None, ge=1, description="tokens")
+    publisher: Identifier | None = None
+    origin: Origin = Origin()
+    digest: Digest | None = None
+    digest_basis: DigestBasis = DigestBasis.NONE
+    manifest: str | None = Field(default=None, min_length=1, description="file of the publisher's signature")
+
+    @model_validator(mode="after")
+    def _digest_has_a_basis(self) -> Model:
+        if (self.digest is None) != (self.digest_basis is DigestBasis.NONE):
+            raise ValueError("a digest and its digest_basis go together")
+        if self.digest_basis is DigestBasis.SIGNED_MANIFEST and not (self.manifest and self.publisher):
+            raise ValueError("digest_basis signed_manifest takes manifest and publisher")
+        return self
 
 
 class Credential(Frozen):
@@ -233,6 +254,12 @@ class Provider(Frozen):
     organization: str | None = Field(default=None, description="OpenAI-Organization of our own account")
     project: str | None = Field(default=None, description="OpenAI-Project of our own account")
     tls_ca_file: str | None = Field(default=None, description="PEM roots instead of the system's")
+    origin: Origin = Origin()
+    region: str | None = Field(default=None, min_length=1, max_length=100)
+    tls: TlsIdentity | None = None
+    key_file: str | None = Field(default=None, min_length=1, description="PEM key of its own statements")
+    evidence: Evidence | None = None
+    data_handling: DataHandling = DataHandling()
     timeouts: Timeouts = Timeouts()
 
 
@@ -244,6 +271,24 @@ class Deployment(Frozen):
     provider: Identifier
     upstream_model: str = Field(min_length=1, max_length=200)
     capabilities: tuple[Capability, ...] = Field(default=(Capability.CHAT,), min_length=1)
+    price: Price | None = None
+
+
+class Trust(Frozen):
+    """Whose word counts. ``statements`` are files or globs, relative to this file.
+
+    ``min_witnesses`` is the k of tier ``witnessed``: so many independent witnesses must have vouched.
+    ``clock_skew_s`` is how far another clock may be ahead.
+    """
+
+    publishers: tuple[Signatory, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    observers: tuple[Signatory, ...] = ()
+    statements: tuple[str, ...] = ()
+    min_witnesses: int = Field(default=1, ge=1, le=100)
+    max_drift: Drift = Drift.WATCH
+    organisation: Identifier | None = None
+    clock_skew_s: int = Field(default=60, ge=0, le=3_600)
 
 
 class Limits(Frozen):
@@ -260,6 +305,8 @@ class Config(Frozen):
     version: Literal[1]
     origin: Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)] = "sovereign.local/log"
     limits: Limits = Limits()
+    log: Log = Log()
+    trust: Trust = Trust()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     policies: tuple[Policy, ...] = ()

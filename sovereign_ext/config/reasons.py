@@ -15,18 +15,24 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from sovereign_ext.config import model
+from sovereign_ext.config import model, trust
 from sovereign_ext.config.references import shown
 from sovereign_ext.config.yamltree import Path, Tree
 
 _PATTERNS: Final = {
-    model.IDENTIFIER_PATTERN: "an id: lower-case letters, digits, '.', '_', '-', at most 64 characters, "
+    trust.IDENTIFIER_PATTERN: "an id: lower-case letters, digits, '.', '_', '-', at most 64 characters, "
     "beginning and ending with a letter or digit",
     model.MODEL_ID_PATTERN: "a model id: letters, digits and . _ : / @ + -, at most 200 characters",
     model.KEY_HASH_PATTERN: "'sha256:' and 64 lower-case hex digits, as `sovereign keys new` writes",
     model.ENDPOINT_PATTERN: "a base URL such as https://host/v1, without user, query or fragment",
     model.ORIGIN_PATTERN: "a name such as logs.example.org/router",
     model.ENV_PATTERN: "the name of an environment variable",
+    trust.DIGEST_PATTERN: "'sha256:' and 64 lower-case hex digits",
+    trust.PIN_PATTERN: "base64 of the SHA-256 of a SubjectPublicKeyInfo, 44 characters",
+    trust.SPIFFE_PATTERN: "a SPIFFE id such as spiffe://example.org/service",
+    trust.COUNTRY_PATTERN: "an ISO 3166-1 country code such as US",
+    trust.URL_PATTERN: "a URL such as https://host/path, without user or fragment",
+    trust.VERIFIER_PATTERN: "a note verifier key: name+id+key",
 }
 
 _EXPECTED: Final = {

@@ -28,6 +28,8 @@ def find_faults(data: object) -> Iterator[Fault]:
     yield from _keys(data)
     yield from _tenant_policies(data)
     yield from _policy_providers(data)
+    yield from _shadows(data)
+    yield from _trust(data)
     models, providers = _ids(data, "models"), _ids(data, "providers")
     for path, item in _items(data, "deployments"):
         yield from _unknown((*path, "model"), item.get("model"), models, "model")
@@ -82,6 +84,44 @@ def _policy_providers(data: Mapping[str, Any]) -> Iterator[Fault]:
         for place, value in places:
             yield from _unknown(place, value, providers, "provider")
         yield from _repeated(places)
+
+
+def _shadows(data: Mapping[str, Any]) -> Iterator[Fault]:
+    policies = _ids(data, "policies")
+    for path, policy in _items(data, "policies"):
+        named = policy.get("shadows")
+        if not isinstance(named, Sequence) or isinstance(named, str):
+            continue
+        places = [((*path, "shadows", index), value) for index, value in enumerate(named)]
+        for place, value in places:
+            yield from _unknown(place, value, policies, "policy")
+            if value == policy.get("id"):
+                yield place, "a policy cannot be its own shadow"
+        yield from _repeated(places)
+
+
+def _trust(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Signatories have one id each, models name publishers that exist, policies scopes that somebody may give."""
+    trust = data.get("trust")
+    trust = trust if isinstance(trust, Mapping) else {}
+    for section in ("publishers", "witnesses", "observers"):
+        yield from _repeated(
+            ((*path, "id"), item.get("id")) for path, item in _items(trust, section, ("trust",))
+        )
+    publishers = _ids(trust, "publishers")
+    for path, model in _items(data, "models"):
+        yield from _unknown((*path, "publisher"), model.get("publisher"), publishers, "publisher")
+    scopes = frozenset(
+        scope for _, witness in _items(trust, "witnesses") for scope in _strings(witness.get("scopes"))
+    )
+    for path, policy in _items(data, "policies"):
+        for index, scope in enumerate(_strings(policy.get("required_scopes"))):
+            if scope not in scopes:
+                yield (*path, "required_scopes", index), f"no witness may vouch for {shown(scope)}"
+
+
+def _strings(value: object) -> list[str]:
+    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else []
 
 
 def _items(

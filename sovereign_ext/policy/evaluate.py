@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sovereign_ext.config.model import Capability, Deployment, Policy, Tier
+from sovereign_ext.config.model import Capability, Deployment, Policy
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.policy.registry import RULES
 from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from sovereign_ext.config.model import Capability, Deployment, Policy, Tier
+from sovereign_ext.config.model import Capability, Deployment, Policy
+from sovereign_ext.config.trust import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sovereign_ext.config.model import Deployment, Policy, Tier
+from sovereign_ext.config.model import Deployment, Policy
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
 
 

@@ -6,7 +6,8 @@ when the answer arrives; that is not a rule, because it comes after the choice.
 
 from __future__ import annotations
 
-from sovereign_ext.config.model import Deployment, Policy, Tier
+from sovereign_ext.config.model import Deployment, Policy
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
 
 

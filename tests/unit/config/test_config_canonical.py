@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sovereign_ext.canonical import canonical_json
-from sovereign_ext.config.model import Tier
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.secret import Secret
 
 

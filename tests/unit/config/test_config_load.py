@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sovereign_ext.config.load import MAX_FILE_BYTES, digest_of, load, parse
-from sovereign_ext.config.model import Capability, Config, ProviderKind, Tier
+from sovereign_ext.config.model import Capability, Config, ProviderKind
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.errors import ConfigError, ConfigErrors
 
 GOOD = Template("""\

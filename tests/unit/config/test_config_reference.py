@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import model
+from sovereign_ext.config import model, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -23,7 +23,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## models": model.Model,
     "## providers": model.Provider,
     "### timeouts": model.Timeouts,
+    "### evidence": trust.Evidence,
     "## deployments": model.Deployment,
+    "## trust": model.Trust,
+    "### signatories": trust.Witness,
+    "## log": trust.Log,
+    "### mirrors": trust.Mirror,
+    "### anchors": trust.Anchor,
 }
 
 
@@ -75,9 +81,13 @@ def test_defaults_of_nested_fields_are_right() -> None:
 def test_every_choice_is_named() -> None:
     """Tiers, kinds and capabilities."""
     for choices, heading, field in (
-        (model.Tier, "## policies", "required_tier"),
+        (trust.Tier, "## policies", "required_tier"),
+        (model.Audit, "## policies", "audit"),
+        (trust.DigestBasis, "## models", "digest_basis"),
+        (trust.EvidenceKind, "### evidence", "kind"),
+        (trust.AnchorKind, "### anchors", "kind"),
         (model.ProviderKind, "## providers", "kind"),
         (model.Capability, "## deployments", "capabilities"),
     ):
         meaning = rows(heading)[field]["meaning"]
-        assert set(choices) <= set(re.findall(r"`([a-z]+)`", meaning))
+        assert set(choices) <= set(re.findall(r"`([a-z0-9_-]+)`", meaning))

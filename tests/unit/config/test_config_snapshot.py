@@ -7,13 +7,15 @@ import hashlib
 import json
 import math
 from collections.abc import MutableMapping
+from decimal import Decimal
 from typing import Any, cast
 
 import pytest
 
 from sovereign_ext.config.load import parse
-from sovereign_ext.config.model import Policy, Tier
+from sovereign_ext.config.model import Policy
 from sovereign_ext.config.snapshot import Snapshot, policy_digest, policy_document
+from sovereign_ext.config.trust import Drift, Tier
 from sovereign_ext.policy.evaluate import routable
 
 TEXT = f"""\
@@ -87,10 +89,19 @@ def test_a_snapshot_cannot_be_changed(snapshot: Snapshot) -> None:
 
 def test_the_policy_digest_is_sha256_of_the_canonical_document() -> None:
     """Written out by hand, so that a change of form (and of every digest) does not go unnoticed."""
-    policy = Policy(id="p", required_tier=Tier.ATTESTED, providers=("a", ("b", "c")))
+    policy = Policy(
+        id="p",
+        required_tier=Tier.ATTESTED,
+        providers=("a", ("b", "c")),
+        required_scopes=("fda",),
+        max_drift=Drift.WATCH,
+        cost_cap_usd=Decimal("0.05"),
+    )
     document = (
-        '{"fallback":{"enabled":true,"max_attempts":4},"id":"p",'
-        '"providers":["a",["b","c"]],"required_tier":"attested"}'
+        '{"allowed_origins":[],"audit":"standard","condition":null,"cost_cap_usd":"0.05",'
+        '"data_handling":{"max_retention_days":null,"no_training":false},'
+        '"fallback":{"enabled":true,"max_attempts":4},"id":"p","latency_cap_ms":null,"max_drift":"watch",'
+        '"providers":["a",["b","c"]],"required_scopes":["fda"],"required_tier":"attested","shadows":[]}'
     )
     assert json.loads(document) == policy_document(policy)
     assert policy_digest(policy) == hashlib.sha256(document.encode()).digest()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sovereign_ext.config.model import Capability, Deployment, Policy, Tier
+from sovereign_ext.config.model import Capability, Deployment, Policy
+from sovereign_ext.config.trust import Tier
 from sovereign_ext.policy.evaluate import evaluate, routable, without_evidence
 from sovereign_ext.policy.rules.base import RequestFacts, RuleFailure
 

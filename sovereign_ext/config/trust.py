@@ -1,0 +1,230 @@
+"""The parts of ``sovereign.yaml`` that trust rests on: who may vouch for what, and how an endpoint is known.
+
+Only the shape. Whether a statement holds, and what tier follows, is ``registry``'s matter.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+IDENTIFIER_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+PIN_PATTERN: Final = r"^[A-Za-z0-9+/]{43}=$"
+SPIFFE_PATTERN: Final = r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*$"
+COUNTRY_PATTERN: Final = r"^[A-Z]{2}$"
+URL_PATTERN: Final = r"^https?://[^/?#@\s]+(/[^#\s]*)?$"
+VERIFIER_PATTERN: Final = r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*$"
+
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
+"""Lower case, at most 64 characters, safe in a header."""
+
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
+"""``sha256:`` and 64 hex digits."""
+
+Country = Annotated[str, StringConstraints(pattern=COUNTRY_PATTERN)]
+"""ISO 3166-1 alpha-2, upper case."""
+
+Pin = Annotated[str, StringConstraints(pattern=PIN_PATTERN)]
+"""Base64 of the SHA-256 of a SubjectPublicKeyInfo, as RFC 7469 writes pins."""
+
+VerifierKey = Annotated[str, StringConstraints(pattern=VERIFIER_PATTERN)]
+"""``name+id+key`` as C2SP signed-note writes public keys."""
+
+
+class Tier(StrEnum):
+    """Trust tiers, lowest first. Only ``open`` can be reached without evidence."""
+
+    OPEN = "open"
+    ATTESTED = "attested"
+    WITNESSED = "witnessed"
+    SEALED = "sealed"
+
+    @property
+    def rank(self) -> int:
+        """0 for ``open`` up to 3 for ``sealed``."""
+        return _TIER_RANK[self]
+
+
+_TIER_RANK: Final = {tier: rank for rank, tier in enumerate(Tier)}
+
+
+class Drift(StrEnum):
+    """What the last valid drift report says, best first. ``unknown`` stands for none."""
+
+    STABLE = "stable"
+    WATCH = "watch"
+    DRIFTED = "drifted"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        """0 for ``stable``; ``unknown`` is behind everything, since it never passes."""
+        return _DRIFT_RANK[self]
+
+
+_DRIFT_RANK: Final = {posture: rank for rank, posture in enumerate(Drift)}
+
+
+class DigestBasis(StrEnum):
+    """How a model's digest is known."""
+
+    MEASURED = "measured"  # the operator computed it over the files that are served
+    SIGNED_MANIFEST = "signed_manifest"  # the publisher signed it
+    PROVIDER_ASSERTED = "provider_asserted"  # the provider's word
+    NONE = "none"
+
+
+class EvidenceKind(StrEnum):
+    """The format of confidential-computing evidence."""
+
+    EAT = "eat"  # a JWT of an attestation service (RFC 9711), checked against its JWKS
+    NITRO = "nitro"  # an AWS Nitro attestation document (COSE_Sign1)
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Origin(Frozen):
+    """Where something comes from. A policy's ``allowed_origins`` names countries or organisations."""
+
+    country: Country | None = None
+    organisation: Identifier | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What ``allowed_origins`` can match."""
+        return tuple(name for name in (self.country, self.organisation) if name is not None)
+
+
+class Signatory(Frozen):
+    """Somebody whose signatures count. ``key_file`` holds a PEM public key (P-256 or Ed25519)."""
+
+    id: Identifier
+    key_file: str = Field(min_length=1)
+    organisation: Identifier | None = None
+
+
+class Witness(Signatory):
+    """A scope witness: may vouch for models within ``scopes``. Independence is judged by ``organisation``."""
+
+    scopes: tuple[Identifier, ...] = Field(min_length=1)
+
+
+class TlsIdentity(Frozen):
+    """How the provider's endpoint proves who it is, beyond a certificate for its name. Envoy enforces it."""
+
+    spki_pins: tuple[Pin, ...] = ()
+    spiffe_id: Annotated[str, StringConstraints(pattern=SPIFFE_PATTERN)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> TlsIdentity:
+        if not self.spki_pins and self.spiffe_id is None:
+            raise ValueError("give spki_pins, spiffe_id or both")
+        return self
+
+
+class Evidence(Frozen):
+    """Where an endpoint's confidential-computing evidence is fetched and what it must say.
+
+    Exactly one of ``jwks_file`` and ``jwks_url`` for ``eat``; ``root_file`` (PEM) for ``nitro``.
+    """
+
+    kind: EvidenceKind = EvidenceKind.EAT
+    url: str = Field(pattern=URL_PATTERN)
+    ca_file: str | None = Field(default=None, min_length=1)
+    jwks_file: str | None = Field(default=None, min_length=1)
+    jwks_url: str | None = Field(default=None, pattern=URL_PATTERN)
+    root_file: str | None = Field(default=None, min_length=1)
+    issuer: str | None = Field(default=None, min_length=1)
+    measurements: tuple[str, ...] = Field(min_length=1)
+    max_age_s: int = Field(default=300, ge=1, le=86_400)
+    refresh_s: int = Field(default=60, ge=1, le=86_400)
+
+    @model_validator(mode="after")
+    def _roots(self) -> Evidence:
+        if self.kind is EvidenceKind.EAT and (self.jwks_file is None) == (self.jwks_url is None):
+            raise ValueError("evidence of kind eat takes exactly one of jwks_file, jwks_url")
+        if self.kind is EvidenceKind.NITRO and self.root_file is None:
+            raise ValueError("evidence of kind nitro takes root_file")
+        if self.refresh_s > self.max_age_s:
+            raise ValueError("refresh_s is longer than max_age_s, so evidence would lapse in between")
+        return self
+
+
+class DataHandling(Frozen):
+    """What a provider does with what it is sent, by contract. ``None`` where nothing is known."""
+
+    trains: bool | None = None
+    retention_days: int | None = Field(default=None, ge=0, le=36_500)
+
+
+class DataRequirement(Frozen):
+    """What a policy wants of it. Unknown never passes."""
+
+    no_training: bool = False
+    max_retention_days: int | None = Field(default=None, ge=0, le=36_500)
+
+
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
+"""US dollars, exact to a billionth: what is compared and logged are whole nano-dollars."""
+
+
+def nano_usd(amount: Decimal) -> int:
+    """``amount`` dollars in billionths."""
+    return int(amount.scaleb(9))
+
+
+class Price(Frozen):
+    """US dollars for a million tokens."""
+
+    input_per_mtok: Usd
+    output_per_mtok: Usd = Decimal(0)
+
+
+class Mirror(Frozen):
+    """A mirror or log witness that is asked to cosign checkpoints (C2SP tlog-witness)."""
+
+    url: str = Field(pattern=URL_PATTERN)
+    key: VerifierKey
+    ca_file: str | None = Field(default=None, min_length=1)
+
+
+class AnchorKind(StrEnum):
+    """The API of an external transparency log."""
+
+    REKOR_V2 = "rekor-v2"
+    REKOR_V1 = "rekor-v1"
+
+
+class Anchor(Frozen):
+    """An external log that checkpoints are written to every ``every_s`` seconds. ``key_file`` (PEM) is its key."""
+
+    id: Identifier
+    kind: AnchorKind = AnchorKind.REKOR_V2
+    url: str = Field(pattern=URL_PATTERN)
+    origin: str | None = Field(default=None, min_length=1)
+    key_file: str = Field(min_length=1)
+    ca_file: str | None = Field(default=None, min_length=1)
+    every_s: int = Field(default=600, ge=1, le=86_400)
+
+
+class Log(Frozen):
+    """Who watches the transparency log. ``quorum`` mirrors make a checkpoint cosigned."""
+
+    mirrors: tuple[Mirror, ...] = ()
+    quorum: int | None = Field(default=None, ge=1, le=100)
+    policy_file: str | None = Field(default=None, min_length=1)
+    anchors: tuple[Anchor, ...] = ()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Log:
+        if self.quorum is not None and self.policy_file is not None:
+            raise ValueError("give quorum or policy_file, not both")
+        if self.quorum is not None and self.quorum > len(self.mirrors):
+            raise ValueError(f"quorum is {self.quorum}, there are {len(self.mirrors)} mirrors")
+        return self
