@@ -159,15 +159,24 @@ def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Clust
 
 
 def _tls(item: Provider, host: str, *, numeric: bool) -> TransportSocket:
+    """TLS with the roots, name and pins of the provider.
+
+    A SPIFFE id stands in for the host's name, which such certificates do not carry. Envoy takes any one of
+    several matchers, so there is exactly one. Pins come on top: trusted roots alone do not do.
+    """
     kind = SubjectAltNameMatcherSanType.IP_ADDRESS if numeric else SubjectAltNameMatcherSanType.DNS
+    name = host
+    if item.tls is not None and item.tls.spiffe_id is not None:
+        kind, name = SubjectAltNameMatcherSanType.URI, item.tls.spiffe_id
     context = UpstreamTlsContext(
         sni="" if numeric else host,
         common_tls_context=CommonTlsContext(
             validation_context=CertificateValidationContext(
                 trusted_ca=DataSource(filename=item.tls_ca_file or system_roots()),
                 match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=host))
+                    SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
                 ],
+                verify_certificate_spki=list(item.tls.spki_pins) if item.tls is not None else [],
             )
         ),
     )

@@ -53,7 +53,12 @@ from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, PROCESSOR_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
+    DETAILS,
+    FAILURE_REASON,
     METADATA,
+    PEER_CERTIFICATE,
+    PEER_TLS,
+    PEER_URI_SAN,
     PHASE,
     PHASE_ATTEMPT,
     PHASE_EXCHANGE,
@@ -128,7 +133,7 @@ def egress(layout: Layout) -> dict[str, Json]:
                     ),
                     namespaces=[ATTEMPT_METADATA],
                     message_timeout=layout.message_timeout,
-                    attributes=["response.code_details", "upstream.transport_failure_reason"],
+                    attributes=[DETAILS, FAILURE_REASON, PEER_CERTIFICATE, PEER_URI_SAN, PEER_TLS],
                 )
             ),
         ),

@@ -37,6 +37,13 @@ WALK_HEADER: Final = "x-sf-walk"
 DETAILS_PREFIX: Final = "sovereign_"
 """Response code details of our own immediate responses, so that local-reply mapping leaves them alone."""
 
+DETAILS: Final = "response.code_details"
+FAILURE_REASON: Final = "upstream.transport_failure_reason"
+PEER_CERTIFICATE: Final = "upstream.sha256_peer_certificate_digest"
+PEER_URI_SAN: Final = "upstream.uri_san_peer_certificate"
+PEER_TLS: Final = "upstream.tls_version"
+"""Attributes of the answering connection that an attempt's response headers come with."""
+
 
 def provider_cluster(provider: Provider) -> str:
     """The cluster of a provider. A changed endpoint or limit makes a new cluster, so that streams on the old

@@ -16,7 +16,7 @@ from typing import Any, Final
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.facts import CallFacts, Result
-from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
+from sovereign_ext.envoyconf.names import DETAILS, EXCHANGE_HEADER, FAILURE_REASON
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, Phase
 from sovereign_ext.exchange.exchange import Exchange
@@ -184,9 +184,9 @@ class AttemptStream:
         self._present = headers = messages.headers_of(message.response_headers)
         self._upstream_ended = message.response_headers.end_of_stream
         now = self._gateway.clock()
-        details = messages.attribute(message, "response.code_details")
+        details = messages.attribute(message, DETAILS)
         if details != "via_upstream":
-            reason = messages.attribute(message, "upstream.transport_failure_reason")
+            reason = messages.attribute(message, FAILURE_REASON)
             self._step(attempt.unreachable(*explain(details, reason), now))
             return
         step = attempt.head(int(headers.get(":status", "0")), headers, now)
