@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import Admin, Config, Deployment, Key, Model, Policy, Provider, Tenant
+from sovereign_ext.config.standing import Assessor, Unassessed
 
-Routable = Callable[[Policy, Deployment], bool]
-"""Whether a policy could ever route to a deployment, by what the file says alone
+Routable = Callable[[Policy, Deployment, Provider, Model], bool]
+"""Whether a policy could ever route to a deployment of that provider and model, by what the file says alone
 (``policy.evaluate.routable``).
 """
+
+_UNASSESSED: Final = Unassessed()
 
 OwnerT = TypeVar("OwnerT", Tenant, Admin)
 
@@ -53,18 +56,39 @@ class Snapshot:
     deployments_by_model: Mapping[str, tuple[Deployment, ...]]  # in file order
     visible_models: Mapping[str, tuple[Model, ...]]  # by tenant id, in file order
     visible_model_ids: Mapping[str, frozenset[str]]  # by tenant id
+    reachable: Mapping[str, frozenset[str]]  # deployment ids by policy id: those it could ever route to
     policy_digests: Mapping[str, bytes]  # by policy id, see policy_digest()
+    trust: Assessor  # what is known of each deployment at a moment
 
     @classmethod
-    def from_config(cls, config: Config, *, version: int, digest: str, routable: Routable) -> Snapshot:
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        version: int,
+        digest: str,
+        routable: Routable,
+        trust: Assessor = _UNASSESSED,
+    ) -> Snapshot:
         """Index ``config``, which ``parse`` has checked: its references are taken to hold."""
         by_model: defaultdict[str, list[Deployment]] = defaultdict(list)
         for deployment in config.deployments:
             by_model[deployment.model].append(deployment)
         policies = {policy.id: policy for policy in config.policies}
-        reach = {policy.id: _reach(policy, config.deployments, routable) for policy in config.policies}
+        models, providers = _by_id(config.models), _by_id(config.providers)
+        deployments = _by_id(config.deployments)
+        reachable = {
+            policy.id: frozenset(
+                each.id
+                for each in config.deployments
+                if routable(policy, each, providers[each.provider], models[each.model])
+            )
+            for policy in config.policies
+        }
         visible_ids = {
-            tenant.id: frozenset().union(*(reach[policy] for policy in tenant.policies))
+            tenant.id: frozenset(
+                deployments[each].model for policy in tenant.policies for each in reachable[policy]
+            )
             for tenant in config.tenants
         }
         visible = {
@@ -77,15 +101,17 @@ class Snapshot:
             config=config,
             tenants=_by_id(config.tenants),
             policies=MappingProxyType(policies),
-            models=_by_id(config.models),
-            providers=_by_id(config.providers),
-            deployments=_by_id(config.deployments),
+            models=models,
+            providers=providers,
+            deployments=deployments,
             tenant_keys=_grants(config.tenants),
             admin_keys=_grants(config.admins),
             deployments_by_model=MappingProxyType({model: tuple(found) for model, found in by_model.items()}),
             visible_models=MappingProxyType(visible),
             visible_model_ids=MappingProxyType(visible_ids),
+            reachable=MappingProxyType(reachable),
             policy_digests=MappingProxyType({policy.id: policy_digest(policy) for policy in config.policies}),
+            trust=trust,
         )
 
 
@@ -109,10 +135,6 @@ NamedT = TypeVar("NamedT", bound=_Named)
 
 def _by_id(items: Iterable[NamedT]) -> Mapping[str, NamedT]:
     return MappingProxyType({item.id: item for item in items})
-
-
-def _reach(policy: Policy, deployments: Iterable[Deployment], routable: Routable) -> frozenset[str]:
-    return frozenset(deployment.model for deployment in deployments if routable(policy, deployment))
 
 
 def _grants(owners: Iterable[OwnerT]) -> Mapping[str, Grant[OwnerT]]:

@@ -6,16 +6,18 @@ left on the exchange, so that its entry can say it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sovereign_ext.attest.commit import CLIENT_REQUEST
 from sovereign_ext.attest.facts import Rejection
-from sovereign_ext.config.model import Capability, ProviderKind
-from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
+from sovereign_ext.config.model import Capability, Deployment, ProviderKind
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.exchange.exchange import Considered, Decision, Exchange, Planned
+from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.openai.request import Endpoint, read_request
 from sovereign_ext.policy.evaluate import evaluate
-from sovereign_ext.policy.rules.base import RequestFacts
-from sovereign_ext.policy.select import candidates, choose_policy, require_eligible
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts
+from sovereign_ext.policy.select import choose_policy, deployments_of, require_eligible
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
 from sovereign_ext.routing.plan import plan, refusal
@@ -29,9 +31,9 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     named_policy: str | None,
     health: Health,
     adapters: Mapping[ProviderKind, Adapter],
-    now: float,
+    now: Moment,
 ) -> Decision:
-    """Decide who may answer ``body``. ``now`` is monotonic seconds. Raises ``ApiError``.
+    """Decide who may answer ``body``. Raises ``ApiError``.
 
     The order is deliberate: what is wrong with the request is said before what the policy thinks of it.
     """
@@ -43,14 +45,15 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     exchange.model = request.model
     policy = choose_policy(snapshot, exchange.identity.tenant, named_policy)
     exchange.policy_name = policy.id
-    deployments = candidates(snapshot, exchange.identity.tenant, request.model)
-    evaluation = evaluate(policy, deployments, RequestFacts(_CAPABILITY[exchange.endpoint]))
+    deployments = deployments_of(snapshot, exchange.identity.tenant, request.model)
+    facts = RequestFacts(_CAPABILITY[exchange.endpoint], tenant=exchange.identity.tenant.id)
+    evaluation = evaluate(policy, candidates_of(snapshot, deployments, health, now), facts)
+    exchange.considered = Considered(facts, evaluation)
     exchange.rejections = tuple(
-        Rejection(each.deployment.id, tuple(failure.rule for failure in each.failures))
-        for each in evaluation.rejections
+        Rejection(each.candidate.deployment.id, each.rules) for each in evaluation.rejections
     )
     eligible = require_eligible(evaluation, policy, request.model)
-    order = plan(policy, eligible, health, now)
+    order = plan(policy, [each.deployment for each in eligible], health, now.mono)
     exchange.probes = order.probes
     if not order.order:
         raise refusal(order)
@@ -66,3 +69,19 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
         plan=planned,
         rejections=exchange.rejections,
     )
+
+
+def candidates_of(
+    snapshot: Snapshot, deployments: Iterable[Deployment], health: Health, now: Moment
+) -> list[Candidate]:
+    """All that is known of ``deployments`` at this moment. Asks health, and changes nothing of it."""
+    return [
+        Candidate(
+            deployment,
+            snapshot.providers[deployment.provider],
+            snapshot.models[deployment.model],
+            snapshot.trust.assess(deployment, now.wall_ms / 1000),
+            health.p95_ms(deployment.id, now.mono),
+        )
+        for deployment in deployments
+    ]

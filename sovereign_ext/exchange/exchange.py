@@ -19,6 +19,8 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
+from sovereign_ext.policy.evaluate import Evaluation
+from sovereign_ext.policy.rules.base import RequestFacts
 from sovereign_ext.providers.base import Adapter, Usage
 from sovereign_ext.routing.health import Probe
 from sovereign_ext.tenants.resolve import Identity
@@ -31,6 +33,14 @@ class Planned:
     deployment: Deployment
     provider: Provider
     adapter: Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What a decision or a denial by policy was made from."""
+
+    request: RequestFacts
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Exchange:
     attempts: list[AttemptFact] = field(default_factory=list)
     client_request: bytes | None = None  # its commitment's digest
     rejections: tuple[Rejection, ...] = ()
+    considered: Considered | None = None  # None: refused before the policy was asked
     last_error: ApiError | None = None
     probes: tuple[Probe, ...] = ()
     broken: Callable[[bool], None] | None = None

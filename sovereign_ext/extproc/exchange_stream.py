@@ -141,7 +141,7 @@ class ExchangeStream:
         _check_size(len(body), exchange.snapshot.config.limits.max_request_bytes)
         gateway = self._gateway
         decision = decide(
-            exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock().mono
+            exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock()
         )
         exchange.decision = decision
         names = gateway.entry_clusters(exchange.snapshot)

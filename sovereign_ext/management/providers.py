@@ -1,7 +1,7 @@
 """Providers and how they are doing: ``sovereign.management.v1.ProviderService``.
 
 Joins the configuration in use with the routing's health; owns neither. A tenant sees the deployments that
-one of its policies could route to, by the configuration alone (``policy.evaluate.routable``), and never an
+one of its policies could route to, by the configuration alone (``Snapshot.reachable``), and never an
 endpoint.
 """
 
@@ -17,7 +17,6 @@ from sovereign_ext.errors import CallerError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Authenticator, Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
-from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.routing.health import DeploymentHealth, State
 
 STATES: Final = {
@@ -81,12 +80,8 @@ def _visible(caller: Caller) -> dict[str, list[Deployment]]:
         wanted: Iterable[Deployment] = snapshot.config.deployments
     else:
         visible = {}
-        policies = [snapshot.policies[name] for name in tenant.policies]
-        wanted = (
-            deployment
-            for deployment in snapshot.config.deployments
-            if any(routable(policy, deployment) for policy in policies)
-        )
+        reachable = frozenset().union(*(snapshot.reachable[name] for name in tenant.policies))
+        wanted = (each for each in snapshot.config.deployments if each.id in reachable)
     for deployment in wanted:
         visible.setdefault(deployment.provider, []).append(deployment)
     return visible

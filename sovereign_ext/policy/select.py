@@ -12,6 +12,7 @@ from sovereign_ext.config.model import Deployment, Policy, Tenant
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError
 from sovereign_ext.policy.evaluate import Evaluation
+from sovereign_ext.policy.rules.base import Candidate
 
 MODEL_SHOWN_CHARS: Final = 200
 
@@ -34,7 +35,7 @@ def choose_policy(snapshot: Snapshot, tenant: Tenant, named: str | None) -> Poli
     return snapshot.policies[name]
 
 
-def candidates(snapshot: Snapshot, tenant: Tenant, model: str) -> tuple[Deployment, ...]:
+def deployments_of(snapshot: Snapshot, tenant: Tenant, model: str) -> tuple[Deployment, ...]:
     """Every deployment of ``model``, in file order, before any rule. Raises 404 ``model_not_found``."""
     if model not in snapshot.visible_model_ids[tenant.id]:
         shown = model if len(model) <= MODEL_SHOWN_CHARS else model[:MODEL_SHOWN_CHARS] + "…"
@@ -47,8 +48,8 @@ def candidates(snapshot: Snapshot, tenant: Tenant, model: str) -> tuple[Deployme
     return snapshot.deployments_by_model[model]
 
 
-def require_eligible(evaluation: Evaluation, policy: Policy, model: str) -> tuple[Deployment, ...]:
-    """The eligible deployments. Raises 403 ``no_eligible_deployment`` if the policy leaves none.
+def require_eligible(evaluation: Evaluation, policy: Policy, model: str) -> tuple[Candidate, ...]:
+    """The eligible candidates. Raises 403 ``no_eligible_deployment`` if the policy leaves none.
 
     The message names the failed rules and what they expected, never a deployment or an endpoint.
     """

@@ -19,6 +19,7 @@ Times are monotonic seconds given by the caller. State is per process and belong
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -225,6 +226,11 @@ class Health:
         if circuit.probing(now):
             return Blocked(State.HALF_OPEN, circuit.why, BACKOFF_FIRST_S, circuit.rate_limited)
         return None
+
+    def p95_ms(self, deployment: str, now: float) -> int | None:
+        """Rolling 95th percentile of its latency to first content, rounded up; ``None`` without a sample."""
+        p95_s = self._stats(deployment, now).p95_s
+        return None if p95_s is None else math.ceil(p95_s * 1000)
 
     def scores(self, deployments: Sequence[Deployment], now: float) -> list[float]:
         """The score of each, relative to the best of those given (which should serve the same model)."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sovereign_ext.config.model import Deployment, Policy
-from sovereign_ext.config.trust import Tier
-from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
+from sovereign_ext.config.model import Policy
+from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, RuleFailure
 
 
 class CapabilityRule:
@@ -13,11 +12,13 @@ class CapabilityRule:
     name = "capability"
     depends_on = DependsOn.REQUEST
 
-    def check(
-        self, policy: Policy, deployment: Deployment, tier: Tier, request: RequestFacts
-    ) -> RuleFailure | None:
+    def applies(self, policy: Policy) -> bool:
+        """See ``Rule.applies``: under every policy."""
+        return True
+
+    def check(self, policy: Policy, candidate: Candidate, request: RequestFacts) -> RuleFailure | None:
         """See ``Rule.check``."""
-        if request.capability in deployment.capabilities:
+        offered = candidate.deployment.capabilities
+        if request.capability in offered:
             return None
-        actual = ", ".join(capability.value for capability in deployment.capabilities)
-        return RuleFailure(self.name, request.capability.value, actual)
+        return RuleFailure(self.name, request.capability.value, ", ".join(each.value for each in offered))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sovereign_ext.config.model import Deployment, Policy
-from sovereign_ext.config.trust import Tier
-from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
+from sovereign_ext.config.model import Policy
+from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, RuleFailure
 
 
 class ProviderRule:
@@ -13,11 +12,13 @@ class ProviderRule:
     name = "provider"
     depends_on = DependsOn.CONFIG
 
-    def check(
-        self, policy: Policy, deployment: Deployment, tier: Tier, request: RequestFacts
-    ) -> RuleFailure | None:
+    def applies(self, policy: Policy) -> bool:
+        """See ``Rule.applies``."""
+        return policy.named_providers is not None
+
+    def check(self, policy: Policy, candidate: Candidate, request: RequestFacts) -> RuleFailure | None:
         """See ``Rule.check``."""
         named = policy.named_providers
-        if named is None or deployment.provider in named:
+        if named is None or candidate.deployment.provider in named:
             return None
-        return RuleFailure(self.name, "one of " + ", ".join(sorted(named)), deployment.provider)
+        return RuleFailure(self.name, "one of " + ", ".join(sorted(named)), candidate.deployment.provider)

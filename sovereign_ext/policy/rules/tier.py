@@ -6,9 +6,9 @@ when the answer arrives; that is not a rule, because it comes after the choice.
 
 from __future__ import annotations
 
-from sovereign_ext.config.model import Deployment, Policy
+from sovereign_ext.config.model import Policy
 from sovereign_ext.config.trust import Tier
-from sovereign_ext.policy.rules.base import DependsOn, RequestFacts, RuleFailure
+from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, RuleFailure
 
 
 class TierRule:
@@ -17,11 +17,14 @@ class TierRule:
     name = "tier"
     depends_on = DependsOn.EVIDENCE
 
-    def check(
-        self, policy: Policy, deployment: Deployment, tier: Tier, request: RequestFacts
-    ) -> RuleFailure | None:
+    def applies(self, policy: Policy) -> bool:
+        """See ``Rule.applies``: everything is at least ``open``."""
+        return policy.required_tier is not Tier.OPEN
+
+    def check(self, policy: Policy, candidate: Candidate, request: RequestFacts) -> RuleFailure | None:
         """See ``Rule.check``."""
-        required = policy.required_tier
-        if tier.rank >= required.rank:
+        required, reached = policy.required_tier, candidate.standing.tier
+        if reached.rank >= required.rank:
             return None
-        return RuleFailure(self.name, f"at least {required.value}", tier.value)
+        why = f" ({', '.join(candidate.standing.reasons)})" if candidate.standing.reasons else ""
+        return RuleFailure(self.name, f"at least {required.value}", reached.value + why)

@@ -60,7 +60,7 @@ def health() -> Health:
 def decided(
     exchange: Exchange, body: bytes = BODY, policy: str | None = None, kept: Health | None = None
 ) -> Decision:
-    return decide(exchange, body, policy, kept or health(), ADAPTERS, START.mono)
+    return decide(exchange, body, policy, kept or health(), ADAPTERS, START)
 
 
 def refused(exchange: Exchange, body: bytes = BODY, policy: str | None = None) -> ApiError:

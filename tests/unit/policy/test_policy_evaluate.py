@@ -4,62 +4,50 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from policy_world import CHAT, candidate
 
-from sovereign_ext.config.model import Capability, Deployment, Policy
+from sovereign_ext.config.model import Capability, Policy
 from sovereign_ext.config.trust import Tier
-from sovereign_ext.policy.evaluate import evaluate, routable, without_evidence
-from sovereign_ext.policy.rules.base import RequestFacts, RuleFailure
-
-CHAT = RequestFacts(Capability.CHAT)
-
-
-def deployment(provider: str, *capabilities: Capability) -> Deployment:
-    return Deployment(
-        id=f"m-{provider}",
-        model="m",
-        provider=provider,
-        upstream_model="u",
-        capabilities=capabilities or (Capability.CHAT,),
-    )
+from sovereign_ext.policy.evaluate import evaluate, routable
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts, RuleFailure
 
 
 def test_every_failed_rule_is_listed() -> None:
     """Not only the first: the operator should not have to mend one to see the next."""
     policy = Policy(id="p", providers=("b", ("a", "c")), required_tier=Tier.WITNESSED)
-    wrong = deployment("z", Capability.EMBEDDINGS)
+    wrong = candidate("z", Capability.EMBEDDINGS)
     evaluation = evaluate(policy, [wrong], CHAT)
     assert evaluation.eligible == ()
     (rejection,) = evaluation.rejections
-    assert rejection.deployment is wrong
+    assert rejection.candidate is wrong
     assert rejection.failures == (
         RuleFailure("provider", "one of a, b, c", "z"),
         RuleFailure("capability", "chat", "embeddings"),
         RuleFailure("tier", "at least witnessed", "open"),
     )
+    assert rejection.rules == ("provider", "capability", "tier")
 
 
 def test_a_higher_tier_satisfies_a_lower_requirement() -> None:
-    """Tiers are ordered; the expected tier of each deployment is asked for once."""
-    reached = {"m-a": Tier.OPEN, "m-b": Tier.ATTESTED, "m-c": Tier.WITNESSED, "m-d": Tier.SEALED}
-    all_four = [deployment(name) for name in "abcd"]
+    """Tiers are ordered."""
+    all_four = [candidate(name, tier=tier) for name, tier in zip("abcd", Tier, strict=True)]
     for required, eligible in (
         (Tier.OPEN, "abcd"), (Tier.ATTESTED, "bcd"), (Tier.WITNESSED, "cd"), (Tier.SEALED, "d")
     ):  # fmt: skip
         policy = Policy(id="p", required_tier=required)
-        evaluation = evaluate(policy, all_four, CHAT, lambda each: reached[each.id])
-        assert [each.provider for each in evaluation.eligible] == list(eligible)
+        evaluation = evaluate(policy, all_four, CHAT)
+        assert [each.provider.id for each in evaluation.eligible] == list(eligible)
 
 
 def test_without_evidence_everything_is_open() -> None:
     """Unknown never passes for more."""
-    assert without_evidence(deployment("a")) is Tier.OPEN
-    assert evaluate(Policy(id="p"), [deployment("a")], CHAT).rejections == ()
-    assert evaluate(Policy(id="p", required_tier=Tier.ATTESTED), [deployment("a")], CHAT).eligible == ()
+    assert evaluate(Policy(id="p"), [candidate("a")], CHAT).rejections == ()
+    assert evaluate(Policy(id="p", required_tier=Tier.ATTESTED), [candidate("a")], CHAT).eligible == ()
 
 
 def test_an_empty_chain_means_every_provider() -> None:
     """A chain that names somebody excludes all others."""
-    both = [deployment("a"), deployment("b")]
+    both = [candidate("a"), candidate("b")]
     assert len(evaluate(Policy(id="p"), both, CHAT).eligible) == 2
     assert evaluate(Policy(id="p", providers=("b",)), both, CHAT).eligible == (both[1],)
 
@@ -67,15 +55,14 @@ def test_an_empty_chain_means_every_provider() -> None:
 def test_visibility_looks_at_the_file_only() -> None:
     """A model whose evidence has lapsed stays visible, so that the denial can give the reason."""
     policy = Policy(id="p", providers=("a",), required_tier=Tier.SEALED)
-    assert routable(policy, deployment("a", Capability.EMBEDDINGS))
-    assert not routable(policy, deployment("b"))
+    a, b = candidate("a", Capability.EMBEDDINGS), candidate("b")
+    assert routable(policy, a.deployment, a.provider, a.model)
+    assert not routable(policy, b.deployment, b.provider, b.model)
 
 
 providers = st.sampled_from(["a", "b", "c", "d"])
-deployments = st.builds(
-    deployment,
-    providers,
-    st.sampled_from(list(Capability)),
+candidates = st.builds(
+    candidate, providers, st.sampled_from(list(Capability)), tier=st.sampled_from(list(Tier))
 )
 policies = st.builds(
     Policy,
@@ -85,19 +72,18 @@ policies = st.builds(
 )
 
 
-@given(policies, st.lists(deployments), st.sampled_from(list(Capability)), st.sampled_from(list(Tier)))
-def test_eligible_and_rejected_split_the_deployments_in_order(
-    policy: Policy, given_deployments: list[Deployment], capability: Capability, tier: Tier
+@given(policies, st.lists(candidates), st.sampled_from(list(Capability)))
+def test_eligible_and_rejected_split_the_candidates_in_order(
+    policy: Policy, asked: list[Candidate], capability: Capability
 ) -> None:
     """Nobody is lost, nobody is in both, and what passes satisfies the definition."""
-    evaluation = evaluate(policy, given_deployments, RequestFacts(capability), lambda _: tier)
+    evaluation = evaluate(policy, asked, RequestFacts(capability))
 
-    def passes(each: Deployment) -> bool:
-        named = not policy.providers or each.provider in policy.providers
-        return named and capability in each.capabilities and tier.rank >= policy.required_tier.rank
+    def passes(each: Candidate) -> bool:
+        named = not policy.providers or each.provider.id in policy.providers
+        offered = capability in each.deployment.capabilities
+        return named and offered and each.standing.tier.rank >= policy.required_tier.rank
 
-    assert list(evaluation.eligible) == [each for each in given_deployments if passes(each)]
-    assert [each.deployment for each in evaluation.rejections] == [
-        each for each in given_deployments if not passes(each)
-    ]
+    assert list(evaluation.eligible) == [each for each in asked if passes(each)]
+    assert [each.candidate for each in evaluation.rejections] == [each for each in asked if not passes(each)]
     assert all(rejection.failures for rejection in evaluation.rejections)

@@ -7,10 +7,12 @@ import importlib
 import itertools
 import pkgutil
 import re
+from typing import Any
 
 import pytest
+from policy_world import candidate, check
 
-from sovereign_ext.config.model import Capability, Deployment, Policy
+from sovereign_ext.config.model import Capability, Policy
 from sovereign_ext.config.trust import Tier
 from sovereign_ext.policy import rules
 from sovereign_ext.policy.registry import RULES
@@ -24,17 +26,24 @@ POLICIES = [
     Policy(id="groups", providers=(("a", "b"), "c"), required_tier=Tier.ATTESTED),
     Policy(id="sealed", required_tier=Tier.SEALED),
 ]
-DEPLOYMENTS = [
-    Deployment(
-        id=f"{provider}-{number}", model="m", provider=provider, upstream_model="u", capabilities=capabilities
-    )
+SERVED = [
+    (provider, capabilities)
     for provider in ("a", "b", "z")
-    for number, capabilities in enumerate(
-        [(Capability.CHAT,), (Capability.EMBEDDINGS,), (Capability.CHAT, Capability.EMBEDDINGS)]
-    )
+    for capabilities in [
+        (Capability.CHAT,),
+        (Capability.EMBEDDINGS,),
+        (Capability.CHAT, Capability.EMBEDDINGS),
+    ]
+]
+EVIDENCE: list[dict[str, Any]] = [{"tier": tier} for tier in Tier]
+"""What may change while the file does not."""
+CANDIDATES = [
+    candidate(provider, *capabilities, **evidence)
+    for provider, capabilities in SERVED
+    for evidence in EVIDENCE
 ]
 REQUESTS = [RequestFacts(capability) for capability in Capability]
-CASES = list(itertools.product(POLICIES, DEPLOYMENTS, Tier, REQUESTS))
+CASES = list(itertools.product(POLICIES, CANDIDATES, REQUESTS))
 
 
 def test_names_are_unique_and_fit_into_rows() -> None:
@@ -54,7 +63,7 @@ def test_every_module_of_rules_is_registered() -> None:
 def test_the_answer_is_nothing_or_a_failure_of_that_rule(rule: Rule) -> None:
     """Expected and actual are always told, and differ."""
     for case in CASES:
-        failure = rule.check(*case)
+        failure = check(rule, *case)
         if failure is not None:
             assert isinstance(failure, RuleFailure)
             assert failure.rule == rule.name
@@ -66,23 +75,24 @@ def test_the_answer_is_nothing_or_a_failure_of_that_rule(rule: Rule) -> None:
 @every_rule
 def test_a_rule_can_pass_and_can_fail(rule: Rule) -> None:
     """A rule that always says the same is none. A new rule adds the cases it needs above."""
-    outcomes = {rule.check(*case) is None for case in CASES}
+    outcomes = {check(rule, *case) is None for case in CASES}
     assert outcomes == {True, False}
 
 
 @every_rule
 def test_a_rule_is_pure(rule: Rule) -> None:
     """The same question has the same answer: decisions are evaluated again by verifiers."""
-    assert [rule.check(*case) for case in CASES] == [rule.check(*case) for case in reversed(CASES)][::-1]
+    assert [check(rule, *case) for case in CASES] == [check(rule, *case) for case in reversed(CASES)][::-1]
 
 
 @every_rule
 def test_a_rule_depends_on_what_it_says(rule: Rule) -> None:
     """Visibility of models rests on it: a rule of the file must not look at evidence or request."""
-    for policy, deployment in itertools.product(POLICIES, DEPLOYMENTS):
-        by_tier = {rule.check(policy, deployment, tier, REQUESTS[0]) is None for tier in Tier}
-        by_request = {rule.check(policy, deployment, Tier.OPEN, request) is None for request in REQUESTS}
-        assert len(by_tier) == 1 or rule.depends_on is DependsOn.EVIDENCE
+    for policy, (provider, capabilities) in itertools.product(POLICIES, SERVED):
+        known = [candidate(provider, *capabilities, **evidence) for evidence in EVIDENCE]
+        by_evidence = {check(rule, policy, each, REQUESTS[0]) is None for each in known}
+        by_request = {check(rule, policy, known[0], request) is None for request in REQUESTS}
+        assert len(by_evidence) == 1 or rule.depends_on is DependsOn.EVIDENCE
         assert len(by_request) == 1 or rule.depends_on is DependsOn.REQUEST
 
 
@@ -90,8 +100,8 @@ def test_a_rule_depends_on_what_it_says(rule: Rule) -> None:
 def test_what_is_expected_does_not_tell_about_deployments(rule: Rule) -> None:
     """It goes to the caller, so it may only follow from policy and request."""
     expected: dict[tuple[str, Capability], set[str]] = {}
-    for policy, deployment, tier, request in CASES:
-        failure = rule.check(policy, deployment, tier, request)
+    for policy, each, request in CASES:
+        failure = check(rule, policy, each, request)
         if failure is not None:
             expected.setdefault((policy.id, request.capability), set()).add(failure.expected)
     assert all(len(texts) == 1 for texts in expected.values())

@@ -9,8 +9,8 @@ from sovereign_ext.config.model import Capability
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError
 from sovereign_ext.policy.evaluate import evaluate, routable
-from sovereign_ext.policy.rules.base import RequestFacts
-from sovereign_ext.policy.select import candidates, choose_policy, require_eligible
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts
+from sovereign_ext.policy.select import choose_policy, deployments_of, require_eligible
 
 SNAPSHOT = Snapshot.from_config(
     parse("""\
@@ -39,6 +39,13 @@ deployments:
 ACME, OTHER = SNAPSHOT.tenants["acme"], SNAPSHOT.tenants["other"]
 
 
+def of_m() -> list[Candidate]:
+    return [
+        Candidate(each, SNAPSHOT.providers[each.provider], SNAPSHOT.models[each.model])
+        for each in deployments_of(SNAPSHOT, ACME, "m")
+    ]
+
+
 def test_the_default_holds_when_no_policy_is_named() -> None:
     """The header's absence, and only that."""
     assert choose_policy(SNAPSHOT, ACME, None).id == "east"
@@ -64,14 +71,14 @@ def test_unknown_and_forbidden_policies_are_answered_alike() -> None:
 
 def test_candidates_are_all_deployments_of_the_model_in_file_order() -> None:
     """Before any rule: the evaluation has to record the rejected ones too."""
-    assert [each.id for each in candidates(SNAPSHOT, ACME, "m")] == ["d-west", "d-east"]
+    assert [each.id for each in deployments_of(SNAPSHOT, ACME, "m")] == ["d-west", "d-east"]
 
 
 def test_unknown_hidden_and_undeployed_models_are_answered_alike() -> None:
     """In the words of OpenAI, with the model the caller sent."""
     for tenant, model in ((ACME, "no-such"), (OTHER, "only-east"), (ACME, "nowhere"), (ACME, "")):
         with pytest.raises(CallerError) as caught:
-            candidates(SNAPSHOT, tenant, model)
+            deployments_of(SNAPSHOT, tenant, model)
         error = caught.value
         assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
         assert error.message == f"The model `{model}` does not exist or you do not have access to it."
@@ -80,14 +87,14 @@ def test_unknown_hidden_and_undeployed_models_are_answered_alike() -> None:
 def test_an_endless_model_name_is_cut_in_the_answer() -> None:
     """The caller's text is repeated, but not megabytes of it."""
     with pytest.raises(CallerError) as caught:
-        candidates(SNAPSHOT, ACME, "x" * 100_000)
+        deployments_of(SNAPSHOT, ACME, "x" * 100_000)
     assert len(caught.value.message) < 300
 
 
 def test_no_eligible_deployment_names_the_rules_and_what_they_expect() -> None:
     """Each once, and neither deployment nor endpoint."""
     policy = choose_policy(SNAPSHOT, ACME, "strict")
-    evaluation = evaluate(policy, candidates(SNAPSHOT, ACME, "m"), RequestFacts(Capability.EMBEDDINGS))
+    evaluation = evaluate(policy, of_m(), RequestFacts(Capability.EMBEDDINGS))
     with pytest.raises(CallerError) as caught:
         require_eligible(evaluation, policy, "m")
     error = caught.value
@@ -106,5 +113,5 @@ def test_no_eligible_deployment_names_the_rules_and_what_they_expect() -> None:
 def test_what_is_eligible_is_handed_on() -> None:
     """One is enough."""
     policy = choose_policy(SNAPSHOT, ACME, None)
-    evaluation = evaluate(policy, candidates(SNAPSHOT, ACME, "m"), RequestFacts(Capability.CHAT))
-    assert [each.id for each in require_eligible(evaluation, policy, "m")] == ["d-east"]
+    evaluation = evaluate(policy, of_m(), RequestFacts(Capability.CHAT))
+    assert [each.deployment.id for each in require_eligible(evaluation, policy, "m")] == ["d-east"]
