@@ -1,22 +1,26 @@
 """``_sf_attestation``: what a response says about itself, as JSON bytes to be spliced in.
 
-Honest by construction: it is rendered from the facts that were signed and from the place they were given in the
-log. ``log.state`` is ``sequenced``: the index is durable; inclusion shows in the receipt. Fields for evidence that
-does not exist are null, empty or ``none``, never made up.
+Honest by construction: it is a function of the predicate that was signed and of the place that its entry was
+given in the log, so whoever holds the receipt can make the same bytes again and compare. ``log.state`` is
+``sequenced``: the index is durable; inclusion shows in the receipt. ``mirror`` is what a mirror acknowledged
+before, it does not claim this entry. What does not exist is null, empty or ``none``, never made up.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from sovereign_ext.attest.facts import CallFacts
+from sovereign_ext.attest.statement import MirrorAck, outcome_predicate
 
 VERSION: Final = 1
 
 _encoder = msgspec.json.Encoder()
+_ATTEMPT: Final = ("deployment", "provider", "outcome", "status", "duration_ms")
 
 
 class Place(Protocol):
@@ -39,18 +43,23 @@ class Attestations:
         self._origin = origin
         self._log_id = b64encode(log_id).decode()
 
-    def render(self, facts: CallFacts, place: Place) -> bytes:
-        """The attestation of one call whose entry is durable at ``place``."""
+    def render(self, facts: CallFacts, place: Place, mirror: MirrorAck | None = None) -> bytes:
+        """The attestation of one call whose entry, made with the same ``mirror``, is durable at ``place``."""
+        return self.of_predicate(outcome_predicate(facts, mirror), place)
+
+    def of_predicate(self, predicate: Mapping[str, Any], place: Place) -> bytes:
+        """The same, from an outcome's predicate. Raises ``KeyError`` if a member is missing that each has."""
+        mirror = predicate.get("mirror")
         return _encoder.encode(
             {
                 "version": VERSION,
-                "model": facts.model,
-                "model_hash": facts.model_hash,
-                "model_hash_basis": facts.model_hash_basis,
-                "provider_id": facts.provider,
-                "policy_id": facts.policy or None,
-                "policy_digest": f"sha256:{facts.policy_digest.hex()}" if facts.policy_digest else None,
-                "route_decision_id": facts.decision_id,
+                "model": predicate["model"],
+                "model_hash": predicate.get("model_hash"),
+                "model_hash_basis": predicate["model_hash_basis"],
+                "provider_id": predicate.get("provider"),
+                "policy_id": predicate["policy"] or None,
+                "policy_digest": predicate.get("policy_digest"),
+                "route_decision_id": predicate["decision_id"],
                 "rekor_index": place.index,
                 "log": {
                     "origin": self._origin,
@@ -58,22 +67,14 @@ class Attestations:
                     "leaf_hash": b64encode(place.leaf_hash).decode(),
                     "state": "sequenced",
                 },
-                "mirror_id": None,
-                "mirror": None,
-                "tier_required": facts.tier_required or None,
-                "tier_observed": facts.tier_observed,
-                "tier_reasons": facts.tier_reasons,
-                "witnesses": [],
-                "attempts": [
-                    {
-                        "deployment": attempt.deployment,
-                        "provider": attempt.provider,
-                        "outcome": attempt.outcome,
-                        "status": attempt.status,
-                        "duration_ms": attempt.duration_ms,
-                    }
-                    for attempt in facts.attempts
-                ],
+                "mirror_id": mirror["id"] if mirror else None,
+                "mirror": {"size": mirror["size"], "time": mirror["time"]} if mirror else None,
+                "tier_required": predicate["tier_required"] or None,
+                "tier_observed": predicate["tier_observed"],
+                "tier_reasons": predicate["tier_reasons"],
+                "witnesses": predicate["witnesses"],
+                "attempts": [{name: made[name] for name in _ATTEMPT} for made in predicate["attempts"]],
+                "findings": predicate["findings"],
                 "promise": {
                     "time_ms": place.time_ms,
                     "signature": b64encode(place.promise).decode(),

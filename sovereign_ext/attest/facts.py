@@ -1,13 +1,20 @@
-"""What is true about one finished call: the values that the exchange hands to the attestation.
+"""What entries say: the facts of a decision, of a finished call, of a finding, of a key.
 
 Only values: no signing, no storage, no rendering. Every time is Unix milliseconds, every duration whole
-milliseconds. Nothing in here holds a prompt, an answer, a key or a provider's URL.
+milliseconds. Nothing in here holds a prompt, an answer, a key or a provider's URL. Facts of request and
+candidates are JSON objects of strings, integers and lists, as ``policy.facts`` makes them and ``reevaluate``
+reads them; what is not known is absent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+JsonObject = Mapping[str, Any]
+"""Strings, integers, lists and objects of them."""
 
 
 class Result(StrEnum):
@@ -61,7 +68,13 @@ class Digests:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """Everything the outcome entry of one call says."""
+    """Everything the outcome entry of one call says.
+
+    ``witnesses`` are those of the answering deployment: who, for which scope, and ``sha256:…`` of the statement.
+    ``evidence_documents`` are the digests (``sha256:…``) of every document that ``tier_observed`` rests on.
+    ``decision_index`` is where the call's decision entry is, under a policy with strict audit. ``shadows`` say
+    what the shadow policies would have done; they never change what is done.
+    """
 
     decision_id: str
     tenant: str
@@ -83,7 +96,94 @@ class CallFacts:
     tier_observed: str  # "none" where no provider answered
     tier_reasons: tuple[str, ...]
     attempts: tuple[AttemptFact, ...]
-    rejections: tuple[Rejection, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
     digests: Digests
+    rejections: tuple[Rejection, ...] = ()
+    audit: str = ""  # "standard" or "strict"; empty where no policy was chosen
+    request: JsonObject = field(
+        default_factory=dict
+    )  # what the rules knew of the request; empty: none looked
+    candidates: tuple[JsonObject, ...] = ()  # every deployment of the model, each with the rules it fails
+    witnesses: tuple[tuple[str, str, str], ...] = ()
+    evidence_documents: tuple[str, ...] = ()
+    cost_nano_usd: int | None = (
+        None  # what the answer cost by the deployment's price, billionths of a US dollar
+    )
+    decision_index: int | None = None
+    shadows: tuple[JsonObject, ...] = ()
+    findings: int = 0  # what detectors found in the bytes of the call; each has an entry of its own
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFacts:
+    """What the decision entry of a call says, before anything is sent to a provider.
+
+    ``plan`` lists deployment ids in the order in which they would be asked. ``client_request`` is the commitment
+    that the outcome of the same call repeats.
+    """
+
+    decision_id: str
+    tenant: str
+    endpoint: str
+    model: str
+    policy: str
+    policy_digest: bytes  # SHA-256 over RFC 8785 canonical JSON of the policy document
+    audit: str
+    request: JsonObject
+    candidates: tuple[JsonObject, ...]
+    plan: tuple[str, ...]
+    decided_ms: int
+    client_request: bytes
+    shadows: tuple[JsonObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingFacts:
+    """Something that was found in the bytes of a call, never the bytes themselves.
+
+    ``item`` names the commitment whose bytes it was found in, ``commitment`` is its digest; ``action`` is what was
+    done about it (``redacted``, ``blocked``, ``noted``).
+    """
+
+    decision_id: str
+    tenant: str
+    policy: str
+    policy_digest: bytes
+    detector: str
+    category: str
+    item: str
+    commitment: bytes
+    count: int
+    action: str
+    found_ms: int
+
+
+class KeyEvent(StrEnum):
+    """What happened to a key."""
+
+    CREATED = "created"
+    ROTATED = "rotated"  # a new key took the role; the old one still verifies
+    RETIRED = "retired"  # nothing signed from now on counts
+
+
+class KeyRole(StrEnum):
+    """What a key signs or protects."""
+
+    LOG = "log"
+    ENVELOPE = "envelope"
+    PROMISE = "promise"
+    MIRROR = "mirror"
+    ENCRYPTION = "encryption"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEventFacts:
+    """What a key-event entry says. ``spki`` is the public key (SubjectPublicKeyInfo, DER), ``key_id`` its name where
+    it is used: base64 of the log id for the log's key, of SHA-256 over ``spki`` for the others."""
+
+    event: KeyEvent
+    role: KeyRole
+    key_id: str
+    spki: bytes
+    at_ms: int

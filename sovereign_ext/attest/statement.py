@@ -1,38 +1,98 @@
-"""The in-toto Statement v1 about one call: what the envelope signs.
+"""The in-toto Statements v1 that envelopes sign: decisions, outcomes, findings and key events.
 
 https://github.com/in-toto/attestation. Strings and integers only, no floats, booleans or nulls: a fact that
 does not exist is left out, ``stream`` is 0 or 1. Subjects are hiding commitments (``commit``), so a
-statement may be shown to an auditor without the prompt; it names the tenant, so it is not public either.
+statement may be shown to an auditor without the prompt; it names the tenant, so it is not public either. The
+subject of a key event is the public key itself. The same facts give the same bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from sovereign_ext.attest import commit
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests
+from sovereign_ext.attest.facts import (
+    AttemptFact,
+    CallFacts,
+    DecisionFacts,
+    Digests,
+    FindingFacts,
+    KeyEventFacts,
+)
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+DECISION: Final = "urn:sovereign:decision:v1"
 OUTCOME: Final = "urn:sovereign:outcome:v1"
+FINDING: Final = "urn:sovereign:finding:v1"
+KEY_EVENT: Final = "urn:sovereign:key-event:v1"
 
 _encoder = msgspec.json.Encoder()
 
 
-def outcome_statement(facts: CallFacts) -> bytes:
-    """The outcome of a call as in-toto JSON. The same facts give the same bytes."""
-    return _encoder.encode(
-        {
-            "_type": STATEMENT_TYPE,
-            "subject": [
-                {"name": name, "digest": {"sha256": digest.hex()}}
-                for name, digest in _subjects(facts.digests)
-            ],
-            "predicateType": OUTCOME,
-            "predicate": _predicate(facts),
-        }
-    )
+class MirrorAck(Protocol):
+    """What a mirror acknowledged last: its key's ``name``, the ``size`` of the tree, when (Unix seconds)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def time_s(self) -> int: ...
+
+
+def outcome_statement(facts: CallFacts, mirror: MirrorAck | None = None) -> bytes:
+    """The outcome of a call, and how far the log was mirrored just before it was written down."""
+    return _statement(OUTCOME, _subjects(facts.digests), outcome_predicate(facts, mirror))
+
+
+def decision_statement(facts: DecisionFacts) -> bytes:
+    """What was decided about a call, before anything was sent."""
+    predicate: dict[str, Any] = {
+        "decision_id": facts.decision_id,
+        "tenant": facts.tenant,
+        "endpoint": facts.endpoint,
+        "model": facts.model,
+        "policy": facts.policy,
+        "policy_digest": _digest(facts.policy_digest),
+        "audit": facts.audit,
+        "request": facts.request,
+        "candidates": facts.candidates,
+        "plan": facts.plan,
+        "decided_ms": facts.decided_ms,
+        "shadows": facts.shadows,
+    }
+    return _statement(DECISION, [(commit.CLIENT_REQUEST, facts.client_request)], predicate)
+
+
+def finding_statement(facts: FindingFacts) -> bytes:
+    """Something found in the bytes of a call."""
+    predicate: dict[str, Any] = {
+        "decision_id": facts.decision_id,
+        "tenant": facts.tenant,
+        "policy": facts.policy,
+        "policy_digest": _digest(facts.policy_digest),
+        "detector": facts.detector,
+        "category": facts.category,
+        "item": facts.item,
+        "count": facts.count,
+        "action": facts.action,
+        "found_ms": facts.found_ms,
+    }
+    return _statement(FINDING, [(facts.item, facts.commitment)], predicate)
+
+
+def key_event_statement(facts: KeyEventFacts) -> bytes:
+    """What happened to one of the gateway's keys."""
+    predicate: dict[str, Any] = {
+        "event": facts.event.value,
+        "role": facts.role.value,
+        "key_id": facts.key_id,
+        "at_ms": facts.at_ms,
+    }
+    return _statement(KEY_EVENT, [(f"{facts.role.value}-key", sha256(facts.spki).digest())], predicate)
 
 
 def opening(key: bytes, digests: Digests) -> bytes:
@@ -55,8 +115,24 @@ def _subjects(digests: Digests) -> list[tuple[str, bytes]]:
     return [(name, digest) for name, digest in pairs if digest is not None]
 
 
-def _predicate(facts: CallFacts) -> dict[str, Any]:
-    predicate = {
+def _statement(kind: str, subjects: list[tuple[str, bytes]], predicate: dict[str, Any]) -> bytes:
+    return _encoder.encode(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": name, "digest": {"sha256": digest.hex()}} for name, digest in subjects],
+            "predicateType": kind,
+            "predicate": predicate,
+        }
+    )
+
+
+def _digest(sha: bytes) -> str:
+    return f"sha256:{sha.hex()}"
+
+
+def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict[str, Any]:
+    """The predicate of an outcome as JSON values."""
+    predicate: dict[str, Any] = {
         "decision_id": facts.decision_id,
         "tenant": facts.tenant,
         "endpoint": facts.endpoint,
@@ -67,7 +143,8 @@ def _predicate(facts: CallFacts) -> dict[str, Any]:
         "started_ms": facts.started_ms,
         "finished_ms": facts.finished_ms,
         "policy": facts.policy,
-        "policy_digest": None if facts.policy_digest is None else facts.policy_digest.hex(),
+        "policy_digest": None if facts.policy_digest is None else _digest(facts.policy_digest),
+        "audit": facts.audit or None,
         "model": facts.model,
         "model_hash": facts.model_hash,
         "model_hash_basis": facts.model_hash_basis,
@@ -77,11 +154,24 @@ def _predicate(facts: CallFacts) -> dict[str, Any]:
         "tier_observed": facts.tier_observed,
         "tier_reasons": facts.tier_reasons,
         "attempts": [_attempt(attempt) for attempt in facts.attempts],
-        "rejections": [{"deployment": r.deployment, "rules": r.rules} for r in facts.rejections],
+        "request": facts.request or None,
+        "candidates": facts.candidates,
+        "rejections": [{"deployment": r.deployment, "rules": r.rules} for r in facts.rejections] or None,
+        "witnesses": [_vouch(*vouch) for vouch in facts.witnesses],
+        "evidence_documents": facts.evidence_documents,
+        "shadows": facts.shadows,
+        "decision_index": facts.decision_index,
         "prompt_tokens": facts.prompt_tokens,
         "completion_tokens": facts.completion_tokens,
+        "cost_nano_usd": facts.cost_nano_usd,
+        "findings": facts.findings,
+        "mirror": None if mirror is None else {"id": mirror.name, "size": mirror.size, "time": mirror.time_s},
     }
     return {name: value for name, value in predicate.items() if value is not None}
+
+
+def _vouch(witness: str, scope: str, statement: str) -> dict[str, str]:
+    return {"witness": witness, "scope": scope, "statement": statement}
 
 
 def _attempt(attempt: AttemptFact) -> dict[str, str | int]:

@@ -101,18 +101,23 @@ class _Place:
     index, leaf_hash, time_ms, promise = 0, bytes(32), 0, bytes(64)
 
 
+class _Ack:
+    name, size, time_s = "m", 1, 1
+
+
 def _facts() -> CallFacts:
     known: dict[str, Any] = {
         "str": "x", "int": 1, "bool": True, "Result": Result.ANSWERED, "bytes": b"", "Digests": Digests(),
         "tuple[str, ...]": ("x",), "tuple[AttemptFact, ...]": (AttemptFact("d", "p", "ok", 200, 0, 0),),
-        "tuple[Rejection, ...]": (Rejection("d", ("r",)),),
+        "tuple[Rejection, ...]": (Rejection("d", ("r",)),), "JsonObject": {"x": 1},
+        "tuple[JsonObject, ...]": ({"x": 1},), "tuple[tuple[str, str, str], ...]": (("w", "s", "d"),),
     }  # fmt: skip
     fields = dataclasses.fields(CallFacts)
     return CallFacts(**{field.name: known[str(field.type).removesuffix(" | None")] for field in fields})
 
 
 def test_every_field_of_the_attestation_is_in_the_table_and_no_other():
-    attestation = json.loads(Attestations("o", bytes(32)).render(_facts(), _Place()))
+    attestation = json.loads(Attestations("o", bytes(32)).render(_facts(), _Place(), _Ack()))
     found = set()
     for name, value in attestation.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -125,12 +130,12 @@ def test_every_field_of_the_attestation_is_in_the_table_and_no_other():
 def test_the_example_has_the_fields_of_an_attestation_in_their_order():
     block = re.search(r"```json\n(.*?)```", ATTESTATION.read_text("utf-8"), re.DOTALL)
     assert block is not None
-    rendered = json.loads(Attestations("o", bytes(32)).render(_facts(), _Place()))
+    rendered = json.loads(Attestations("o", bytes(32)).render(_facts(), _Place(), _Ack()))
     assert list(json.loads(block[1])) == list(rendered)
 
 
 def test_every_field_of_the_predicate_is_in_the_table_and_no_other():
-    predicate = json.loads(statement.outcome_statement(_facts()))["predicate"]
+    predicate = json.loads(statement.outcome_statement(_facts(), _Ack()))["predicate"]
     assert set(predicate) == set(docs.column(ATTESTATION, "predicate field"))
 
 

@@ -32,6 +32,43 @@ DELIVERED_STREAM = (
 DELIVERED_BODY = splice(BODY, ATTESTATION)
 
 
+SHADOW = {
+    "policy": "next",
+    "policy_digest": f"sha256:{'5' * 64}",
+    "eligible": ["meridian-b"],
+    "rejected": [{"deployment": "meridian-a", "rules": ["tier"]}],
+    "plan_changes": 1,
+}
+
+
+def candidate(deployment: str, *failed: str) -> dict[str, Any]:
+    """A deployment as its facts are written down."""
+    return {
+        "deployment": deployment,
+        "provider": deployment.replace("meridian", "vllm"),
+        "capabilities": ["chat"],
+        "tier": "open",
+        "tier_reasons": ["no_tls"],
+        "scopes": ["hipaa"],
+        "provider_origin": ["US"],
+        "model_origin": ["US", "jhu"],
+        "drift": "unknown",
+        "p95_ms": 120,
+        "model_hash_basis": "none",
+        "documents": [],
+        "failed": list(failed),
+    }
+
+
+@dataclass(frozen=True)
+class Ack:
+    """What a mirror acknowledged."""
+
+    name: str = "mirror.example/m1"
+    size: int = 2
+    time_s: int = 1_767_225_600
+
+
 def facts(response: bytes = BODY, *, decision_id: str = "d-1", stream: bool = False) -> CallFacts:
     """A call that was answered at the second try."""
     return CallFacts(
@@ -59,6 +96,14 @@ def facts(response: bytes = BODY, *, decision_id: str = "d-1", stream: bool = Fa
             AttemptFact("meridian-b", "vllm-b", "ok", 200, 1_767_225_600_140, 1300),
         ),
         rejections=(Rejection("meridian-c", ("required_tier", "providers")),),
+        audit="standard",
+        request={"capability": "chat", "prompt_tokens": 15, "max_tokens": 100},
+        candidates=(candidate("meridian-a"), candidate("meridian-b"), candidate("meridian-c", "tier")),
+        witnesses=(("cms", "hipaa", f"sha256:{'b' * 64}"),),
+        evidence_documents=(f"sha256:{'b' * 64}", f"sha256:{'e' * 64}"),
+        cost_nano_usd=1_500_000,
+        decision_index=1,
+        shadows=(SHADOW,),
         prompt_tokens=12,
         completion_tokens=3,
         digests=Digests(

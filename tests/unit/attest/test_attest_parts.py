@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attest_world import KEY, facts
+from attest_world import KEY, Ack, facts
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,11 +22,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sovereign_ext.attest import commit, dsse
+from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.entry import EntryBody, EntrySealer, parse_body, verify_entry
-from sovereign_ext.attest.facts import CallFacts, Digests
+from sovereign_ext.attest.facts import (
+    CallFacts,
+    DecisionFacts,
+    Digests,
+    FindingFacts,
+    KeyEvent,
+    KeyEventFacts,
+    KeyRole,
+)
 from sovereign_ext.attest.keys import key_hint, load_or_create_keys, spki
 from sovereign_ext.attest.promise import Promise, verify_promise
-from sovereign_ext.attest.statement import opening, outcome_statement
+from sovereign_ext.attest.statement import (
+    decision_statement,
+    finding_statement,
+    key_event_statement,
+    opening,
+    outcome_statement,
+)
 from sovereign_ext.errors import LogCorrupt, LogUnavailable, VerificationError
 from sovereign_ext.tlog.hashing import leaf_hash
 
@@ -204,7 +219,93 @@ def test_a_statement_says_every_fact() -> None:
     assert statement["predicate"]["rejections"] == [
         {"deployment": "meridian-c", "rules": ["required_tier", "providers"]}
     ]
+    assert statement["predicate"]["candidates"] == list(call.candidates)
+    assert statement["predicate"]["policy_digest"] == "sha256:" + "00" * 32
+    assert statement["predicate"]["witnesses"] == [
+        {"witness": "cms", "scope": "hipaa", "statement": "sha256:" + "b" * 64}
+    ]
     assert outcome_statement(call) == outcome_statement(call)
+
+
+def test_a_statement_says_how_far_the_log_was_mirrored() -> None:
+    """What the attestation shows of a mirror is signed with the rest, so it can be shown again."""
+    call, ack = facts(), Ack()
+    predicate = json.loads(outcome_statement(call, ack))["predicate"]
+    assert predicate["mirror"] == {"id": ack.name, "size": ack.size, "time": ack.time_s}
+    assert "mirror" not in json.loads(outcome_statement(call))["predicate"]
+
+
+class At:
+    """A place in the log."""
+
+    index, leaf_hash, time_ms, promise = 7, bytes(32), 1, bytes(64)
+
+
+@pytest.mark.parametrize("ack", [Ack(), None])
+def test_an_attestation_can_be_made_again_from_the_signed_predicate(ack: Ack | None) -> None:
+    """Byte for byte, so that the holder of a receipt can compare the one in the response."""
+    attestations = Attestations("sovereign.local/log", bytes(32))
+    rendered = attestations.render(facts(), At(), ack)
+    predicate = json.loads(outcome_statement(facts(), ack))["predicate"]
+    assert attestations.of_predicate(predicate, At()) == rendered
+    document = json.loads(rendered)
+    assert document["mirror_id"] == (ack.name if ack else None)
+    assert document["mirror"] == ({"size": ack.size, "time": ack.time_s} if ack else None)
+    assert document["findings"] == 0
+
+
+def test_a_decision_is_told_apart_from_its_outcome() -> None:
+    """It has the outcome's decision id and its client-request commitment, and a predicate type of its own."""
+    outcome = facts()
+    decision = DecisionFacts(
+        decision_id=outcome.decision_id,
+        tenant=outcome.tenant,
+        endpoint=outcome.endpoint,
+        model=outcome.model,
+        policy=outcome.policy,
+        policy_digest=bytes(32),
+        audit="strict",
+        request=outcome.request,
+        candidates=outcome.candidates,
+        plan=("meridian-b", "meridian-a"),
+        decided_ms=outcome.started_ms,
+        client_request=outcome.digests.client_request or b"",
+        shadows=outcome.shadows,
+    )
+    statement = json.loads(decision_statement(decision))
+    assert statement["predicateType"] == "urn:sovereign:decision:v1"
+    assert statement["subject"] == json.loads(outcome_statement(outcome))["subject"][:1]
+    names = {field.name for field in dataclasses.fields(DecisionFacts)} - {"client_request"}
+    assert statement["predicate"].keys() == names
+    assert statement["predicate"]["plan"] == ["meridian-b", "meridian-a"]
+    assert all(type(leaf) in (str, int) for leaf in leaves(statement))
+
+
+def test_findings_and_key_events() -> None:
+    """Both name what they are about by a digest, and hold nothing of the bytes themselves."""
+    finding = FindingFacts(
+        "d-1",
+        "mayo",
+        "phi",
+        bytes(32),
+        "us-ssn",
+        "national_id",
+        "client-request",
+        bytes(32),
+        2,
+        "redacted",
+        5,
+    )
+    statement = json.loads(finding_statement(finding))
+    assert statement["predicateType"] == "urn:sovereign:finding:v1"
+    assert statement["subject"] == [{"name": "client-request", "digest": {"sha256": "00" * 32}}]
+    assert (statement["predicate"]["count"], statement["predicate"]["action"]) == (2, "redacted")
+    event = KeyEventFacts(KeyEvent.CREATED, KeyRole.ENVELOPE, "hint", b"spki", 9)
+    statement = json.loads(key_event_statement(event))
+    assert statement["predicateType"] == "urn:sovereign:key-event:v1"
+    assert statement["predicate"] == {"event": "created", "role": "envelope", "key_id": "hint", "at_ms": 9}
+    digest = {"sha256": sha256(b"spki").hexdigest()}
+    assert statement["subject"] == [{"name": "envelope-key", "digest": digest}]
 
 
 def test_facts_that_do_not_exist_are_left_out() -> None:
