@@ -1,8 +1,9 @@
 """The tables of the log, in SQLAlchemy Core, written so that SQLite and PostgreSQL both take them.
 
 ``log_head`` is the sequencer: one row, whose ``next`` is the index that the next entry gets.
-``log_entries`` holds everything that belongs to an entry. Changes to these tables need a migration in
-``migrations/versions`` and a new ``REVISION``; a test compares the two.
+``log_entries`` holds everything that belongs to an entry, ``documents`` what entries refer to by digest.
+Changes to these tables need a migration in ``migrations/versions`` and a new ``REVISION``; a test compares the
+two.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The Alembic revision that these tables are at."""
 
 metadata = MetaData()
@@ -38,4 +39,12 @@ log_entries = Table(
     Column("envelope", LargeBinary, nullable=False),  # DSSE JSON
     Column("opening", LargeBinary, nullable=False),  # JSON that opens the commitments; never published
     UniqueConstraint("decision_id", "kind", name="log_entries_decision"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("digest", String, primary_key=True),  # "sha256:…" of the body
+    Column("kind", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # as it was signed or received
 )
