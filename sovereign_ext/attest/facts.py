@@ -45,14 +45,6 @@ class AttemptFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """A deployment of the asked model that the policy ruled out, with the names of the failed rules."""
-
-    deployment: str
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Digests:
     """SHA-256 (32 bytes) of the bytes behind each hiding commitment; ``None`` where no such bytes exist.
 
@@ -99,7 +91,6 @@ class CallFacts:
     prompt_tokens: int | None
     completion_tokens: int | None
     digests: Digests
-    rejections: tuple[Rejection, ...] = ()
     audit: str = ""  # "standard" or "strict"; empty where no policy was chosen
     request: JsonObject = field(
         default_factory=dict

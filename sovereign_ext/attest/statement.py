@@ -156,7 +156,6 @@ def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict
         "attempts": [_attempt(attempt) for attempt in facts.attempts],
         "request": facts.request or None,
         "candidates": facts.candidates,
-        "rejections": [{"deployment": r.deployment, "rules": r.rules} for r in facts.rejections] or None,
         "witnesses": [_vouch(*vouch) for vouch in facts.witnesses],
         "evidence_documents": facts.evidence_documents,
         "shadows": facts.shadows,

@@ -24,6 +24,7 @@ from enum import Enum, auto
 from typing import Final
 
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
+from sovereign_ext.config.standing import Standing
 from sovereign_ext.errors import ApiError, ServiceError
 from sovereign_ext.exchange.deadline import CLIENT_BUFFER_BYTES, Deadline
 from sovereign_ext.exchange.evidence import Evidence
@@ -33,6 +34,7 @@ from sovereign_ext.exchange.hold import StreamHold
 from sovereign_ext.exchange.judgement import Judgement
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
+from sovereign_ext.exchange.trusted import shortfall
 from sovereign_ext.openai import sse
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.splice import splice
@@ -84,6 +86,7 @@ class Attempt:
         self._timing = Deadline(planned.provider.timeouts, now)
         self._limits = exchange.snapshot.config.limits
         self._status = 0
+        self._standing: Standing | None = None  # as the answering connection showed it
         self._headers: Mapping[str, str] = {}
         self._inflate: Inflate | None = None
         self._gather: Gather | None = None
@@ -97,6 +100,18 @@ class Attempt:
 
     # -- towards the provider ----------------------------------------------------------------------------
 
+    def admit(self, found: tuple[Standing, ...], now: Moment) -> Step | None:
+        """The attempt's turn has come: a step if the deployment does not satisfy the policy any more.
+
+        Nothing has been sent then. ``found`` is what is known of it at this moment.
+        """
+        if not shortfall(self.exchange, self.planned, found):
+            return None
+        error = ServiceError(
+            503, "A provider no longer satisfied the policy when its turn came.", code="no_longer_eligible"
+        )
+        return self._fail(Fault("no_longer_eligible", walk=True, caller=True, error=error), now)
+
     def request(self) -> UpstreamRequest:
         """What to send to the provider. Raises ``CallerError`` if it cannot do what is asked."""
         upstream = self.planned.adapter.request(self._decision.request, self._target)
@@ -105,12 +120,28 @@ class Attempt:
 
     # -- from the provider -------------------------------------------------------------------------------
 
-    def head(self, status: int, headers: Mapping[str, str], now: Moment) -> Step | None:
-        """The provider's response headers (lower-case names) have come."""
+    def head(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        now: Moment,
+        found: tuple[Standing, ...] = (Standing(),),
+    ) -> Step | None:
+        """The provider's response headers (lower-case names) have come.
+
+        ``found`` is what is known of the deployment with the connection that answers taken into account. An answer
+        that does not show what the policy requires is withheld.
+        """
         self._status = status
         self._headers = headers
         self._timing.heard(now)
         succeeded = 200 <= status < 300
+        if succeeded and shortfall(self.exchange, self.planned, found):
+            error = ServiceError(
+                502, "The provider did not show the trust that the policy requires.", code="tier_not_observed"
+            )
+            return self._fail(Fault("tier_not_observed", walk=True, error=error), now)
+        self._standing = found[0]
         if not succeeded:
             fault = self._status_fault(b"", now)
             if fault.walk:
@@ -336,6 +367,7 @@ class Attempt:
             status=status,
             error_code=error_code,
             answered=self.planned if answered else None,
+            standing=self._standing,
             usage=self._usage,
             sent=seen.sent,
             received=seen.received,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sovereign_ext.attest.commit import CLIENT_REQUEST
-from sovereign_ext.attest.facts import Rejection
 from sovereign_ext.config.model import Capability, Deployment, ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.exchange.exchange import Considered, Decision, Exchange, Planned
@@ -49,25 +48,22 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     facts = RequestFacts(_CAPABILITY[exchange.endpoint], tenant=exchange.identity.tenant.id)
     evaluation = evaluate(policy, candidates_of(snapshot, deployments, health, now), facts)
     exchange.considered = Considered(facts, evaluation)
-    exchange.rejections = tuple(
-        Rejection(each.candidate.deployment.id, each.rules) for each in evaluation.rejections
-    )
     eligible = require_eligible(evaluation, policy, request.model)
     order = plan(policy, [each.deployment for each in eligible], health, now.mono)
     exchange.probes = order.probes
     if not order.order:
         raise refusal(order)
+    by_id = {each.deployment.id: each for each in eligible}
     planned = tuple(
-        Planned(deployment, provider, adapters[provider.kind])
+        Planned(candidate, adapters[candidate.provider.kind])
         for deployment in order.order
-        for provider in (snapshot.providers[deployment.provider],)
+        for candidate in (by_id[deployment.id],)
     )
     return Decision(
         request=request,
         policy=policy,
         policy_digest=snapshot.policy_digests[policy.id],
         plan=planned,
-        rejections=exchange.rejections,
     )
 
 

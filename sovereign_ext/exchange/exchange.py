@@ -11,16 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.config.standing import Standing
 from sovereign_ext.errors import ApiError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.policy.evaluate import Evaluation
-from sovereign_ext.policy.rules.base import RequestFacts
+from sovereign_ext.policy.facts import Facts, evaluation_facts, request_facts
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts
 from sovereign_ext.providers.base import Adapter, Usage
 from sovereign_ext.routing.health import Probe
 from sovereign_ext.tenants.resolve import Identity
@@ -30,9 +32,16 @@ from sovereign_ext.tenants.resolve import Identity
 class Planned:
     """One element of the plan: a deployment with everything needed to try it."""
 
-    deployment: Deployment
-    provider: Provider
+    candidate: Candidate
     adapter: Adapter
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.candidate.deployment
+
+    @property
+    def provider(self) -> Provider:
+        return self.candidate.provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,10 @@ class Considered:
 
     request: RequestFacts
     evaluation: Evaluation
+
+    def facts(self) -> tuple[Facts, tuple[Facts, ...]]:
+        """The request and every candidate, as entries record them."""
+        return request_facts(self.request), evaluation_facts(self.evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,6 @@ class Decision:
     policy: Policy
     policy_digest: bytes
     plan: tuple[Planned, ...]
-    rejections: tuple[Rejection, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -69,8 +81,8 @@ class Exchange:
     decision: Decision | None = None
     attempts: list[AttemptFact] = field(default_factory=list)
     client_request: bytes | None = None  # its commitment's digest
-    rejections: tuple[Rejection, ...] = ()
     considered: Considered | None = None  # None: refused before the policy was asked
+    decision_index: int | None = None  # of the decision's own entry, under strict audit
     last_error: ApiError | None = None
     probes: tuple[Probe, ...] = ()
     broken: Callable[[bool], None] | None = None
@@ -103,17 +115,24 @@ class Exchange:
         status: int,
         error_code: str | None = None,
         answered: Planned | None = None,
+        standing: Standing | None = None,
         usage: Usage | None = None,
         sent: bytes | None = None,
         received: bytes | None = None,
         delivered: bytes | None = None,
     ) -> CallFacts | None:
-        """The facts of the whole call, the first time it is asked; ``None`` ever after."""
+        """The facts of the whole call, the first time it is asked; ``None`` ever after.
+
+        ``standing`` is what the connection of the one that ``answered`` showed.
+        """
         if self.settled:
             return None
         self.settled = True
         usage = usage or Usage()
         decision = self.decision
+        policy = self.snapshot.policies.get(self.policy_name)
+        request, candidates = self.considered.facts() if self.considered else ({}, ())
+        observed = standing if answered and standing else Standing()
         return CallFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -125,19 +144,22 @@ class Exchange:
             started_ms=self.started.wall_ms,
             finished_ms=now.wall_ms,
             policy=self.policy_name,
-            policy_digest=decision.policy_digest
-            if decision
-            else self.snapshot.policy_digests.get(self.policy_name),
+            policy_digest=self.snapshot.policy_digests.get(self.policy_name),
+            audit=policy.audit.value if policy else "",
             model=self.model,
-            model_hash=None,
-            model_hash_basis="none",
+            model_hash=observed.model_hash,
+            model_hash_basis=observed.model_hash_basis.value,
             deployment=answered.deployment.id if answered else None,
             provider=answered.provider.id if answered else None,
-            tier_required=decision.policy.required_tier.value if decision else "",
-            tier_observed="open" if answered else "none",
-            tier_reasons=(),
+            tier_required=policy.required_tier.value if policy else "",
+            tier_observed=observed.tier.value if answered else "none",
+            tier_reasons=observed.reasons,
+            witnesses=tuple((vouch.witness, vouch.scope, vouch.statement) for vouch in observed.vouches),
+            evidence_documents=observed.documents,
+            request=request,
+            candidates=candidates,
+            decision_index=self.decision_index,
             attempts=tuple(self.attempts),
-            rejections=decision.rejections if decision else self.rejections,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             digests=Digests(

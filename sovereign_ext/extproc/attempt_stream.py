@@ -16,11 +16,20 @@ from typing import Any, Final
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.facts import CallFacts, Result
-from sovereign_ext.envoyconf.names import DETAILS, EXCHANGE_HEADER, FAILURE_REASON
+from sovereign_ext.config.standing import Peer, Standing
+from sovereign_ext.envoyconf.names import (
+    DETAILS,
+    EXCHANGE_HEADER,
+    FAILURE_REASON,
+    PEER_CERTIFICATE,
+    PEER_TLS,
+    PEER_URI_SAN,
+)
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, Phase
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
+from sovereign_ext.exchange.trusted import standings
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
@@ -154,6 +163,10 @@ class AttemptStream:
             credential, missing = None, True
         target = Target(planned.deployment, planned.provider, credential)
         attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
+        step = attempt.admit(self._standings(), now)
+        if step is not None:
+            self._step(step)
+            return
         if missing:
             self._step(attempt.unreachable("credential_missing", _NO_CREDENTIAL, now))
             return
@@ -189,10 +202,22 @@ class AttemptStream:
             reason = messages.attribute(message, FAILURE_REASON)
             self._step(attempt.unreachable(*explain(details, reason), now))
             return
-        step = attempt.head(int(headers.get(":status", "0")), headers, now)
+        peer = Peer(
+            messages.attribute(message, PEER_CERTIFICATE),
+            messages.attribute(message, PEER_URI_SAN),
+            messages.attribute(message, PEER_TLS),
+        )
+        step = attempt.head(int(headers.get(":status", "0")), headers, now, self._standings(peer))
         if step is None and self._upstream_ended:
             step = attempt.body(b"", True, now)
         self._step(step)
+
+    def _standings(self, peer: Peer | None = None) -> tuple[Standing, ...]:
+        assert self._exchange is not None
+        assert self._attempt is not None
+        gateway = self._gateway
+        now_s = gateway.clock().wall_ms / 1000
+        return standings(self._exchange, gateway.snapshot(), self._attempt.planned, now_s, peer)
 
     def _body(self, piece: bytes, end: bool) -> None:
         if self._done:

@@ -16,7 +16,7 @@ from docs_world import ANY, ROOT, ErrorRow
 
 from sovereign_ext.attest import commit, statement
 from sovereign_ext.attest.attestation import Attestations
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.cli.main import COMMANDS
 
 with warnings.catch_warnings():
@@ -109,7 +109,7 @@ def _facts() -> CallFacts:
     known: dict[str, Any] = {
         "str": "x", "int": 1, "bool": True, "Result": Result.ANSWERED, "bytes": b"", "Digests": Digests(),
         "tuple[str, ...]": ("x",), "tuple[AttemptFact, ...]": (AttemptFact("d", "p", "ok", 200, 0, 0),),
-        "tuple[Rejection, ...]": (Rejection("d", ("r",)),), "JsonObject": {"x": 1},
+        "JsonObject": {"x": 1},
         "tuple[JsonObject, ...]": ({"x": 1},), "tuple[tuple[str, str, str], ...]": (("w", "s", "d"),),
     }  # fmt: skip
     fields = dataclasses.fields(CallFacts)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sovereign_ext.attest import commit
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Rejection, Result
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.statement import opening, outcome_statement
 from sovereign_ext.openai.splice import closing_event, splice
@@ -95,7 +95,6 @@ def facts(response: bytes = BODY, *, decision_id: str = "d-1", stream: bool = Fa
             AttemptFact("meridian-a", "vllm-a", "status", 503, 1_767_225_600_100, 40),
             AttemptFact("meridian-b", "vllm-b", "ok", 200, 1_767_225_600_140, 1300),
         ),
-        rejections=(Rejection("meridian-c", ("required_tier", "providers")),),
         audit="standard",
         request={"capability": "chat", "prompt_tokens": 15, "max_tokens": 100},
         candidates=(candidate("meridian-a"), candidate("meridian-b"), candidate("meridian-c", "tier")),

@@ -10,15 +10,17 @@ from typing import Any
 from sovereign_ext.attest import commit
 from sovereign_ext.attest.facts import CallFacts
 from sovereign_ext.config.load import parse
+from sovereign_ext.config.model import Capability
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ServiceError
 from sovereign_ext.exchange.attempt import Attempt
-from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
+from sovereign_ext.exchange.exchange import Considered, Decision, Exchange, Planned
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.openai.request import Endpoint, read_request
 from sovereign_ext.openai.splice import strip_json, strip_sse
-from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.policy.evaluate import Evaluation, routable
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts
 from sovereign_ext.providers.base import Target
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.secret import Secret
@@ -96,12 +98,17 @@ def exchange(*, stream: bool, endpoint: Endpoint = Endpoint.CHAT, **members: Any
         model="m",
     )
     plan = tuple(
-        Planned(deployment, provider, ADAPTERS[provider.kind])
+        Planned(candidate, ADAPTERS[candidate.provider.kind])
         for deployment in SNAPSHOT.deployments_by_model["m"]
-        for provider in (SNAPSHOT.providers[deployment.provider],)
+        for candidate in (
+            Candidate(deployment, SNAPSHOT.providers[deployment.provider], SNAPSHOT.models["m"]),
+        )
     )
     request = read_request(endpoint, json.dumps(body).encode())
-    made.decision = Decision(request, SNAPSHOT.policies["any"], SNAPSHOT.policy_digests["any"], plan, ())
+    made.decision = Decision(request, SNAPSHOT.policies["any"], SNAPSHOT.policy_digests["any"], plan)
+    made.considered = Considered(
+        RequestFacts(Capability.CHAT), Evaluation(tuple(each.candidate for each in plan))
+    )
     return made
 
 

@@ -117,9 +117,9 @@ def test_rejections_are_written_down():
     refused(exchange, policy="sealed")
     facts = exchange.settle(START, Result.DENIED, status=403)
     assert facts is not None
-    assert [(each.deployment, each.rules) for each in facts.rejections] == [
-        ("m.a", ("tier",)),
-        ("m.b", ("tier",)),
+    assert [(each["deployment"], each["failed"]) for each in facts.candidates] == [
+        ("m.a", ["tier"]),
+        ("m.b", ["tier"]),
     ]
 
 
