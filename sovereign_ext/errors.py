@@ -14,9 +14,12 @@
     │   ├── LogConflict        a decision id was used before, for something else
     │   ├── EntryNotFound      no such entry, or none that this tenant may see
     │   ├── EntryPending       sequenced, but no checkpoint covers it yet: ask again
-    │   └── LogCorrupt         stored log data contradict each other; never sign past this
+    │   ├── LogCorrupt         stored log data contradict each other; never sign past this
+    │   └── WitnessRefused     a witness or mirror would not cosign a checkpoint; sequencing goes on
     ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
+        ├── EvidenceRefused    evidence of a confidential endpoint; carries the tier's reason code
+        └── StatementError     a signed statement says something it may not; carries the field
 
 Only ``ApiError`` messages reach a client. Anything else is answered with one generic message and a
 request id. Messages never contain prompts, credentials or internal addresses.
@@ -158,9 +161,30 @@ class LogCorrupt(LogError):
     """Stored log data contradict each other: signing on would fork the log."""
 
 
+class WitnessRefused(LogError):
+    """A log witness or mirror did not cosign: it could not be reached, or its answer was not a cosignature."""
+
+
 class StartError(SovereignError):
     """The local stack cannot start, or did not stay up: a taken port, a directory, a child that ended."""
 
 
 class VerificationError(SovereignError):
     """Something that claims to be proven is not. The message says what was expected and what came."""
+
+
+class StatementError(VerificationError):
+    """A signed document is not what its format asks for. ``field`` is a dotted path in it, empty for all of it."""
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.reason = reason
+        self.field = field
+
+
+class EvidenceRefused(VerificationError):
+    """Confidential-computing evidence cannot be used. ``reason`` is a tier's reason code (``evidence_expired``)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
