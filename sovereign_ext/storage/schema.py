@@ -1,9 +1,9 @@
 """The tables of the log, in SQLAlchemy Core, written so that SQLite and PostgreSQL both take them.
 
 ``log_head`` is the sequencer: one row, whose ``next`` is the index that the next entry gets.
-``log_entries`` holds everything that belongs to an entry, ``documents`` what entries refer to by digest.
-Changes to these tables need a migration in ``migrations/versions`` and a new ``REVISION``; a test compares the
-two.
+``log_entries`` holds everything that belongs to an entry, ``documents`` what entries refer to by digest,
+``anchors`` the checkpoints that external logs shall hold or hold. Changes to these tables need a migration in
+``migrations/versions`` and a new ``REVISION``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The Alembic revision that these tables are at."""
 
 metadata = MetaData()
@@ -47,4 +47,21 @@ documents = Table(
     Column("digest", String, primary_key=True),  # "sha256:…" of the body
     Column("kind", String, nullable=False),
     Column("body", LargeBinary, nullable=False),  # as it was signed or received
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("anchor", String, primary_key=True),  # its id in the configuration
+    Column("size", BigInteger, primary_key=True, autoincrement=False),  # entries that the checkpoint covers
+    Column("kind", String, nullable=False),  # the external log's API
+    Column("note", LargeBinary, nullable=False),  # our checkpoint as it is anchored
+    Column("signature", LargeBinary, nullable=False),  # over the note; DER
+    Column("signer", LargeBinary, nullable=False),  # the key behind it, SubjectPublicKeyInfo in DER
+    Column("queued_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_ms", BigInteger, nullable=False),  # not to be tried before
+    Column("last_error", String),
+    Column("entry", LargeBinary),  # verified transparency-log entry, JSON; null while it is pending
+    Column("anchored_ms", BigInteger),
 )

@@ -1,0 +1,101 @@
+"""The queue of anchors: bounded, durable, and never an entry for a row that was not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from sovereign_ext.storage.anchors import MAX_PENDING, AnchorRow, AnchorStore
+from sovereign_ext.storage.engine import open_sqlite
+from sovereign_ext.storage.migrate import ensure_schema
+
+
+def row(size: int, anchor: str = "a") -> AnchorRow:
+    return AnchorRow(anchor, size, "rekor-v2", b"note %d" % size, b"sig", b"key", size * 10)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[AnchorStore]:
+    engine = open_sqlite(path, busy_timeout_ms=50)
+    ensure_schema(engine)
+    yield AnchorStore(engine)
+    engine.dispose()
+
+
+def anchor(store: AnchorStore, size: int, name: str = "a") -> None:
+    store.queue(row(size, name))
+    store.anchored(row(size, name), b"{%d}" % size, size * 100)
+
+
+def test_a_row_comes_back_as_it_was(store: AnchorStore, path: Path) -> None:
+    """Every column, also by another connection."""
+    store.queue(row(5))
+    engine = open_sqlite(path, read_only=True)
+    other = AnchorStore(engine)
+    assert other.pending("a") == other.newest("a") == row(5)
+    assert other.names() == ["a"]
+    assert other.recent("a", 10) == [row(5)]
+    assert (other.pending("b"), other.newest("b"), other.covering("a", 0)) == (None, None, None)
+    engine.dispose()
+
+
+def test_failures_are_counted_and_the_signature_may_change(store: AnchorStore) -> None:
+    """The last error is kept, cut to a length that does not fill the disk."""
+    store.queue(row(5))
+    store.failed(row(5), "down " * 1000, 77, b"sig")
+    failed = store.pending("a")
+    assert failed is not None
+    assert (failed.attempts, failed.retry_ms, len(failed.last_error or "")) == (1, 77, 500)
+    store.failed(failed, "again", 99, b"sig2")
+    assert store.pending("a") == replace(
+        row(5), attempts=2, retry_ms=99, last_error="again", signature=b"sig2"
+    )
+
+
+def test_success_ends_pending_once(store: AnchorStore) -> None:
+    """What is anchored is not changed by a late second answer or failure."""
+    store.queue(row(5))
+    store.anchored(row(5), b"{}", 1)
+    store.anchored(row(5), b"{other}", 2)
+    store.failed(row(5), "late", 3, b"sig3")
+    assert store.pending("a") is None
+    assert store.newest("a") == replace(row(5), attempts=1, entry=b"{}", anchored_ms=1)
+
+
+def test_the_queue_is_bounded(store: AnchorStore) -> None:
+    """The one that is tried and the newest stay; what is anchored stays too; other anchors are left alone."""
+    anchor(store, 1)
+    for size in range(2, 9):
+        store.queue(row(size))
+        store.queue(row(size, "b"))
+    assert [r.size for r in store.recent("a", 100)] == [8, 2, 1]
+    assert [r.size for r in store.recent("b", 100)] == [8, 2]
+    assert len(store.recent("b", 100)) == MAX_PENDING
+
+
+def test_the_oldest_anchor_that_covers_an_entry_is_found(store: AnchorStore) -> None:
+    """Size n covers indices below n; pending rows cover nothing."""
+    for size in (3, 7, 20):
+        anchor(store, size)
+    anchor(store, 5, "b")
+    store.queue(row(30))
+    found = [store.covering("a", index) for index in (0, 2, 3, 6, 7, 19, 20)]
+    assert [None if f is None else f.size for f in found] == [3, 3, 7, 7, 20, 20, None]
+    assert store.names() == ["a", "b"]
+
+
+def test_a_checkpoint_is_queued_once(store: AnchorStore) -> None:
+    """Queueing the same size again is a mistake of the caller, not a second row."""
+    store.queue(row(5))
+    with pytest.raises(IntegrityError):
+        store.queue(row(5))
+    assert store.recent("a", 10) == [row(5)]
