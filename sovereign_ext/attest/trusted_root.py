@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from sovereign_ext.attest.keys import PublicKeys
-from sovereign_ext.attest.receipt import keys_json, parse_keys
+from sovereign_ext.attest.receipt import keys_json
+from sovereign_ext.attest.receipt_form import parse_keys
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.note import Verifier
 

@@ -30,7 +30,7 @@ from sovereign_ext.attest.commit import CLIENT_REQUEST, DELIVERED_RESPONSE, comm
 from sovereign_ext.attest.entry import parse_body, verify_entry
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.promise import verify_promise
-from sovereign_ext.attest.receipt import Receipt, parse_receipt
+from sovereign_ext.attest.receipt_form import Receipt, parse_receipt
 from sovereign_ext.attest.statement import STATEMENT_TYPE
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.openai.splice import strip_json, strip_sse
@@ -147,7 +147,7 @@ class _Verification:
                 f"the checkpoint is of size {checkpoint.size} and root {checkpoint.root.hex()}, "
                 f"the proof of size {receipt.tree_size} and root {receipt.root.hex()}"
             )
-        if receipt.log_id != log.log_id:
+        if {receipt.log_id, receipt.stated_log_id} != {log.log_id}:
             raise VerificationError("the receipt's log id does not belong to the log key")
         pinned = "" if self._keys.log else UNPINNED
         return f"{log.name} signed size {checkpoint.size} with key {log.key_id.hex()}{pinned}"

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
-    from sovereign_ext.attest.receipt import parse_receipt
+    from sovereign_ext.attest.receipt_form import parse_receipt
     from sovereign_ext.attest.trusted_root import log_verifier, read_log_keys
     from sovereign_ext.attest.verify import TrustedKeys
     from sovereign_ext.tlog.note import parse_verifier

@@ -7,19 +7,22 @@ together. One process has a log open at a time. Where its files are is ``state``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.attest import dsse
+from sovereign_ext.attest.documents import referenced
 from sovereign_ext.attest.entry import EntrySealer
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
+from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import valid_name
@@ -78,6 +81,7 @@ class TransparencyLog:
         self._clock = clock
         self._keys = opened.keys
         self._store = opened.store
+        self._documents = opened.documents
         self._sealer = EntrySealer(
             opened.keys.envelope, opened.public.envelope, key_hint(opened.public.envelope)
         )
@@ -143,6 +147,16 @@ class TransparencyLog:
         promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)
         return Sequenced(placed.index, placed.leaf_hash, placed.time_ms, promise)
 
+    async def keep(self, documents: Iterable[Document]) -> None:
+        """Make documents durable, so that entries may refer to them; those that are there already stay.
+
+        To be awaited before the first entry that names one of them. Raises ``LogUnavailable``.
+        """
+        try:
+            await asyncio.to_thread(self._documents.put_all, tuple(documents))
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot keep documents: {error.__class__.__name__}") from None
+
     async def receipt(self, index: int, tenant: str | None, timeout_s: float) -> dict[str, Any]:
         """The receipt of entry ``index``, once a checkpoint covers it.
 
@@ -157,7 +171,11 @@ class TransparencyLog:
         if row is None or (tenant is not None and row.tenant != tenant):
             raise EntryNotFound(f"there is no entry {index}")
         published = await self._covered(index, timeout_s)
-        return await asyncio.to_thread(self._receipt, row, published)
+        try:
+            return await asyncio.to_thread(self._receipt, row, published)
+        except SQLAlchemyError as error:
+            reason = f"cannot read the documents of entry {index}: {error.__class__.__name__}"
+            raise LogUnavailable(reason) from None
 
     def status(self) -> LogStatus:
         """Sizes and health, without touching disk or database."""
@@ -178,7 +196,10 @@ class TransparencyLog:
         path = inclusion_proof(row.index, size, self.reader.nodes(size))
         promise = self._promise(row.index, row.leaf_hash, row.time_ms)
         parts = ReceiptParts(row.index, row.time_ms, row.envelope, row.body, row.opening, promise)
-        return build_receipt(parts, published.checkpoint, published.note, path, self.public_keys)
+        enclosed = self._documents.get_many(referenced(_predicate(row)))
+        return build_receipt(
+            parts, published.checkpoint, published.note, path, self.public_keys, enclosed=enclosed
+        )
 
     def _promise(self, index: int, leaf_hash: bytes, time_ms: int) -> bytes:
         return self._keys.promise.sign(Promise(self.origin, index, leaf_hash, time_ms).encode())
@@ -226,6 +247,12 @@ class TransparencyLog:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             return  # the loop is closed, nobody waits any more
+
+
+def _predicate(row: StoredRow) -> dict[str, Any]:
+    statement = msgspec.json.decode(dsse.parse(row.envelope).payload)
+    predicate = statement.get("predicate") if isinstance(statement, dict) else None
+    return predicate if isinstance(predicate, dict) else {}
 
 
 def _says_same(row: Row, stored: StoredRow) -> bool:

@@ -2,7 +2,7 @@
 
 Layout::
 
-    log.db          rows, envelopes, openings (private)
+    log.db          rows, envelopes, openings, documents (private)
     keys/           signing keys (private)
     signed/         the last signed checkpoint; may live elsewhere, see ``open``
     tiles/          what the public may read: checkpoint, tile/…
@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sovereign_ext.attest.keys import PublicKeys, SigningKeys, load_or_create_keys
 from sovereign_ext.attest.trusted_root import public_files
 from sovereign_ext.errors import LogCorrupt, LogUnavailable
+from sovereign_ext.storage.documents import DocumentStore
 from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.storage.entries import EntryStore
 from sovereign_ext.storage.migrate import ensure_schema
@@ -72,6 +73,7 @@ class OpenedState:
     keys: SigningKeys
     public: PublicKeys
     store: EntryStore
+    documents: DocumentStore
     publisher: Publisher
     size: int
 
@@ -100,7 +102,8 @@ def open_state(paths: LogPaths, origin: str) -> OpenedState:
         files = public_files(public, created_s)
         if any(read_file(paths.public / name) != data for name, data in files):
             write_files(paths.public, files)
-        return OpenedState(paths, lease, keys, public, store, publisher, store.size())
+        documents = DocumentStore(engine)
+        return OpenedState(paths, lease, keys, public, store, documents, publisher, store.size())
     except BaseException as error:
         if store is not None:
             store.close()

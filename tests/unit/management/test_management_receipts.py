@@ -12,7 +12,7 @@ import pytest
 from management_world import KEYS, World, run
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext.attest.receipt import parse_receipt
+from sovereign_ext.attest.receipt_form import parse_receipt
 from sovereign_ext.errors import EntryPending
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.receipts import WAIT_S, Receipts

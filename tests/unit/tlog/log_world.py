@@ -18,9 +18,12 @@ NOW_MS = 1_767_225_600_000
 _serial = count()
 
 
-def draft(*, tenant: str = "t1", decision_id: str | None = None, say: str = "x") -> EntryDraft:
+def draft(
+    *, tenant: str = "t1", decision_id: str | None = None, say: str = "x", predicate: Any = None
+) -> EntryDraft:
     """An entry nobody appended before, unless ``decision_id`` says otherwise."""
-    statement = json.dumps({"_type": "https://in-toto.io/Statement/v1", "say": say}).encode()
+    said = {"_type": "https://in-toto.io/Statement/v1", "say": say, "predicate": predicate}
+    statement = json.dumps(said).encode()
     name = decision_id or f"d{next(_serial)}"
     return EntryDraft("outcome", tenant, name, statement, b'{"version":1,"items":[]}')
 

@@ -15,8 +15,9 @@ import pytest
 from log_world import NOW_MS, ORIGIN, draft, fill, fsck, opened
 
 from sovereign_ext.attest.promise import Promise, verify_promise
-from sovereign_ext.attest.receipt import parse_receipt
+from sovereign_ext.attest.receipt_form import parse_receipt
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogConflict, LogCorrupt, LogUnavailable
+from sovereign_ext.storage.documents import Document
 from sovereign_ext.tlog.checkpoint import open_checkpoint
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
 from sovereign_ext.tlog.proof import consistency_proof, verify_consistency, verify_inclusion
@@ -79,6 +80,48 @@ def test_receipts_are_for_the_owner(tmp_path: Path) -> None:
             for index, tenant in ((0, "b"), (1, "a"), (-1, None), (2**70, None)):
                 with pytest.raises(EntryNotFound, match=rf"^there is no entry {index}$"):
                     await log.receipt(index, tenant, 10)
+
+    run(scenario)
+
+
+def test_receipts_enclose_the_documents_that_their_statement_refers_to(tmp_path: Path) -> None:
+    """Each once and byte for byte, also after a new start; others and unknown ones stay out."""
+    policy, witness, other = (
+        Document(kind, kind.encode()) for kind in ("policy", "witness-statement", "evidence")
+    )
+    predicate = {
+        "policy_digest": policy.digest,
+        "witnesses": [{"witness": "w", "scope": "s", "statement": witness.digest}],
+        "evidence_documents": [witness.digest, "sha256:" + "0" * 64, "no digest", 3],
+        "candidates": [{"documents": [witness.digest]}, {"documents": 3}, 4],
+    }
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as log:
+            await log.keep([policy, witness, other])
+            await log.keep([policy])
+            await log.append(draft(predicate=predicate))
+            await log.append(draft(predicate=["strange"]))
+        async with opened(tmp_path) as log:
+            receipt = await log.receipt(0, "t1", 10)
+            assert list(receipt["documents"]) == [policy.digest, witness.digest]
+            enclosed = parse_receipt(receipt).documents
+            assert enclosed[witness.digest].body == witness.body
+            assert enclosed[policy.digest].kind == "policy"
+            assert (await log.receipt(1, "t1", 10))["documents"] == {}
+
+    run(scenario)
+
+
+def test_documents_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
+    """Whoever would let an entry refer to them must know."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as log:
+            with sqlite3.connect(tmp_path / "log.db") as connection:
+                connection.execute("DROP TABLE documents")
+            with pytest.raises(LogUnavailable, match="cannot keep documents: OperationalError"):
+                await log.keep([Document("policy", b"x")])
 
     run(scenario)
 
