@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from sovereign_ext.condition import Condition
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -40,6 +41,7 @@ from sovereign_ext.config.trust import (
     TlsIdentity,
     Usd,
     Witness,
+    nano_usd,
 )
 
 MODEL_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
@@ -187,6 +189,30 @@ class Policy(Frozen):
     def named_providers(self) -> frozenset[str] | None:
         """The provider ids the chain names; ``None`` when every provider may answer."""
         return frozenset().union(*self.groups) if self.providers else None
+
+    @cached_property
+    def cost_cap_nano_usd(self) -> int | None:
+        """The cost cap in billionths of a dollar."""
+        return None if self.cost_cap_usd is None else nano_usd(self.cost_cap_usd)
+
+    @cached_property
+    def compiled_condition(self) -> Condition | None:
+        """The condition, ready to be evaluated."""
+        return None if self.condition is None else Condition(self.condition)
+
+    @field_validator("condition")
+    @classmethod
+    def _condition_compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            Condition(value)
+        return value
+
+    @field_validator("max_drift")
+    @classmethod
+    def _drift_is_known(cls, value: Drift | None) -> Drift | None:
+        if value is Drift.UNKNOWN:
+            raise ValueError("unknown never passes; leave max_drift out to require nothing")
+        return value
 
 
 class Model(Frozen):

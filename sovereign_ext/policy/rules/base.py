@@ -66,7 +66,7 @@ class DependsOn(StrEnum):
 
     CONFIG = "config"  # nothing: it holds as long as the file does
     EVIDENCE = "evidence"  # what is known or was measured of the candidate at this moment
-    REQUEST = "request"  # the request
+    REQUEST = "request"  # the request, and what is known at this moment
 
 
 class Rule(Protocol):

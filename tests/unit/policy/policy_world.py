@@ -14,7 +14,8 @@ CHAT = RequestFacts(Capability.CHAT)
 
 def candidate(
     provider: str = "a",
-    *capabilities: Capability,
+    *named: Capability,
+    capabilities: tuple[Capability, ...] = (),
     tier: Tier = Tier.OPEN,
     reasons: tuple[str, ...] = (),
     scopes: tuple[str, ...] = (),
@@ -34,7 +35,7 @@ def candidate(
             model="m",
             provider=provider,
             upstream_model="u",
-            capabilities=capabilities or (Capability.CHAT,),
+            capabilities=named or capabilities or (Capability.CHAT,),
             price=price,
         ),
         Provider(

@@ -1,0 +1,63 @@
+"""What a request may cost and what an answer did, in billionths of a US dollar. Integer arithmetic, rounded up.
+
+Prices are the deployment's in the file: dollars for a million tokens, input and output. Discounts (cached input,
+batches) and other charges are not known here, so the estimate errs upwards and the actual cost is the list price.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sovereign_ext.config.model import Capability, Model
+from sovereign_ext.config.trust import Price
+from sovereign_ext.policy.rules.base import RequestFacts
+
+UNBOUNDED_TOKENS: Final = 16_384
+"""What one choice is taken to generate where neither the caller nor the model's context window bounds it."""
+
+_PER_PRICE: Final = 1_000_000
+
+
+def output_tokens(model: Model, request: RequestFacts) -> int:
+    """The most that can be generated, for all choices together.
+
+    The caller's bound; without one, what the context window leaves beside the prompt; without that
+    ``UNBOUNDED_TOKENS``. Embeddings generate nothing.
+    """
+    if request.capability is Capability.EMBEDDINGS:
+        return 0
+    if request.max_tokens is not None:
+        return request.max_tokens
+    if model.context_window is None:
+        return UNBOUNDED_TOKENS * request.choices
+    return max(0, model.context_window - request.prompt_tokens) * request.choices
+
+
+def estimate_nano_usd(price: Price | None, model: Model, request: RequestFacts) -> int | None:
+    """The most that ``request`` can be expected to cost; ``None`` without a price."""
+    if price is None:
+        return None
+    return _cost(price, request.prompt_tokens, output_tokens(model, request))
+
+
+def cost_nano_usd(
+    price: Price | None, prompt_tokens: int | None, completion_tokens: int | None
+) -> int | None:
+    """What an answer with that usage cost; ``None`` without a price or where the provider told no usage.
+
+    One count alone is taken with 0 for the other: embeddings have no completion tokens.
+    """
+    if price is None or (prompt_tokens is None and completion_tokens is None):
+        return None
+    return _cost(price, prompt_tokens or 0, completion_tokens or 0)
+
+
+def usd_text(nano_usd: int) -> str:
+    """``nano_usd`` as dollars, exact, without superfluous zeros: 1_500_000 is ``0.0015``."""
+    whole, rest = divmod(nano_usd, 1_000_000_000)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def _cost(price: Price, input_tokens: int, generated_tokens: int) -> int:
+    millionths = input_tokens * price.input_nano_usd + generated_tokens * price.output_nano_usd
+    return -(-millionths // _PER_PRICE)
