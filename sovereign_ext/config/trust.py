@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -185,12 +186,27 @@ class Price(Frozen):
     input_per_mtok: Usd
     output_per_mtok: Usd = Decimal(0)
 
+    @cached_property
+    def input_nano_usd(self) -> int:
+        """Billionths of a dollar for a million tokens of input."""
+        return nano_usd(self.input_per_mtok)
+
+    @cached_property
+    def output_nano_usd(self) -> int:
+        """Billionths of a dollar for a million tokens of output."""
+        return nano_usd(self.output_per_mtok)
+
 
 class Mirror(Frozen):
-    """A mirror or log witness that is asked to cosign checkpoints (C2SP tlog-witness)."""
+    """A log witness that is asked to cosign checkpoints (C2SP tlog-witness), and perhaps a mirror too.
+
+    ``key`` is its witness key. ``mirror_key`` is the other key with which it says that it holds the entries (C2SP
+    tlog-mirror); without one it is a witness only.
+    """
 
     url: str = Field(pattern=URL_PATTERN)
     key: VerifierKey
+    mirror_key: VerifierKey | None = None
     ca_file: str | None = Field(default=None, min_length=1)
 
 
@@ -214,7 +230,10 @@ class Anchor(Frozen):
 
 
 class Log(Frozen):
-    """Who watches the transparency log. ``quorum`` mirrors make a checkpoint cosigned."""
+    """Who watches the transparency log. ``quorum`` mirrors make a checkpoint cosigned; all when it is not given.
+
+    ``policy_file`` is a C2SP tlog-policy that says it instead; its witnesses that have a URL are asked as well.
+    """
 
     mirrors: tuple[Mirror, ...] = ()
     quorum: int | None = Field(default=None, ge=1, le=100)
