@@ -1,7 +1,8 @@
 """Signed notes as C2SP signed-note defines them: a text, a blank line, and signature lines.
 
-https://c2sp.org/signed-note. Only Ed25519 (type 0x01) signatures are made and verified; lines of other types
-and of unknown keys are kept and ignored. What the text means is not known here (``checkpoint`` does).
+https://c2sp.org/signed-note. Only Ed25519 (type 0x01) signatures are made here; lines of unknown keys are kept
+and ignored. ``cosignature`` brings the key type of witnesses. What the text means is not known here
+(``checkpoint`` does).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -25,6 +26,21 @@ MAX_NOTE_BYTES: Final = 1_000_000
 MAX_SIGNATURES: Final = 100
 _KEY_ID_BYTES: Final = 4
 _MARK: Final = "— "
+
+
+class NoteVerifier(Protocol):
+    """A public key of some signature type, under a name."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key_id(self) -> bytes:
+        """4 bytes."""
+        ...
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Check one signature over a note's text; raises ``VerificationError``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +76,7 @@ class Verifier:
     public_key: bytes
 
     def __post_init__(self) -> None:
-        if not valid_name(self.name):
-            raise ValueError(f"invalid key name {self.name!r}")
-        if len(self.public_key) != 32:
-            raise ValueError(f"expected 32 bytes of Ed25519 key, got {len(self.public_key)}")
+        check_key(self.name, self.public_key)
 
     @property
     def log_id(self) -> bytes:
@@ -73,18 +86,16 @@ class Verifier:
     @property
     def key_id(self) -> bytes:
         """4 bytes: SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key)[:4]."""
-        return self.log_id[:_KEY_ID_BYTES]
+        return key_id(self.name, ED25519, self.public_key)
 
     def encode(self) -> str:
         """The verifier key string ``name+keyid+base64(type ‖ key)``."""
-        return f"{self.name}+{self.key_id.hex()}+{b64encode(bytes([ED25519]) + self.public_key).decode()}"
+        return encode_vkey(self.name, ED25519, self.public_key)
 
     def verify(self, message: bytes, signature: bytes) -> None:
         """Check one signature; raises ``VerificationError``."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            raise VerificationError(f"bad signature by {self.name} ({self.key_id.hex()})") from None
+        if not verify_ed25519(self.public_key, message, signature):
+            raise VerificationError(f"bad signature by {self.name} ({self.key_id.hex()})")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -100,6 +111,28 @@ def key_digest(name: str, kind: int, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()
 
 
+def key_id(name: str, kind: int, public_key: bytes) -> bytes:
+    """The 4 bytes by which signature lines name a key."""
+    return key_digest(name, kind, public_key)[:_KEY_ID_BYTES]
+
+
+def check_key(name: str, public_key: bytes) -> None:
+    """Raise ``ValueError`` unless these can be the name and the raw bytes of an Ed25519 key."""
+    if not valid_name(name):
+        raise ValueError(f"invalid key name {name!r}")
+    if len(public_key) != 32:
+        raise ValueError(f"expected 32 bytes of Ed25519 key, got {len(public_key)}")
+
+
+def verify_ed25519(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` (64 bytes) is by the raw ``public_key`` over ``message`` (RFC 8032)."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def valid_name(name: str) -> bool:
     """Whether ``name`` can name a key: not empty, printable, without white space and plus signs."""
     return bool(name) and "+" not in name and not any(c.isspace() or c < " " for c in name) and _utf8(name)
@@ -107,15 +140,26 @@ def valid_name(name: str) -> bool:
 
 def parse_verifier(text: str) -> Verifier:
     """Read a verifier key string (Ed25519 only). Raises ``VerificationError``."""
+    return Verifier(*parse_vkey(text, ED25519, "an Ed25519 verifier key"))
+
+
+def parse_vkey(text: str, kind: int, what: str) -> tuple[str, bytes]:
+    """Name and raw key of a verifier key string of signature type ``kind``. Raises ``VerificationError``."""
     name, _, rest = text.strip().partition("+")
-    key_id, _, encoded = rest.partition("+")
+    given, _, encoded = rest.partition("+")
     key = _decode(encoded)
-    if key is None or len(key) != 33 or key[0] != ED25519 or not valid_name(name):
-        raise VerificationError("not an Ed25519 verifier key: expected name+keyid+base64")
-    verifier = Verifier(name, key[1:])
-    if key_id != verifier.key_id.hex():
-        raise VerificationError(f"verifier key {name} has id {key_id!r}, expected {verifier.key_id.hex()}")
-    return verifier
+    if key is None or len(key) != 33 or key[0] != kind or not valid_name(name):
+        raise VerificationError(f"not {what}: expected name+keyid+base64 of type 0x{kind:02x} and 32 bytes")
+    expected = key_id(name, kind, key[1:]).hex()
+    if given != expected:
+        raise VerificationError(f"verifier key {name} has id {given!r}, expected {expected}")
+    return name, key[1:]
+
+
+def encode_vkey(name: str, kind: int, public_key: bytes) -> str:
+    """The verifier key string ``name+keyid+base64(type ‖ key)``."""
+    encoded = b64encode(bytes([kind]) + public_key).decode()
+    return f"{name}+{key_id(name, kind, public_key).hex()}+{encoded}"
 
 
 def sign_note(text: str, signers: Sequence[Signer]) -> Note:
@@ -144,7 +188,7 @@ def parse_note(data: bytes) -> Note:
     return Note(whole[: cut + 1], tuple(_parse_signature(line) for line in lines))
 
 
-def open_note(data: bytes, verifiers: Iterable[Verifier]) -> Note:
+def open_note(data: bytes, verifiers: Iterable[NoteVerifier]) -> Note:
     """Parse a note and require a good signature by at least one of ``verifiers``.
 
     A bad signature under a known key is an error even beside a good one, as in Go's ``note.Open``.
