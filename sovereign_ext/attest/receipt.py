@@ -11,17 +11,22 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from sovereign_ext.attest import documents, entry
 from sovereign_ext.attest.keys import PublicKeys, key_hint
 from sovereign_ext.tlog.checkpoint import Checkpoint
+from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.hashing import leaf_hash
 
 MEDIA_TYPE: Final = "application/vnd.sovereign.receipt.v1+json"
 BUNDLE_MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+State = Literal["included", "cosigned", "mirrored", "anchored"]
+"""How far an entry has come: in a signed tree, in one that a quorum cosigned, in a mirror, under an anchor. Each
+stands for itself: an entry may be mirrored before the quorum is met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,13 @@ def build_receipt(
     path: Sequence[bytes],
     keys: PublicKeys,
     *,
+    state: State = "included",
+    mirrors: Sequence[MirrorAck] = (),
     enclosed: Mapping[str, documents.Document] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The receipt as JSON values. ``path`` is the inclusion proof of the entry in ``checkpoint``'s tree,
-    ``note`` its signed note; ``enclosed`` are the documents that its statement refers to, by digest."""
+    ``note`` its signed note; ``state`` is the last that the entry has reached, ``mirrors`` are those that hold it;
+    ``enclosed`` are the documents that its statement refers to, by digest."""
     return {
         "mediaType": MEDIA_TYPE,
         "bundle": {
@@ -64,7 +72,16 @@ def build_receipt(
             "timeMs": parts.time_ms,
             "signature": _b64(parts.promise),
         },
-        "log": {"origin": keys.log.name, "logId": _b64(keys.log.log_id), "keys": keys_json(keys)},
+        "log": {
+            "origin": keys.log.name,
+            "logId": _b64(keys.log.log_id),
+            "keys": keys_json(keys),
+            "state": state,
+            "mirrors": [
+                {"name": ack.name, "size": ack.size, "time": ack.time_s, "checkpoint": ack.note.decode()}
+                for ack in mirrors
+            ],
+        },
         "documents": {
             digest: {"kind": document.kind, "body": _b64(document.body)}
             for digest, document in enclosed.items()

@@ -18,6 +18,7 @@ from sovereign_ext.attest import documents
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.errors import VerificationError
+from sovereign_ext.tlog.cosignature import MirrorAck, read_ack
 from sovereign_ext.tlog.note import parse_verifier
 
 _INT64: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -34,7 +35,8 @@ class Enclosed:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A receipt taken apart. ``proof`` is the audit path; ``checkpoint`` the signed note; ``opening_key``
-    32 bytes; ``hint`` names the envelope's key; ``documents`` are by digest."""
+    32 bytes; ``hint`` names the envelope's key; ``state`` is ``receipt.State``; ``mirrors`` is what mirrors signed
+    (unverified: ``cosignature.verify_ack``); ``documents`` are by digest."""
 
     envelope: bytes
     body: bytes
@@ -51,6 +53,8 @@ class Receipt:
     opening_items: tuple[str, ...]
     keys: PublicKeys
     hint: str
+    state: str
+    mirrors: tuple[MirrorAck, ...]
     documents: Mapping[str, Enclosed]
 
 
@@ -122,10 +126,19 @@ class _Keys(_Strict):
     promise: str
 
 
+class _Mirror(_Strict):
+    name: str
+    size: int
+    time: int
+    checkpoint: str
+
+
 class _Log(_Strict):
     origin: str
     log_id: str
     keys: _Keys
+    state: Literal["included", "cosigned", "mirrored", "anchored"] = "included"
+    mirrors: list[_Mirror] = []
 
 
 class _Document(_Strict):
@@ -176,6 +189,8 @@ def _taken_apart(document: _Receipt) -> Receipt:
         opening_key=None if document.opening.key is None else _raw(document.opening.key),
         opening_items=tuple(document.opening.items),
         keys=PublicKeys(parse_verifier(log.keys.checkpoint), _raw(log.keys.envelope), _raw(log.keys.promise)),
+        state=log.state,
+        mirrors=tuple(_ack(mirror) for mirror in log.mirrors),
         documents={name: Enclosed(item.kind, _raw(item.body)) for name, item in document.documents.items()},
     )
 
@@ -187,6 +202,13 @@ def parse_keys(values: Any) -> PublicKeys:
         return PublicKeys(parse_verifier(keys.checkpoint), _raw(keys.envelope), _raw(keys.promise))
     except (msgspec.ValidationError, ValueError) as error:
         raise VerificationError(f"malformed log keys: {error}") from None
+
+
+def _ack(mirror: _Mirror) -> MirrorAck:
+    ack = read_ack(mirror.checkpoint.encode(), mirror.name)
+    if (ack.size, ack.time_s) != (mirror.size, mirror.time):
+        raise VerificationError(f"{mirror.name} did not sign size {mirror.size} at {mirror.time}")
+    return ack
 
 
 def _raw(value: str) -> bytes:

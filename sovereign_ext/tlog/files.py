@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sovereign_ext.errors import LogUnavailable
+from sovereign_ext.errors import LogCorrupt, LogUnavailable
 
 
 def write_files(root: Path, files: Iterable[tuple[str, bytes]]) -> None:
@@ -50,16 +50,36 @@ def read_file(path: Path) -> bytes | None:
 
 
 class Lease:
-    """The right to write one log, held as an advisory lock on a file until ``release`` or the process
-    ends."""
+    """The right to write one log, held as an advisory lock (flock) on a file until ``release`` or the process
+    ends, however it ends.
+
+    It holds between processes of one host. A lock is on a file, not on its name, so ``check`` notices when the
+    file was removed under us and somebody else could lock a new one.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.check()
         except OSError:
             self.release()
             raise LogUnavailable(f"another process has this log open (lock on {path.name})") from None
+        except LogCorrupt:
+            self.release()
+            raise LogUnavailable(f"the lock {path.name} was replaced while it was taken; try again") from None
+
+    def check(self) -> None:
+        """Raise ``LogCorrupt`` unless the file that is locked is still the one under its name."""
+        try:
+            held = self._descriptor is not None and os.path.samestat(
+                os.fstat(self._descriptor), os.stat(self._path)
+            )
+        except FileNotFoundError:
+            held = False
+        if not held:
+            raise LogCorrupt(f"the lock {self._path.name} was removed: another process may write this log")
 
     def release(self) -> None:
         """Give the lease back; does nothing the second time."""

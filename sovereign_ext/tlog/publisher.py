@@ -16,11 +16,14 @@ Order of ``recover``, before anything is signed:
 5. The last rows it covers must be the leaves of the tiles: rows written over a restored backup differ here.
 6. What is published must be it or a prefix of it.
 
-No threads and no waiting here (``integrator`` has those). The caller holds the lease.
+No threads and no waiting here (``integrator`` has those). The caller holds the lease; ``guard`` asks whether it
+still does before anything is signed. Only ``attach`` may be called from another thread.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -55,8 +58,16 @@ class LeafSource(Protocol):
 class Publisher:
     """Writes one log: tiles under ``tiles_dir``, the signed checkpoint in ``signed_dir``."""
 
-    def __init__(self, source: LeafSource, tiles_dir: Path, signed_dir: Path, signer: Signer) -> None:
+    def __init__(
+        self,
+        source: LeafSource,
+        tiles_dir: Path,
+        signed_dir: Path,
+        signer: Signer,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._source = source
+        self._guard = guard
         self._tiles = tiles_dir
         self._signed = signed_dir
         self._signer = signer
@@ -65,6 +76,7 @@ class Publisher:
         self._edge = Edge()
         self._bundle: list[bytes] = []
         self._full: list[Tile] = []
+        self._publishing = threading.Lock()
         self.note = b""
         self.checkpoint = Checkpoint(self._origin, 0, EMPTY_ROOT)
 
@@ -95,12 +107,21 @@ class Publisher:
             self._sign()
             self._drop_partial_tiles()
 
+    def attach(self, checkpoint: Checkpoint, note: bytes) -> None:
+        """Publish ``note``, which is ``checkpoint`` with further signatures, unless a newer one was published.
+
+        May be called from any thread. Raises ``OSError``.
+        """
+        with self._publishing:
+            if checkpoint == self.checkpoint:
+                write_files(self._tiles, [(CHECKPOINT, note)])
+
     def _begin(self, size: int, published: bytes | None) -> None:
         if size or published is not None:
             raise LogCorrupt(
                 f"no signed checkpoint was found, but the log has {size} entries or was published"
             )
-        self._write_signed(sign_checkpoint(self.checkpoint, [self._signer]))
+        self._write_signed(self.checkpoint)
 
     def _resume(self, signed: Checkpoint, size: int) -> None:
         if size < signed.size:
@@ -193,12 +214,15 @@ class Publisher:
         checkpoint = Checkpoint(self._origin, self._edge.size, self._edge.root())
         if read_file(self._signed / CHECKPOINT) != self.note:
             raise LogCorrupt("the signed checkpoint was changed by somebody else")
-        self._write_signed(sign_checkpoint(checkpoint, [self._signer]))
-        self.checkpoint = checkpoint
+        self._write_signed(checkpoint)
 
-    def _write_signed(self, note: bytes) -> None:
+    def _write_signed(self, checkpoint: Checkpoint) -> None:
+        self._guard()
+        note = sign_checkpoint(checkpoint, [self._signer])
         write_files(self._signed, [(CHECKPOINT, note)])
-        write_files(self._tiles, [(CHECKPOINT, note)])
+        with self._publishing:
+            write_files(self._tiles, [(CHECKPOINT, note)])
+            self.checkpoint = checkpoint
         self.note = note
 
     def _drop_partial_tiles(self) -> None:

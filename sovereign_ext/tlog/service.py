@@ -24,14 +24,29 @@ from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
+from sovereign_ext.tlog.checkpoint import Checkpoint
+from sovereign_ext.tlog.cosignature import MirrorAck
+from sovereign_ext.tlog.files import read_file, write_files
 from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import valid_name
 from sovereign_ext.tlog.proof import inclusion_proof
 from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.sequencer import Sequencer
 from sovereign_ext.tlog.state import LogPaths, OpenedState, open_state
+from sovereign_ext.tlog.witnesses import POLICY_FILE, WitnessSet, WitnessStatus
+from sovereign_ext.tlog.witnessing import Witnessing
 
-__all__ = ["EntryDraft", "LogPaths", "LogStatus", "Sequenced", "TransparencyLog"]
+__all__ = [
+    "EntryDraft",
+    "LogPaths",
+    "LogStatus",
+    "MirrorAck",
+    "Published",
+    "Sequenced",
+    "TransparencyLog",
+    "WitnessSet",
+    "WitnessStatus",
+]
 
 PUBLISH_INTERVAL_S = 0.5
 
@@ -90,6 +105,8 @@ class TransparencyLog:
         self._corrupt: str | None = None
         self._over: str | None = None  # why no further checkpoint will come
         self._size = opened.size
+        self._witnessing: Witnessing | None = None
+        self._observers: list[Callable[[Published], None]] = []
         self.origin = origin
         self.log_id = opened.public.log.log_id
         self.public_keys = opened.public
@@ -97,7 +114,7 @@ class TransparencyLog:
         self._integrator = Integrator(
             opened.publisher,
             interval_s=publish_interval_s,
-            on_published=lambda published: self._post(self._wake, published),
+            on_published=self._published,
             on_corrupt=lambda reason: self._post(self._stop, reason),
         )
         self._integrator.start(opened.size)
@@ -112,19 +129,37 @@ class TransparencyLog:
         clock: Callable[[], int],
         checkpoint_dir: Path | None = None,
         publish_interval_s: float = PUBLISH_INTERVAL_S,
+        witnesses: WitnessSet | None = None,
     ) -> TransparencyLog:
         """Open the log in ``state_dir``, made if it is new. ``clock`` gives Unix milliseconds.
 
         ``checkpoint_dir`` is where the last signed checkpoint is kept; on storage that is not restored
-        together with ``state_dir`` it lets the log notice every restored backup. Raises ``LogCorrupt`` when
-        going on would fork the log, ``LogUnavailable`` when the state cannot be used or another process has
-        it open.
+        together with ``state_dir`` it lets the log notice every restored backup. ``witnesses`` are asked to
+        cosign, see ``follow``. Raises ``LogCorrupt`` when going on would fork the log, ``LogUnavailable`` when
+        the state cannot be used or another process has it open.
         """
         if not valid_name(origin):
             raise LogCorrupt(f"{origin!r} cannot be the origin of a log")
         paths = LogPaths.of(state_dir, checkpoint_dir)
         opened = await asyncio.to_thread(open_state, paths, origin)
-        return cls(opened, origin, clock, publish_interval_s)
+        log = cls(opened, origin, clock, publish_interval_s)
+        try:
+            await log.follow(witnesses)
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    async def follow(self, witnesses: WitnessSet | None) -> None:
+        """Have checkpoints cosigned by ``witnesses`` from now on, instead of those before; ``None`` is nobody.
+
+        Publishes the policy as ``public/tlog-policy``. Raises ``LogCorrupt`` when a cosigned checkpoint shows that
+        this log was rolled back, ``LogUnavailable`` when files cannot be written.
+        """
+        before = self._witnessing
+        if before is not None and before.witnesses == witnesses:
+            return
+        await asyncio.to_thread(self._follow, before, witnesses)
 
     async def append(self, draft: EntryDraft) -> Sequenced:
         """Sign ``draft`` and make it durable.
@@ -162,7 +197,7 @@ class TransparencyLog:
 
         ``tenant`` must own the entry; ``None`` is an admin. Raises ``EntryNotFound`` (absent and foreign
         alike), ``EntryPending`` after ``timeout_s`` seconds without a checkpoint, and ``LogUnavailable`` when
-        none will come any more.
+        none will come any more. A cosigned checkpoint is preferred, but not waited for.
         """
         try:
             row = await asyncio.to_thread(self._store.get, index) if 0 <= index < 1 << 63 else None
@@ -183,23 +218,92 @@ class TransparencyLog:
         published = self._integrator.published.checkpoint.size
         return LogStatus(max(self._size, published), published, error is None, error)
 
+    def cosigned(self) -> tuple[Checkpoint, bytes] | None:
+        """The newest checkpoint that reached the quorum of the witnesses, and its note with the cosignatures."""
+        found = None if self._witnessing is None else self._witnessing.cosigned
+        return None if found is None else (found.checkpoint, found.note)
+
+    def acks(self) -> tuple[MirrorAck, ...]:
+        """What each mirror last said, under its signature, that it holds. Cheap: no IO."""
+        return () if self._witnessing is None else self._witnessing.acks()
+
+    def witnesses(self) -> tuple[WitnessStatus, ...]:
+        """How it goes with each witness. Cheap: no IO."""
+        return () if self._witnessing is None else self._witnessing.statuses()
+
+    def published(self) -> Published:
+        """The published checkpoint as the log signed it. Cheap: no IO."""
+        return self._integrator.published
+
+    def observe(self, observer: Callable[[Published], None]) -> None:
+        """Call ``observer`` with every checkpoint published from now on, on the integrator's thread: it must not
+        wait, nor raise."""
+        self._observers.append(observer)
+
     async def close(self) -> None:
         """Commit what is queued, publish it, let go of everything. Later appends raise ``LogUnavailable``."""
         await self._sequencer.close()
         await asyncio.to_thread(self._integrator.close)
+        if self._witnessing is not None:
+            await asyncio.to_thread(self._witnessing.close)
         await asyncio.to_thread(self._store.close)
-        self._opened.lease.release()
+        self._opened.release()
         self._abandon("the log is shut down")
 
     def _receipt(self, row: StoredRow, published: Published) -> dict[str, Any]:
-        size = published.checkpoint.size
-        path = inclusion_proof(row.index, size, self.reader.nodes(size))
+        cosigned = None if self._witnessing is None else self._witnessing.cosigned
+        covered = cosigned is not None and row.index < cosigned.checkpoint.size
+        shown = cosigned if covered and cosigned is not None else published
+        # Nodes of the newer tree: it has them all, and an older tree's partial tiles may be gone.
+        nodes = self.reader.nodes(max(published.checkpoint.size, shown.checkpoint.size))
+        path = inclusion_proof(row.index, shown.checkpoint.size, nodes)
         promise = self._promise(row.index, row.leaf_hash, row.time_ms)
         parts = ReceiptParts(row.index, row.time_ms, row.envelope, row.body, row.opening, promise)
-        enclosed = self._documents.get_many(referenced(_predicate(row)))
+        mirrors = [ack for ack in self.acks() if row.index < ack.size]
         return build_receipt(
-            parts, published.checkpoint, published.note, path, self.public_keys, enclosed=enclosed
+            parts,
+            shown.checkpoint,
+            shown.note,
+            path,
+            self.public_keys,
+            state="mirrored" if mirrors else "cosigned" if covered else "included",
+            mirrors=mirrors,
+            enclosed=self._documents.get_many(referenced(_predicate(row))),
         )
+
+    def _follow(self, before: Witnessing | None, witnesses: WitnessSet | None) -> None:
+        if before is not None:
+            before.close()
+        paths = self._opened.paths
+        try:
+            policy = None if witnesses is None else witnesses.public_policy(self.public_keys.log)
+            if policy is None:
+                (paths.public / POLICY_FILE).unlink(missing_ok=True)
+            elif read_file(paths.public / POLICY_FILE) != policy:
+                write_files(paths.public, [(POLICY_FILE, policy)])
+            if witnesses is None:
+                self._witnessing = None
+                return
+            witnessing = Witnessing(
+                witnesses,
+                self.public_keys.log,
+                self.reader,
+                paths.signed,
+                now_s=lambda: self._clock() // 1000,
+                on_cosigned=self._opened.publisher.attach,
+            )
+            witnessing.start(self._integrator.published)
+        except OSError as error:
+            raise LogUnavailable(f"cannot keep what witnesses say: {error}") from error
+        self._witnessing = witnessing
+        witnessing.notice(self._integrator.published)  # what came between start and here
+
+    def _published(self, published: Published) -> None:
+        if (witnessing := self._witnessing) is not None:
+            witnessing.notice(published)
+        for observer in self._observers:
+            observer(published)
+        self._post(self._wake, published)
 
     def _promise(self, index: int, leaf_hash: bytes, time_ms: int) -> bytes:
         return self._keys.promise.sign(Promise(self.origin, index, leaf_hash, time_ms).encode())

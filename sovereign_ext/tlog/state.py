@@ -7,7 +7,7 @@ Layout::
     signed/         the last signed checkpoint; may live elsewhere, see ``open``
     tiles/          what the public may read: checkpoint, tile/…
     public/         trusted_root.json, log-keys.json
-    log.lock        the lease
+    log.lock        the lease; a second one is in ``signed/`` when that lives elsewhere
 
 Nothing runs yet when ``open_state`` returns: sequencing and publishing are started by ``service``.
 """
@@ -69,7 +69,7 @@ class OpenedState:
     """What an open log holds. ``size`` entries were sequenced when it was opened."""
 
     paths: LogPaths
-    lease: Lease
+    leases: tuple[Lease, ...]
     keys: SigningKeys
     public: PublicKeys
     store: EntryStore
@@ -77,14 +77,15 @@ class OpenedState:
     publisher: Publisher
     size: int
 
+    def release(self) -> None:
+        """Let go of the leases: another process may open the log now."""
+        for lease in self.leases:
+            lease.release()
+
 
 def open_state(paths: LogPaths, origin: str) -> OpenedState:
     """Everything that ``open`` does with files, in order: lease, keys, database, recovery, public files."""
-    try:
-        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lease = Lease(paths.lock)
-    except OSError as error:
-        raise LogUnavailable(f"cannot use the state directory: {error}") from error
+    leases = _take_leases(paths)
     store = None
     try:
         if not paths.keys.exists() and (paths.database.exists() or read_file(paths.signed / CHECKPOINT)):
@@ -96,18 +97,45 @@ def open_state(paths: LogPaths, origin: str) -> OpenedState:
         store = EntryStore(engine)
         if (found := store.create_head(origin)) != origin:
             raise LogCorrupt(f"the log in this directory is {found!r}, not {origin!r}")
-        publisher = Publisher(store, paths.tiles, paths.signed, keys.checkpoint_signer(origin))
+        publisher = Publisher(
+            store, paths.tiles, paths.signed, keys.checkpoint_signer(origin), lambda: _check(leases)
+        )
         publisher.recover()
         created_s = int((paths.keys / "log.pem").stat().st_mtime)
         files = public_files(public, created_s)
         if any(read_file(paths.public / name) != data for name, data in files):
             write_files(paths.public, files)
         documents = DocumentStore(engine)
-        return OpenedState(paths, lease, keys, public, store, documents, publisher, store.size())
+        return OpenedState(paths, leases, keys, public, store, documents, publisher, store.size())
     except BaseException as error:
         if store is not None:
             store.close()
-        lease.release()
+        for lease in leases:
+            lease.release()
         if isinstance(error, OSError | SQLAlchemyError):
             raise LogUnavailable(f"cannot open the log: {error}") from error
         raise
+
+
+def _take_leases(paths: LogPaths) -> tuple[Lease, ...]:
+    """One on the state, and one on the signed checkpoint where it is apart: a copy of the state directory must not
+    sign beside the original."""
+    taken: list[Lease] = []
+    try:
+        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        taken.append(Lease(paths.lock))
+        if not paths.signed.resolve().is_relative_to(paths.state.resolve()):
+            paths.signed.mkdir(parents=True, exist_ok=True, mode=0o700)
+            taken.append(Lease(paths.signed / paths.lock.name))
+    except (OSError, LogUnavailable) as error:
+        for lease in taken:
+            lease.release()
+        if isinstance(error, LogUnavailable):
+            raise
+        raise LogUnavailable(f"cannot use the state directory: {error}") from error
+    return tuple(taken)
+
+
+def _check(leases: tuple[Lease, ...]) -> None:
+    for lease in leases:
+        lease.check()
