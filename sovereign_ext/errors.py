@@ -15,6 +15,7 @@
     │   ├── EntryNotFound      no such entry, or none that this tenant may see
     │   ├── EntryPending       sequenced, but no checkpoint covers it yet: ask again
     │   ├── LogCorrupt         stored log data contradict each other; never sign past this
+    │   ├── AnchorFailed       an external log did not take a checkpoint, or its answer proves nothing
     │   └── WitnessRefused     a witness or mirror would not cosign a checkpoint; sequencing goes on
     ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
@@ -159,6 +160,18 @@ class EntryPending(LogError):
 
 class LogCorrupt(LogError):
     """Stored log data contradict each other: signing on would fork the log."""
+
+
+class AnchorFailed(LogError):
+    """An external log did not take a checkpoint, or what it answered does not prove that it did: try again.
+
+    ``retry_after_s`` is what the log asked for. ``sign_anew`` says that the same signature would fail again.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None, sign_anew: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.sign_anew = sign_anew
 
 
 class WitnessRefused(LogError):
