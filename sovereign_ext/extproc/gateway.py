@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from sovereign_ext.attest.attestation import Attestations
-from sovereign_ext.attest.facts import CallFacts
-from sovereign_ext.attest.statement import opening, outcome_statement
+from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests
+from sovereign_ext.attest.statement import decision_statement, opening, outcome_statement
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import entry_cluster
@@ -21,7 +21,7 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
-from sovereign_ext.tlog.service import EntryDraft, TransparencyLog
+from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
 
 _log = logging.getLogger(__name__)
 
@@ -50,26 +50,31 @@ class Gateway:
         Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Once begun, the append
         goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
+        # The attestation is made from what is signed, so both must show the same mirror.
+        mirror = max(self.log.acks(), key=lambda ack: ack.time_s, default=None)
         draft = EntryDraft(
             kind="outcome",
             tenant=facts.tenant,
             decision_id=facts.decision_id,
-            statement=outcome_statement(facts),
+            statement=outcome_statement(facts, mirror),
             opening=opening(exchange.key, facts.digests),
         )
-        try:
-            place = await self.log.append(draft)
-        except Exception as error:
-            # Whatever it was, the entry is not known to be durable: that is all the caller may rely on.
-            if isinstance(error, LogError):
-                _log.error("entry of %s is not durable: %s", facts.decision_id, error)
-            else:
-                _log.exception("entry of %s is not durable", facts.decision_id)
-            raise ServiceError(
-                503, "The transparency log cannot take the call's entry, so there is no answer.",
-                code="log_unavailable",
-            ) from None  # fmt: skip
-        return self.attestations.render(facts, place), place.index
+        place = await self._append(draft)
+        return self.attestations.render(facts, place, mirror), place.index
+
+    async def record_decision(self, exchange: Exchange, facts: DecisionFacts) -> int:
+        """Make the entry of a decision durable, under a policy with strict audit; its index.
+
+        To be awaited before anything is sent to a provider. Raises ``ServiceError`` 503 ``log_unavailable``.
+        """
+        draft = EntryDraft(
+            kind="decision",
+            tenant=facts.tenant,
+            decision_id=facts.decision_id,
+            statement=decision_statement(facts),
+            opening=opening(exchange.key, Digests(client_request=facts.client_request)),
+        )
+        return (await self._append(draft)).index
 
     def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
         """Write down a call that nobody waits for any more."""
@@ -93,6 +98,20 @@ class Gateway:
         """Wait for what was spawned."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _append(self, draft: EntryDraft) -> Sequenced:
+        try:
+            return await self.log.append(draft)
+        except Exception as error:
+            # Whatever it was, the entry is not known to be durable: that is all the caller may rely on.
+            if isinstance(error, LogError):
+                _log.error("%s entry of %s is not durable: %s", draft.kind, draft.decision_id, error)
+            else:
+                _log.exception("%s entry of %s is not durable", draft.kind, draft.decision_id)
+            raise ServiceError(
+                503, "The transparency log cannot take the call's entry, so there is no answer.",
+                code="log_unavailable",
+            ) from None  # fmt: skip
 
     async def _settle_quietly(self, exchange: Exchange, facts: CallFacts) -> None:
         try:
