@@ -1,0 +1,103 @@
+"""Policies that nothing in a registry could ever satisfy, so that an operator learns it before a caller does.
+
+Looks at every moment from now on at which something changes, and takes evidence for granted where it is configured.
+Only tier, scopes, drift and origins are looked at: what depends on a call or on prices is ``policy``'s alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sovereign_ext.config.model import Config, Deployment, Policy
+from sovereign_ext.config.trust import Drift, Origin, Tier
+from sovereign_ext.registry import tiers
+from sovereign_ext.registry.dossier import Dossier
+from sovereign_ext.registry.parties import Findings
+
+_MOMENTS: Final = 256
+"""So many changes ahead are looked at."""
+
+_SHOWN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What a deployment can reach at one moment, and what keeps it from more."""
+
+    tier: Tier
+    missing: tiers.Codes
+    scopes: frozenset[str]
+    drift: Drift
+
+
+def warn_of_policies(
+    config: Config, dossiers: Mapping[str, Dossier], now_s: float, findings: Findings
+) -> None:
+    """A warning for each policy that no deployment of its providers can satisfy at any moment."""
+    ahead = {name: _ahead(dossier, now_s) for name, dossier in dossiers.items()}
+    origins = {
+        item.id: (
+            next(provider.origin for provider in config.providers if provider.id == item.provider),
+            next(model.origin for model in config.models if model.id == item.model),
+        )
+        for item in config.deployments
+    }
+    for index, policy in enumerate(config.policies):
+        named = policy.named_providers
+        candidates = [item for item in config.deployments if named is None or item.provider in named]
+        if not candidates:
+            findings.warn_config(("policies", index), "can never be satisfied: its providers serve nothing")
+            continue
+        lacks = [(item, _lacks(policy, ahead[item.id], origins[item.id])) for item in candidates]
+        if all(lack is not None for _, lack in lacks):
+            findings.warn_config(("policies", index), f"can never be satisfied: {_in_words(lacks)}")
+
+
+def _ahead(dossier: Dossier, now_s: float) -> tuple[_Moment, ...]:
+    turns = sorted(turn for turn in dossier.turns if turn > now_s)[:_MOMENTS]
+    return tuple(_moment(dossier, at) for at in (now_s, *turns))
+
+
+def _moment(dossier: Dossier, at: float) -> _Moment:
+    drift, _ = tiers.drift_of(dossier, at)
+    attested, _ = tiers.attested(dossier, at)
+    witnessed = tiers.witnessed(dossier, at, drift)
+    unsealed = () if dossier.evidence is not None else (tiers.NO_EVIDENCE,)
+    tier = Tier.SEALED
+    for level, codes in ((Tier.WITNESSED, unsealed), (Tier.ATTESTED, witnessed), (Tier.OPEN, attested)):
+        if codes:
+            tier = level
+    scopes = frozenset(vouch.scope for vouch in tiers.vouches(dossier, at))
+    return _Moment(tier, attested + witnessed + unsealed, scopes, drift)
+
+
+def _lacks(policy: Policy, ahead: tuple[_Moment, ...], origins: tuple[Origin, Origin]) -> str | None:
+    """What is always missing; ``None`` if there is a moment at which nothing is."""
+    allowed = frozenset(policy.allowed_origins)
+    if allowed and not all(allowed.intersection(origin.names) for origin in origins):
+        return "its origin or its model's is not allowed"
+    lack = None
+    for moment in ahead:
+        if moment.tier.rank < policy.required_tier.rank:
+            lack = lack or f"reaches '{moment.tier}' only ({', '.join(moment.missing)})"
+        elif not moment.scopes.issuperset(policy.required_scopes):
+            missing = [scope for scope in policy.required_scopes if scope not in moment.scopes]
+            lack = lack or f"nobody vouches for {', '.join(missing)}"
+        elif policy.max_drift is not None and not _drift_passes(moment.drift, policy.max_drift):
+            lack = lack or f"its drift is {moment.drift}"
+        else:
+            return None
+    return lack
+
+
+def _drift_passes(drift: Drift, most: Drift) -> bool:
+    return drift is not Drift.UNKNOWN and drift.rank <= most.rank
+
+
+def _in_words(lacks: list[tuple[Deployment, str | None]]) -> str:
+    words = [f"'{item.id}' {lack}" for item, lack in lacks[:_SHOWN]]
+    if len(lacks) > _SHOWN:
+        words.append(f"and {len(lacks) - _SHOWN} more")
+    return "; ".join(words)
