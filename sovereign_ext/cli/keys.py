@@ -202,7 +202,7 @@ def _locked(file: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
     """The file's text and a function that replaces it, safe against other commands doing the same."""
     import fcntl
 
-    from sovereign_ext.config.load import decode, read_bytes
+    from sovereign_ext.config.load import parse_bytes, read_bytes
 
     real = Path(os.path.realpath(file))  # so that a symbolic link stays one
     if not real.exists():
@@ -211,7 +211,7 @@ def _locked(file: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         raw = read_bytes(file)
-        decode(raw, str(file))
+        parse_bytes(raw, str(file))
         mark = "\ufeff" if raw.startswith(b"\xef\xbb\xbf") else ""
         yield raw.decode("utf-8-sig"), lambda text: _replace(real, mark + text, directory)
     finally:

@@ -1,4 +1,4 @@
-"""The configuration in use, and the task that keeps it in step with the file.
+"""The configuration in use, and the task that keeps it in step with the file and the documents it refers to.
 
 Polls instead of using inotify: a stat every quarter of a second works on every file system and over every
 way a file is replaced (editors, atomic renames, the symlink swaps of a Kubernetes ConfigMap). A bad edit
@@ -9,23 +9,31 @@ tried again.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from sovereign_ext.config.load import Loaded, decode, digest_of, read_bytes
+from sovereign_ext.config.documents import FileState, Reference, documents_state, file_state, references
+from sovereign_ext.config.load import Loaded, base_of, digest_of, load_documents, parse_bytes, read_bytes
 from sovereign_ext.config.snapshot import Routable, Snapshot
+from sovereign_ext.config.standing import Assessor, Unassessed
 from sovereign_ext.errors import ConfigError
 
 POLL_S: Final = 0.25
 
-Signature = tuple[int, int, int] | None
-"""(mtime_ns, size, inode) of the file behind all links; ``None`` while there is none."""
+State = tuple[FileState, tuple[tuple[str, FileState], ...]]
+"""Of the file, and of every document that it refers to."""
 
 OnChange = Callable[[Loaded], object]
 OnFaults = Callable[[ConfigError], object]
 Sleep = Callable[[float], Awaitable[object]]
+Vouching = Callable[[Loaded], Assessor]
+"""Makes the registry of a configuration (``registry.build``). Raises ``ConfigError`` where that cannot be."""
+
+
+def unassessed(_: Loaded) -> Assessor:
+    """No registry: everything is ``open``."""
+    return Unassessed()
 
 
 class Live:
@@ -34,11 +42,11 @@ class Live:
     Belongs to one event loop; a call takes ``snapshot`` once and keeps it.
     """
 
-    def __init__(self, loaded: Loaded, routable: Routable) -> None:
+    def __init__(self, loaded: Loaded, routable: Routable, vouching: Vouching = unassessed) -> None:
+        """Raises ``ConfigError`` as ``vouching`` does."""
         self._routable = routable
-        self._snapshot = Snapshot.from_config(
-            loaded.config, version=1, digest=loaded.digest, routable=routable
-        )
+        self._vouching = vouching
+        self._snapshot = self._made(loaded, version=1)
         self._faults: tuple[ConfigError, ...] = ()
 
     @property
@@ -51,19 +59,33 @@ class Live:
         """What is wrong with the file as it is on disk now; empty while the snapshot is that file."""
         return self._faults
 
-    def accept(self, loaded: Loaded) -> Snapshot:
-        """Use ``loaded`` from now on. A file that went back to the text in use keeps its snapshot and
-        version.
+    def prepare(self, loaded: Loaded) -> Snapshot:
+        """The snapshot that ``accept`` would use; nothing changes yet. Raises ``ConfigError`` if it cannot be used.
+
+        A file that went back to the text in use keeps its snapshot and version.
         """
-        if loaded.digest != self._snapshot.digest:
-            self._snapshot = Snapshot.from_config(
-                loaded.config,
-                version=self._snapshot.version + 1,
-                digest=loaded.digest,
-                routable=self._routable,
-            )
+        if loaded.digest == self._snapshot.digest:
+            return self._snapshot
+        return self._made(loaded, version=self._snapshot.version + 1)
+
+    def accept(self, loaded: Loaded) -> Snapshot:
+        """Use ``loaded`` from now on. Raises as ``prepare``, and then nothing has changed."""
+        return self.use(self.prepare(loaded))
+
+    def use(self, snapshot: Snapshot) -> Snapshot:
+        """Use what ``prepare`` made, from now on."""
+        self._snapshot = snapshot
         self._faults = ()
-        return self._snapshot
+        return snapshot
+
+    def _made(self, loaded: Loaded, version: int) -> Snapshot:
+        return Snapshot.from_config(
+            loaded.config,
+            version=version,
+            digest=loaded.digest,
+            routable=self._routable,
+            trust=self._vouching(loaded),
+        )
 
     def refuse(self, error: ConfigError) -> None:
         """Keep the snapshot and remember why the file is not in use."""
@@ -79,9 +101,9 @@ async def watch(
     sleep: Sleep = asyncio.sleep,
     interval_s: float = POLL_S,
 ) -> None:
-    """Follow the file until cancelled.
+    """Follow the file and its documents until cancelled.
 
-    ``known`` is the digest of the text in use (``Loaded.digest``). After each change ``on_change`` gets the
+    ``known`` is the digest of what is in use (``Loaded.digest``). After each change ``on_change`` gets the
     new configuration or ``on_faults`` what is wrong with it, once per different text. A ``ConfigError``
     raised by ``on_change`` (a credential that cannot be read, say) is reported like a fault of the file. A
     change is taken up once the file has stood still for one interval, so that half-written files are not
@@ -102,41 +124,44 @@ async def watch(
 
 
 class Follower:
-    """Detects settled changes of one file; ``poll`` does the blocking work of one round."""
+    """Detects settled changes of one file and its documents; ``poll`` does the blocking work of one round."""
 
     def __init__(self, path: str | Path, known: str | None) -> None:
         self._path = path
-        self._digest = known  # of the text last looked at, good or bad
-        self._taken: Signature | str = "never looked"  # the state the digest belongs to
-        self._before: Signature | str = "never looked"  # the state at the previous poll
+        self._base = base_of(path)
+        self._seen = known  # the digest of what was last looked at; for faults, a text that names them
+        self._references: tuple[Reference, ...] = ()  # of the last text that could be parsed
+        self._taken: State | None = None  # the state that belongs to it
+        self._before: State | None = None  # the state at the previous poll
 
     def poll(self) -> Loaded | ConfigError | None:
         """What is new since the last call: a configuration, its faults, or ``None``."""
-        now = _signature(self._path)
+        now = self._state()
         settled, self._before = now == self._before, now
-        if now == self._taken or not (settled or self._taken == "never looked"):
+        if now == self._taken or not (settled or self._taken is None):
             return None
         try:
             raw = read_bytes(self._path)
         except ConfigError as error:
-            self._taken, self._digest = now, None
+            self._taken, self._seen = now, None
             return error
-        if _signature(self._path) != now:
-            return None  # replaced while it was read; the next poll sees the new state
-        self._taken = now
-        digest = digest_of(raw)
-        if digest == self._digest:
-            return None
-        self._digest = digest
+        # What the file refers to is known only now; its state before and after must be the same, too.
         try:
-            return decode(raw, str(self._path))
+            config, tree = parse_bytes(raw, str(self._path))
+            self._references = references(config)
+            before = self._state()
+            outcome: Loaded | ConfigError = load_documents(raw, config, tree, str(self._path))
         except ConfigError as error:
-            return error
+            before, outcome = (now[0], self._state()[1]), error
+        after = self._state()
+        if after != before or after[0] != now[0]:
+            return None  # replaced while it was read; the next poll sees the new state
+        self._taken = self._before = after
+        seen = outcome.digest if isinstance(outcome, Loaded) else f"{digest_of(raw)} {outcome}"
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return outcome
 
-
-def _signature(path: str | Path) -> Signature:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    def _state(self) -> State:
+        return file_state(self._path), documents_state(self._references, self._base)

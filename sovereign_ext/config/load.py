@@ -1,8 +1,9 @@
 """Text of ``sovereign.yaml`` → ``Config``, or every fault of it at once, each with its line.
 
 A fault in one place does not hide the others: YAML, shape and cross references are all checked before
-anything is reported. Nothing but ``ConfigError`` is raised, whatever the text. Watching the file is in
-``live``.
+anything is reported. Nothing but ``ConfigError`` is raised, whatever the text. The files that it refers to are
+read with it (``documents``), watching all of them is in ``live``, and what the documents say is checked by
+``registry``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from sovereign_ext.config.documents import Document, Reference, read_documents, references
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.reasons import path_of, reason_of
 from sovereign_ext.config.references import find_faults
@@ -27,17 +29,27 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid file as it was read: ``digest`` is ``sha256:`` and the hex SHA-256 of its bytes."""
+    """A valid file and its documents as they were read.
+
+    ``digest`` is ``sha256:`` and the hex SHA-256 of the file's bytes; where it refers to documents, of a text that
+    holds the digest of the file and the path and digest of every document (see ``digest_of``).
+    """
 
     config: Config
     digest: str
+    documents: tuple[Document, ...] = ()
+    file: str = "sovereign.yaml"  # as it was named, for messages
 
 
 def parse(text: str, file: str = "sovereign.yaml") -> Config:
     """Read the text of a configuration file. ``file`` is only used to name the place of a fault.
 
-    Raises ``ConfigErrors`` with every fault, in file order.
+    Documents are not looked at. Raises ``ConfigErrors`` with every fault, in file order.
     """
+    return _parse(text, file)[0]
+
+
+def _parse(text: str, file: str) -> tuple[Config, Tree]:
     tree = read_yaml(text)
     faults: list[tuple[int | None, Path, str]] = [(f.line, f.path, f.reason) for f in tree.faults]
     config: Config | None = None
@@ -56,7 +68,7 @@ def parse(text: str, file: str = "sovereign.yaml") -> Config:
         ]
     if config is None or faults:
         raise ConfigErrors(_in_file_order(faults, file))
-    return config
+    return config, tree
 
 
 def load(path: str | FilePath) -> Loaded:
@@ -79,18 +91,45 @@ def read_bytes(path: str | FilePath) -> bytes:
 
 
 def decode(raw: bytes, file: str) -> Loaded:
-    """The bytes of a configuration file, checked. Raises ``ConfigErrors``."""
+    """The bytes of a configuration file, checked, with the documents that it refers to.
+
+    ``file`` also says which directory the documents are relative to. Raises ``ConfigErrors``.
+    """
+    return load_documents(raw, *parse_bytes(raw, file), file)
+
+
+def parse_bytes(raw: bytes, file: str) -> tuple[Config, Tree]:
+    """The bytes of a configuration file, checked, documents apart. Raises ``ConfigErrors``."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigErrors([ConfigError("is not UTF-8 text", file=file, line=line)]) from None
-    return Loaded(parse(text, file), digest_of(raw))
+    return _parse(text, file)
 
 
-def digest_of(raw: bytes) -> str:
-    """``sha256:`` and the hex SHA-256 of ``raw``."""
-    return "sha256:" + hashlib.sha256(raw).hexdigest()
+def load_documents(raw: bytes, config: Config, tree: Tree, file: str) -> Loaded:
+    """``config``, parsed from ``raw``, with its documents. Raises ``ConfigErrors`` for those that are missing."""
+    wanted: tuple[Reference, ...] = references(config)
+    documents, missing = read_documents(wanted, base_of(file))
+    if missing:
+        faults = [(tree.line(fault.field), fault.field, fault.reason) for fault in missing]
+        raise ConfigErrors(_in_file_order(faults, file))
+    return Loaded(config, digest_of(raw, documents), documents, file)
+
+
+def base_of(file: str | FilePath) -> FilePath:
+    """The directory that the paths in a configuration file are relative to."""
+    return FilePath(file).parent
+
+
+def digest_of(raw: bytes, documents: tuple[Document, ...] = ()) -> str:
+    """The digest of a configuration: see ``Loaded``. The order of the documents does not count."""
+    own = "sha256:" + hashlib.sha256(raw).hexdigest()
+    if not documents:
+        return own
+    listed = sorted((document.path, document.digest) for document in documents)
+    return "sha256:" + hashlib.sha256(json.dumps([own, listed]).encode()).hexdigest()
 
 
 def _shape_faults(error: ValidationError, tree: Tree) -> Iterator[tuple[int | None, Path, str]]:

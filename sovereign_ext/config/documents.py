@@ -1,0 +1,167 @@
+"""The files that ``sovereign.yaml`` refers to: keys, statements, manifests, roots.
+
+They are read together with it, relative to its directory, and belong to the configuration: a change of one of them
+is a change of the configuration. What is in them is ``registry``'s matter. Provider credentials are not among
+them: secrets are read where they are used. Neither is ``tls_ca_file``, which Envoy reads and follows itself.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Final
+
+from sovereign_ext.config.model import Config
+from sovereign_ext.config.yamltree import Path
+
+MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
+"""A manifest names every file of a model, some 200 bytes each."""
+
+MAX_DOCUMENTS: Final = 10_000
+
+FileState = tuple[int, int, int] | None
+"""(mtime_ns, size, inode) of the file behind all links; ``None`` while there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A place in the configuration that names a file, or files by a pattern."""
+
+    field: Path
+    path: str
+    statement: bool = False
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it may name several files, or none."""
+        return self.statement and glob.has_magic(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that the configuration refers to. ``path`` is as written there, for a pattern as found by it.
+
+    ``statement`` is whether it is there to be read as a signed statement.
+    """
+
+    path: str
+    raw: bytes
+    statement: bool = False
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hex SHA-256 of the bytes."""
+        return "sha256:" + hashlib.sha256(self.raw).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFault:
+    """A file that is missing or cannot be read, and the field that names it."""
+
+    field: Path
+    reason: str
+
+
+def references(config: Config) -> tuple[Reference, ...]:
+    """Every place that names a file, statements last."""
+    return tuple(_references(config))
+
+
+def _references(config: Config) -> Iterator[Reference]:
+    trust, log = config.trust, config.log
+    for section in ("publishers", "witnesses", "observers"):
+        for index, signatory in enumerate(getattr(trust, section)):
+            yield Reference(("trust", section, index, "key_file"), signatory.key_file)
+    found: list[tuple[Path, str | None]] = [
+        *((("models", index, "manifest"), model.manifest) for index, model in enumerate(config.models)),
+        (("log", "policy_file"), log.policy_file),
+    ]
+    for index, provider in enumerate(config.providers):
+        found.append((("providers", index, "key_file"), provider.key_file))
+        if provider.evidence is not None:
+            for name in ("jwks_file", "root_file", "ca_file"):
+                found.append((("providers", index, "evidence", name), getattr(provider.evidence, name)))
+    found += [
+        (("log", "mirrors", index, "ca_file"), mirror.ca_file) for index, mirror in enumerate(log.mirrors)
+    ]
+    for index, anchor in enumerate(log.anchors):
+        found += [
+            (("log", "anchors", index, name), getattr(anchor, name)) for name in ("key_file", "ca_file")
+        ]
+    for field, path in found:
+        if path is not None:
+            yield Reference(field, path)
+    for index, pattern in enumerate(trust.statements):
+        yield Reference(("trust", "statements", index), pattern, statement=True)
+
+
+def matches(reference: Reference, base: FilePath) -> tuple[str, ...]:
+    """The paths that a reference stands for, sorted. Only a pattern can stand for none, or for several."""
+    if not reference.is_pattern:
+        return (reference.path,)
+    found = glob.iglob(reference.path, root_dir=base, recursive=True)
+    return tuple(sorted(path for path in found if not os.path.isdir(base / path)))
+
+
+def read_documents(
+    wanted: tuple[Reference, ...], base: FilePath
+) -> tuple[tuple[Document, ...], tuple[DocumentFault, ...]]:
+    """Every file referred to, each once, in the order of the references; and those that cannot be had.
+
+    A file that something else refers to is not read as a statement, even where a pattern finds it.
+    """
+    documents: dict[str, Document] = {}
+    faults: list[DocumentFault] = []
+    for reference in wanted:
+        for path in matches(reference, base):
+            if path in documents:
+                continue
+            if len(documents) >= MAX_DOCUMENTS:
+                faults.append(DocumentFault(reference.field, f"more than {MAX_DOCUMENTS} files"))
+                return tuple(documents.values()), tuple(faults)
+            try:
+                documents[path] = Document(path, _read(base / path), reference.statement)
+            except (OSError, ValueError) as error:
+                # ValueError: a path with a NUL character, or one of our own refusals.
+                reason = getattr(error, "strerror", None) or str(error)
+                faults.append(DocumentFault(reference.field, f"{_shown(path)} cannot be read: {reason}"))
+    return tuple(documents.values()), tuple(faults)
+
+
+def _read(path: FilePath) -> bytes:
+    with open(path, "rb", opener=_without_waiting) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError("not a regular file")
+        raw = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    return raw
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # A named pipe would make an ordinary open wait for somebody to write to it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _shown(path: str) -> str:
+    return f"'{path}'" if path.isprintable() else "the file"
+
+
+def file_state(path: str | FilePath) -> FileState:
+    """What changes when the file does, without reading it."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def documents_state(wanted: tuple[Reference, ...], base: FilePath) -> tuple[tuple[str, FileState], ...]:
+    """The state of every file referred to, with those that a pattern finds now."""
+    found = dict.fromkeys(path for reference in wanted for path in matches(reference, base))
+    return tuple((path, file_state(base / path)) for path in found)
