@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from sovereign_ext.attest import documents, entry
+from sovereign_ext.attest.anchors import Anchor, anchor_json
 from sovereign_ext.attest.keys import PublicKeys, key_hint
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
@@ -50,11 +51,13 @@ def build_receipt(
     *,
     state: State = "included",
     mirrors: Sequence[MirrorAck] = (),
+    anchors: Sequence[Anchor] = (),
     enclosed: Mapping[str, documents.Document] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The receipt as JSON values. ``path`` is the inclusion proof of the entry in ``checkpoint``'s tree,
-    ``note`` its signed note; ``state`` is the last that the entry has reached, ``mirrors`` are those that hold it;
-    ``enclosed`` are the documents that its statement refers to, by digest."""
+    ``note`` its signed note; ``state`` is the last that the entry has reached, ``mirrors`` are those that hold it,
+    ``anchors`` the external logs that hold a checkpoint over it; ``enclosed`` are the documents that its statement
+    refers to, by digest."""
     return {
         "mediaType": MEDIA_TYPE,
         "bundle": {
@@ -82,6 +85,7 @@ def build_receipt(
                 for ack in mirrors
             ],
         },
+        "anchors": [anchor_json(anchor) for anchor in anchors],
         "documents": {
             digest: {"kind": document.kind, "body": _b64(document.body)}
             for digest, document in enclosed.items()

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from sovereign_ext.attest import documents
+from sovereign_ext.attest.anchors import Anchor, parse_anchor
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.errors import VerificationError
@@ -36,7 +37,8 @@ class Enclosed:
 class Receipt:
     """A receipt taken apart. ``proof`` is the audit path; ``checkpoint`` the signed note; ``opening_key``
     32 bytes; ``hint`` names the envelope's key; ``state`` is ``receipt.State``; ``mirrors`` is what mirrors signed
-    (unverified: ``cosignature.verify_ack``); ``documents`` are by digest."""
+    (unverified: ``cosignature.verify_ack``), ``anchors`` what external logs hold (``anchors.verify_anchor``);
+    ``documents`` are by digest."""
 
     envelope: bytes
     body: bytes
@@ -55,6 +57,7 @@ class Receipt:
     hint: str
     state: str
     mirrors: tuple[MirrorAck, ...]
+    anchors: tuple[Anchor, ...]
     documents: Mapping[str, Enclosed]
 
 
@@ -152,6 +155,7 @@ class _Receipt(_Strict):
     opening: _Opening
     promise: _Promise
     log: _Log
+    anchors: list[Any] = []
     documents: dict[str, _Document] = {}
 
 
@@ -191,6 +195,7 @@ def _taken_apart(document: _Receipt) -> Receipt:
         keys=PublicKeys(parse_verifier(log.keys.checkpoint), _raw(log.keys.envelope), _raw(log.keys.promise)),
         state=log.state,
         mirrors=tuple(_ack(mirror) for mirror in log.mirrors),
+        anchors=tuple(parse_anchor(anchor) for anchor in document.anchors),
         documents={name: Enclosed(item.kind, _raw(item.body)) for name, item in document.documents.items()},
     )
 

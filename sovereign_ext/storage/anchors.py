@@ -69,24 +69,37 @@ class AnchorStore:
         """The row with the largest checkpoint, pending or not."""
         return self._first(_rows(anchor).order_by(anchors.c.size.desc()))
 
+    def last_anchored(self, anchor: str) -> AnchorRow | None:
+        """The anchored row with the largest checkpoint."""
+        done = _rows(anchor).where(anchors.c.entry.is_not(None))
+        return self._first(done.order_by(anchors.c.size.desc()))
+
     def covering(self, anchor: str, index: int) -> AnchorRow | None:
         """The smallest anchored checkpoint that covers entry ``index``: whoever saw the entry first."""
         covers = _rows(anchor).where(anchors.c.size > index, anchors.c.entry.is_not(None))
         return self._first(covers.order_by(anchors.c.size))
 
-    def failed(self, row: AnchorRow, error: str, retry_ms: int, signature: bytes) -> None:
-        """Note a failed attempt; the next one comes after ``retry_ms`` and sends ``signature``."""
+    def failed(self, row: AnchorRow, error: str, retry_ms: int) -> None:
+        """Note a failed attempt; the next one comes after ``retry_ms`` and sends the signature that ``row`` has."""
         self._update(
             row,
             attempts=row.attempts + 1,
             last_error=error[:_MAX_ERROR_CHARS],
             retry_ms=retry_ms,
-            signature=signature,
+            signature=row.signature,
+            signer=row.signer,
         )
 
     def anchored(self, row: AnchorRow, entry: bytes, anchored_ms: int) -> None:
         """The external log holds the row's checkpoint, as ``entry`` proves."""
-        self._update(row, attempts=row.attempts + 1, last_error=None, entry=entry, anchored_ms=anchored_ms)
+        self._update(
+            row,
+            attempts=row.attempts + 1,
+            kind=row.kind,
+            last_error=None,
+            entry=entry,
+            anchored_ms=anchored_ms,
+        )
 
     def names(self) -> list[str]:
         """The ids of all anchors that have rows."""

@@ -7,7 +7,7 @@ together. One process has a log open at a time. Where its files are is ``state``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.attest import dsse
+from sovereign_ext.attest.anchors import Anchor, AnchorRecord
 from sovereign_ext.attest.documents import referenced
 from sovereign_ext.attest.entry import EntrySealer
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
+from sovereign_ext.attest.rekor import Artefact
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
@@ -29,7 +31,7 @@ from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.files import read_file, write_files
 from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import valid_name
-from sovereign_ext.tlog.proof import inclusion_proof
+from sovereign_ext.tlog.proof import NodeReader, consistency_proof, inclusion_proof
 from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.sequencer import Sequencer
 from sovereign_ext.tlog.state import LogPaths, OpenedState, open_state
@@ -107,6 +109,7 @@ class TransparencyLog:
         self._size = opened.size
         self._witnessing: Witnessing | None = None
         self._observers: list[Callable[[Published], None]] = []
+        self._anchored: Callable[[int], Sequence[AnchorRecord]] = lambda _: ()
         self.origin = origin
         self.log_id = opened.public.log.log_id
         self.public_keys = opened.public
@@ -240,6 +243,16 @@ class TransparencyLog:
         wait, nor raise."""
         self._observers.append(observer)
 
+    def artefact(self, data: bytes) -> Artefact:
+        """``data``, signed with the envelope key as it is submitted to an external log."""
+        signature = dsse.sign(self._keys.envelope, data)
+        return Artefact(data, signature, self.public_keys.envelope)
+
+    def anchored_by(self, covering: Callable[[int], Sequence[AnchorRecord]]) -> None:
+        """Receipts show the anchors that ``covering(index)`` gives; it may read the database, and is called on any
+        thread."""
+        self._anchored = covering
+
     async def close(self) -> None:
         """Commit what is queued, publish it, let go of everything. Later appends raise ``LogUnavailable``."""
         await self._sequencer.close()
@@ -254,8 +267,10 @@ class TransparencyLog:
         cosigned = None if self._witnessing is None else self._witnessing.cosigned
         covered = cosigned is not None and row.index < cosigned.checkpoint.size
         shown = cosigned if covered and cosigned is not None else published
-        # Nodes of the newer tree: it has them all, and an older tree's partial tiles may be gone.
-        nodes = self.reader.nodes(max(published.checkpoint.size, shown.checkpoint.size))
+        records = self._anchored(row.index)
+        # Nodes of the newest tree: it has them all, and an older tree's partial tiles may be gone.
+        size = max(self.published().checkpoint.size, shown.checkpoint.size)
+        nodes = self.reader.nodes(size)
         path = inclusion_proof(row.index, shown.checkpoint.size, nodes)
         promise = self._promise(row.index, row.leaf_hash, row.time_ms)
         parts = ReceiptParts(row.index, row.time_ms, row.envelope, row.body, row.opening, promise)
@@ -266,8 +281,9 @@ class TransparencyLog:
             shown.note,
             path,
             self.public_keys,
-            state="mirrored" if mirrors else "cosigned" if covered else "included",
+            state="anchored" if records else "mirrored" if mirrors else "cosigned" if covered else "included",
             mirrors=mirrors,
+            anchors=[_anchor(record, shown.checkpoint.size, nodes) for record in records],
             enclosed=self._documents.get_many(referenced(_predicate(row))),
         )
 
@@ -357,6 +373,13 @@ def _predicate(row: StoredRow) -> dict[str, Any]:
     statement = msgspec.json.decode(dsse.parse(row.envelope).payload)
     predicate = statement.get("predicate") if isinstance(statement, dict) else None
     return predicate if isinstance(predicate, dict) else {}
+
+
+def _anchor(record: AnchorRecord, size: int, nodes: NodeReader) -> Anchor:
+    """An anchor with the proof that connects its tree with the receipt's, of ``size`` leaves."""
+    old, new = sorted((record.size, size))
+    proof = consistency_proof(old, new, nodes)
+    return Anchor(record.anchor, record.artefact, record.entry, tuple(proof))
 
 
 def _says_same(row: Row, stored: StoredRow) -> bool:

@@ -51,11 +51,11 @@ def test_a_row_comes_back_as_it_was(store: AnchorStore, path: Path) -> None:
 def test_failures_are_counted_and_the_signature_may_change(store: AnchorStore) -> None:
     """The last error is kept, cut to a length that does not fill the disk."""
     store.queue(row(5))
-    store.failed(row(5), "down " * 1000, 77, b"sig")
+    store.failed(row(5), "down " * 1000, 77)
     failed = store.pending("a")
     assert failed is not None
     assert (failed.attempts, failed.retry_ms, len(failed.last_error or "")) == (1, 77, 500)
-    store.failed(failed, "again", 99, b"sig2")
+    store.failed(replace(failed, signature=b"sig2"), "again", 99)
     assert store.pending("a") == replace(
         row(5), attempts=2, retry_ms=99, last_error="again", signature=b"sig2"
     )
@@ -66,7 +66,7 @@ def test_success_ends_pending_once(store: AnchorStore) -> None:
     store.queue(row(5))
     store.anchored(row(5), b"{}", 1)
     store.anchored(row(5), b"{other}", 2)
-    store.failed(row(5), "late", 3, b"sig3")
+    store.failed(replace(row(5), signature=b"sig3"), "late", 3)
     assert store.pending("a") is None
     assert store.newest("a") == replace(row(5), attempts=1, entry=b"{}", anchored_ms=1)
 

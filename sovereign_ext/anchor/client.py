@@ -7,7 +7,7 @@ are read below the same URL (C2SP tlog-tiles). A duplicate that cannot be proven
 signature, which makes another entry.
 
 Nothing is believed before ``attest.rekor.verify`` has passed. Redirects, cookies and proxies of the environment are
-not followed, answers are read up to a limit. When to try again is for ``anchors`` to say.
+not followed, answers are read up to a limit. When to try again is for ``service`` to say.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import httpx
 
+from sovereign_ext.anchor.target import Target
 from sovereign_ext.attest import rekor, rekor_json
-from sovereign_ext.attest.rekor import Artefact, InclusionProof, RekorEntry, RekorKey
+from sovereign_ext.attest.rekor import Artefact, InclusionProof, RekorEntry
 from sovereign_ext.errors import AnchorFailed, LogCorrupt, VerificationError
 from sovereign_ext.tlog.hashing import HASH_SIZE
 from sovereign_ext.tlog.proof import inclusion_proof
@@ -36,20 +37,6 @@ _MAX_TILES: Final = 64
 _MAX_RETRY_AFTER_S: Final = 86_400
 _LOCATION: Final = re.compile(r"(?:https?://[^/]+)?(/api/v1/log/entries/[0-9a-f]{64}(?:[0-9a-f]{16})?)")
 _SUBMIT: Final = {rekor.V1: "/api/v1/log/entries", rekor.V2: "/api/v2/log/entries"}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An external Rekor. ``origin`` is the first line of its checkpoints, where it is known; ``ca_pem`` replaces
-    the usual certificate authorities; a checkpoint is anchored every ``every_s`` seconds."""
-
-    id: str
-    kind: str  # rekor.V1 or rekor.V2
-    url: str
-    key: RekorKey
-    every_s: float
-    origin: str | None = None
-    ca_pem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
