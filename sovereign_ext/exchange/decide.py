@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sovereign_ext.attest.commit import CLIENT_REQUEST
-from sovereign_ext.config.model import Capability, Deployment, ProviderKind
+from sovereign_ext.config.model import Capability, Deployment, Policy, ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.exchange.exchange import Considered, Decision, Exchange, Planned
 from sovereign_ext.exchange.moment import Moment
-from sovereign_ext.openai.request import Endpoint, read_request
+from sovereign_ext.exchange.shadows import shadow_results
+from sovereign_ext.openai.request import Endpoint, Request, read_request
+from sovereign_ext.openai.tokens import estimate
+from sovereign_ext.policy.cost import estimate_nano_usd
 from sovereign_ext.policy.evaluate import evaluate
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts
 from sovereign_ext.policy.select import choose_policy, deployments_of, require_eligible
@@ -45,10 +48,9 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     policy = choose_policy(snapshot, exchange.identity.tenant, named_policy)
     exchange.policy_name = policy.id
     deployments = deployments_of(snapshot, exchange.identity.tenant, request.model)
-    facts = RequestFacts(_CAPABILITY[exchange.endpoint], tenant=exchange.identity.tenant.id)
-    evaluation = evaluate(policy, candidates_of(snapshot, deployments, health, now), facts)
-    exchange.considered = Considered(facts, evaluation)
-    eligible = require_eligible(evaluation, policy, request.model)
+    facts = facts_of(request, exchange.identity.tenant.id)
+    considered = exchange.considered = consider(snapshot, policy, deployments, facts, health, now)
+    eligible = require_eligible(considered.evaluation, policy, request.model)
     order = plan(policy, [each.deployment for each in eligible], health, now.mono)
     exchange.probes = order.probes
     if not order.order:
@@ -67,17 +69,35 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     )
 
 
-def candidates_of(
-    snapshot: Snapshot, deployments: Iterable[Deployment], health: Health, now: Moment
-) -> list[Candidate]:
-    """All that is known of ``deployments`` at this moment. Asks health, and changes nothing of it."""
-    return [
+def facts_of(request: Request, tenant: str) -> RequestFacts:
+    """What the rules are told of a request: sizes, never content."""
+    size = estimate(request)
+    return RequestFacts(
+        _CAPABILITY[request.endpoint], size.prompt_tokens, size.max_tokens, size.choices, tenant
+    )
+
+
+def consider(  # noqa: PLR0917 - also for requests that are not made, so nothing of an exchange
+    snapshot: Snapshot,
+    policy: Policy,
+    deployments: Iterable[Deployment],
+    facts: RequestFacts,
+    health: Health,
+    now: Moment,
+) -> Considered:
+    """Evaluate the policy and its shadows. Asks health and trust, and changes nothing of either."""
+    candidates = [
         Candidate(
             deployment,
             snapshot.providers[deployment.provider],
-            snapshot.models[deployment.model],
+            model,
             snapshot.trust.assess(deployment, now.wall_ms / 1000),
             health.p95_ms(deployment.id, now.mono),
+            estimate_nano_usd(deployment.price, model, facts),
         )
         for deployment in deployments
+        for model in (snapshot.models[deployment.model],)
     ]
+    evaluation = evaluate(policy, candidates, facts)
+    shadows = shadow_results(snapshot, policy, candidates, facts, evaluation, health, now.mono)
+    return Considered(facts, evaluation, shadows)

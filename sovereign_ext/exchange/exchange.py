@@ -11,15 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
+from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Digests, Result
 from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Standing
 from sovereign_ext.errors import ApiError
 from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
+from sovereign_ext.policy.cost import cost_nano_usd
 from sovereign_ext.policy.evaluate import Evaluation
 from sovereign_ext.policy.facts import Facts, evaluation_facts, request_facts
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts
@@ -50,6 +52,7 @@ class Considered:
 
     request: RequestFacts
     evaluation: Evaluation
+    shadows: tuple[ShadowResult, ...] = ()
 
     def facts(self) -> tuple[Facts, tuple[Facts, ...]]:
         """The request and every candidate, as entries record them."""
@@ -98,6 +101,29 @@ class Exchange:
 
     def commitment(self, item: str) -> Commitment:
         return Commitment(self.key, item)
+
+    def decided(self, now: Moment) -> DecisionFacts:
+        """The facts of the decision. There must be one."""
+        decision, considered = self.decision, self.considered
+        assert decision is not None
+        assert considered is not None
+        assert self.client_request is not None
+        request, candidates = considered.facts()
+        return DecisionFacts(
+            decision_id=self.decision_id,
+            tenant=self.identity.tenant.id,
+            endpoint=self.endpoint.value,
+            model=self.model,
+            policy=decision.policy.id,
+            policy_digest=decision.policy_digest,
+            audit=decision.policy.audit.value,
+            request=request,
+            candidates=candidates,
+            plan=tuple(planned.deployment.id for planned in decision.plan),
+            decided_ms=now.wall_ms,
+            client_request=self.client_request,
+            shadows=tuple(each.facts() for each in considered.shadows),
+        )
 
     def refuse(self, now: Moment, result: Result, error: ApiError) -> CallFacts | None:
         """The facts of a call that ends in ``error`` with no provider's answer; ``None`` if it is settled."""
@@ -158,6 +184,12 @@ class Exchange:
             evidence_documents=observed.documents,
             request=request,
             candidates=candidates,
+            shadows=tuple(each.facts() for each in self.considered.shadows) if self.considered else (),
+            cost_nano_usd=cost_nano_usd(
+                answered.deployment.price, usage.prompt_tokens, usage.completion_tokens
+            )
+            if answered
+            else None,
             decision_index=self.decision_index,
             attempts=tuple(self.attempts),
             prompt_tokens=usage.prompt_tokens,

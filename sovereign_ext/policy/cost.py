@@ -15,6 +15,9 @@ from sovereign_ext.policy.rules.base import RequestFacts
 UNBOUNDED_TOKENS: Final = 16_384
 """What one choice is taken to generate where neither the caller nor the model's context window bounds it."""
 
+MOST_NANO_USD: Final = (1 << 53) - 1
+"""About 9 million dollars; more is not told apart, so that a cost is always a whole number of JSON (RFC 8259)."""
+
 _PER_PRICE: Final = 1_000_000
 
 
@@ -60,4 +63,4 @@ def usd_text(nano_usd: int) -> str:
 
 def _cost(price: Price, input_tokens: int, generated_tokens: int) -> int:
     millionths = input_tokens * price.input_nano_usd + generated_tokens * price.output_nano_usd
-    return -(-millionths // _PER_PRICE)
+    return min(-(-millionths // _PER_PRICE), MOST_NANO_USD)

@@ -13,7 +13,7 @@ Only orders what policy evaluation has found eligible: nothing here can bring a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -53,7 +53,17 @@ class Plan:
 
 
 def plan(policy: Policy, eligible: Sequence[Deployment], health: Health, now: float) -> Plan:
-    """Order ``eligible`` (deployments of one model, in file order). ``now`` is monotonic seconds."""
+    """Order ``eligible`` (deployments of one model, in file order) and claim the probes of the half-open ones.
+
+    ``now`` is monotonic seconds.
+    """
+    found = preview(policy, eligible, health, now)
+    claims = [health.claim(deployment.id, now) for deployment in found.order]
+    return replace(found, probes=tuple(claim for claim in claims if claim is not None))
+
+
+def preview(policy: Policy, eligible: Sequence[Deployment], health: Health, now: float) -> Plan:
+    """The same order, for a call that is not made: nothing is claimed, no deployment is any the wiser."""
     usable: list[Deployment] = []
     skipped: list[Skipped] = []
     blocks: list[Blocked] = []
@@ -73,9 +83,7 @@ def plan(policy: Policy, eligible: Sequence[Deployment], health: Health, now: fl
     limit = policy.fallback.max_attempts if policy.fallback.enabled else 1
     kept = ordered[:limit]
     skipped += [Skipped(deployment, SkipReason.MAX_ATTEMPTS) for deployment in ordered[limit:]]
-    claims = [health.claim(deployment.id, now) for deployment in kept]
-    probes = tuple(claim for claim in claims if claim is not None)
-    return Plan(tuple(kept), tuple(skipped), probes, None, False)
+    return Plan(tuple(kept), tuple(skipped), (), None, False)
 
 
 def refusal(empty: Plan) -> ServiceError:

@@ -1,0 +1,94 @@
+"""Costs: exact, rounded up, never below what the answer really costs within the bounds given."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sovereign_ext.config.model import Capability, Model
+from sovereign_ext.config.trust import Price
+from sovereign_ext.policy.cost import (
+    MOST_NANO_USD,
+    UNBOUNDED_TOKENS,
+    cost_nano_usd,
+    estimate_nano_usd,
+    output_tokens,
+    usd_text,
+)
+from sovereign_ext.policy.rules.base import RequestFacts
+
+PRICE = Price(input_per_mtok=Decimal("2.5"), output_per_mtok=Decimal(10))
+SMALL, ANY = Model(id="m", context_window=1000), Model(id="m")
+CHAT, EMBEDDINGS = Capability.CHAT, Capability.EMBEDDINGS
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "tokens"),
+    [
+        (SMALL, RequestFacts(CHAT, 100, 50), 50),
+        (SMALL, RequestFacts(CHAT, 100, 5000), 5000),
+        (SMALL, RequestFacts(CHAT, 100), 900),
+        (SMALL, RequestFacts(CHAT, 100, None, 2), 1800),
+        (SMALL, RequestFacts(CHAT, 1500), 0),
+        (ANY, RequestFacts(CHAT, 100, None, 2), 2 * UNBOUNDED_TOKENS),
+        (ANY, RequestFacts(EMBEDDINGS, 100), 0),
+    ],
+)
+def test_what_can_be_generated(model: Model, request_: RequestFacts, tokens: int) -> None:
+    """The caller's bound, else the rest of the window, else a stated constant."""
+    assert output_tokens(model, request_) == tokens
+
+
+def test_an_estimate() -> None:
+    """1000 tokens at 2.5 and 100 at 10 dollars for a million: 0.0035 dollars."""
+    estimate = estimate_nano_usd(PRICE, ANY, RequestFacts(CHAT, 1000, 100))
+    assert estimate == 3_500_000
+    assert usd_text(estimate) == "0.0035"
+    assert estimate_nano_usd(None, ANY, RequestFacts(CHAT, 1000, 100)) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "cost"),
+    [(None, None, None), (1000, None, 2_500_000), (None, 1, 10_000), (0, 0, 0), (1, 0, 2_500)],
+)
+def test_the_actual_cost(prompt: int | None, completion: int | None, cost: int | None) -> None:
+    """No usage, no cost: it is not made up."""
+    assert cost_nano_usd(PRICE, prompt, completion) == cost
+    assert cost_nano_usd(None, prompt, completion) is None
+
+
+prices = st.decimals(0, 1_000_000, places=9)
+counts = st.integers(0, 10**9)
+
+
+@given(prices, prices, counts, counts)
+def test_integers_agree_with_exact_decimals(
+    input_: Decimal, output: Decimal, prompt: int, completion: int
+) -> None:
+    """Rounded up to a whole billionth, and capped where JSON would lose digits."""
+    price = Price(input_per_mtok=input_, output_per_mtok=output)
+    exact = (input_ * prompt + output * completion) * 1000
+    wanted = min(int(exact.to_integral_value(ROUND_CEILING)), MOST_NANO_USD)
+    assert cost_nano_usd(price, prompt, completion) == wanted
+
+
+@given(prices, prices, counts, counts, st.data())
+def test_an_answer_within_the_estimates_bounds_never_costs_more(
+    input_: Decimal, output: Decimal, prompt: int, limit: int, data: st.DataObject
+) -> None:
+    """Whatever share of the bounds it uses."""
+    price = Price(input_per_mtok=input_, output_per_mtok=output)
+    estimate = estimate_nano_usd(price, ANY, RequestFacts(CHAT, prompt, limit))
+    actual = cost_nano_usd(price, data.draw(st.integers(0, prompt)), data.draw(st.integers(0, limit)))
+    assert estimate is not None
+    assert actual is not None
+    assert actual <= estimate
+
+
+@given(st.integers(0, 10**15))
+def test_dollars_are_written_exactly(nano: int) -> None:
+    assert Decimal(usd_text(nano)).scaleb(9) == nano
+    assert not usd_text(nano).endswith(".")
