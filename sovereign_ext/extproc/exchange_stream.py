@@ -16,6 +16,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.commit import KEY_BYTES
 from sovereign_ext.attest.facts import CallFacts, Result
+from sovereign_ext.config.model import Audit
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
 from sovereign_ext.exchange.decide import decide
@@ -63,7 +64,8 @@ class ExchangeStream:
                 ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
             )
         else:
-            self._send(reply)
+            if reply is not None:
+                self._send(reply)
 
     # -- 1. headers ----------------------------------------------------------------------------------------
 
@@ -135,20 +137,34 @@ class ExchangeStream:
 
     # -- 2. body -------------------------------------------------------------------------------------------
 
-    def _body(self, body: bytes) -> Any:
+    def _body(self, body: bytes) -> pb.ProcessingResponse | None:
+        """The walk for Envoy; ``None`` if the decision has to be durable first."""
         exchange = self._exchange
         assert exchange is not None, "Envoy sends a body after its headers"
         _check_size(len(body), exchange.snapshot.config.limits.max_request_bytes)
         gateway = self._gateway
-        decision = decide(
-            exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock()
-        )
+        decision = decide(exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock())
         exchange.decision = decision
         names = gateway.entry_clusters(exchange.snapshot)
         clusters = tuple(names[planned.provider.id] for planned in decision.plan)
         longest = sum(planned.provider.timeouts.total_ms for planned in decision.plan)
         limit_ms = longest + int(gateway.patience.total_seconds() * 1000)
-        return messages.plan_exchange(clusters, "stream" if decision.request.stream else "json", limit_ms)
+        walk = messages.plan_exchange(clusters, "stream" if decision.request.stream else "json", limit_ms)
+        if decision.policy.audit is Audit.STANDARD:
+            return walk
+        gateway.spawn(self._walk_once_recorded(exchange, walk))
+        return None
+
+    async def _walk_once_recorded(self, exchange: Exchange, walk: pb.ProcessingResponse) -> None:
+        """Strict audit: no provider is sent a byte before the log holds the decision to send it."""
+        try:
+            index = await self._gateway.record_decision(exchange, exchange.decided(self._gateway.clock()))
+        except ServiceError as error:
+            self._deny(error)
+            return
+        exchange.decision_index = index
+        if not exchange.ended:
+            self._send(walk)
 
     def _deny(self, error: ApiError) -> None:
         """Answer ``error``, with an entry first if the call belongs to a tenant."""
