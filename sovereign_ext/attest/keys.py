@@ -2,8 +2,8 @@
 
 One directory with mode 0700 holds three PKCS #8 PEM files with mode 0600: ``log.pem`` (Ed25519,
 checkpoints), ``envelope.pem`` (ECDSA P-256, DSSE envelopes) and ``promise.pem`` (Ed25519, promises). Losing
-one key must not endanger the others, so none is derived from another. There is no rotation and no
-passphrase here.
+one key must not endanger the others, so none is derived from another. A mirror keeps its two keys the same way.
+There is no rotation and no passphrase here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -86,30 +87,27 @@ def load_or_create_keys(directory: Path) -> SigningKeys:
     """
     try:
         if not directory.exists():
-            _create(directory)
+            create_key_directory(directory, _new_keys())
         return SigningKeys(
-            _ed25519(directory / "log.pem"),
+            load_ed25519(directory / "log.pem"),
             _p256(directory / "envelope.pem"),
-            _ed25519(directory / "promise.pem"),
+            load_ed25519(directory / "promise.pem"),
         )
     except OSError as error:
         raise LogUnavailable(f"cannot use the log's keys: {error}") from error
 
 
-def _create(directory: Path) -> None:
+def create_key_directory(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Make a directory of private ``files`` (name to content) that appears whole and durable, or not at all.
+
+    Does nothing when a rival was faster: its files are there then. Raises ``OSError``.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        keys: tuple[_PrivateKey, ...] = (
-            Ed25519PrivateKey.generate(),
-            ec.generate_private_key(ec.SECP256R1()),
-            Ed25519PrivateKey.generate(),
-        )
-        for name, key in zip(_FILES, keys, strict=True):
-            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            _write_private(staging / f"{name}.pem", pem)
+        for name, data in files.items():
+            _write_private(staging / name, data)
         _sync_directory(staging)
-        # A directory appears whole or not at all; a rival that was faster wins, and its keys are used.
         staging.rename(directory)
         _sync_directory(directory.parent)
     except OSError:
@@ -117,6 +115,20 @@ def _create(directory: Path) -> None:
             raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def private_pem(key: _PrivateKey) -> bytes:
+    """The key as unencrypted PKCS #8 PEM."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _new_keys() -> dict[str, bytes]:
+    keys: tuple[_PrivateKey, ...] = (
+        Ed25519PrivateKey.generate(),
+        ec.generate_private_key(ec.SECP256R1()),
+        Ed25519PrivateKey.generate(),
+    )
+    return {f"{name}.pem": private_pem(key) for name, key in zip(_FILES, keys, strict=True)}
 
 
 def _write_private(path: Path, data: bytes) -> None:
@@ -135,7 +147,8 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _ed25519(path: Path) -> Ed25519PrivateKey:
+def load_ed25519(path: Path) -> Ed25519PrivateKey:
+    """An Ed25519 key from a PEM file. Raises ``LogCorrupt`` when there is none, ``OSError``."""
     key = _load(path)
     if not isinstance(key, Ed25519PrivateKey):
         raise LogCorrupt(f"key file {path.name} does not hold an Ed25519 key")

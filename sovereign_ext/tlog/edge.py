@@ -1,4 +1,4 @@
-"""The right edge of a growing tree: what must be remembered to add leaves and to write tiles.
+"""The right edge of a growing tree: what must be remembered to add leaves and to write tiles and bundles.
 
 At most 255 hashes a level, so memory is flat however long the log grows. Pure: tiles come out as values.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sovereign_ext.errors import LogCorrupt
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, fold_right, perfect_root, perfect_spans
-from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, edge_tiles, split_hashes
+from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, edge_tiles, encode_bundle, split_hashes
 
 
 class Edge:
@@ -65,3 +65,29 @@ class Edge:
         while len(self._levels) <= level:
             self._levels.append([])
         return self._levels[level]
+
+
+class TileBuilder:
+    """Makes the tiles of a growing log: hash tiles and entry bundles. ``edge`` is its tree, ``bundle`` the entries of
+    the unfinished bundle."""
+
+    def __init__(self, edge: Edge | None = None, bundle: list[bytes] | None = None) -> None:
+        self.edge = edge or Edge()
+        self.bundle = bundle or []
+
+    def append(self, entry: bytes, leaf: bytes) -> list[tuple[Tile, bytes]]:
+        """Add one entry and its leaf hash; gives the tiles that this completes."""
+        done: list[tuple[Tile, bytes]] = []
+        self.bundle.append(entry)
+        if len(self.bundle) == TILE_WIDTH:
+            done.append((Tile(None, self.edge.size // TILE_WIDTH), encode_bundle(self.bundle)))
+            self.bundle = []
+        return done + self.edge.append(leaf)
+
+    def partial_tiles(self) -> list[tuple[Tile, bytes]]:
+        """The unfinished tiles as they stand."""
+        tiles = self.edge.partial_tiles()
+        if self.bundle:
+            tile = Tile(None, self.edge.size // TILE_WIDTH, len(self.bundle))
+            tiles.append((tile, encode_bundle(self.bundle)))
+        return tiles

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sovereign_ext.errors import LogCorrupt, LogUnavailable
+from sovereign_ext.tlog.tiles import Tile
 
 
 def write_files(root: Path, files: Iterable[tuple[str, bytes]]) -> None:
@@ -47,6 +48,18 @@ def read_file(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def drop_partial_tiles(root: Path, full: Iterable[Tile]) -> None:
+    """Remove the partial tiles that the ``full`` ones have superseded."""
+    for tile in full:
+        partial = root / f"{tile.path}.p"
+        try:
+            for file in partial.iterdir():
+                file.unlink()
+            partial.rmdir()
+        except OSError:
+            pass  # there was none, or it stays: superfluous but not wrong
 
 
 class Lease:

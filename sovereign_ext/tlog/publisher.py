@@ -29,13 +29,13 @@ from typing import Final, Protocol
 
 from sovereign_ext.errors import LogCorrupt, VerificationError
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from sovereign_ext.tlog.edge import Edge
-from sovereign_ext.tlog.files import read_file, write_files
+from sovereign_ext.tlog.edge import Edge, TileBuilder
+from sovereign_ext.tlog.files import drop_partial_tiles, read_file, write_files
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
 from sovereign_ext.tlog.note import Signer
 from sovereign_ext.tlog.proof import tree_root
 from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
-from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, encode_bundle, split_hashes, tile_width
+from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, split_hashes, tile_width
 
 CHUNK_ROWS: Final = 4 * TILE_WIDTH
 """Rows in memory at a time."""
@@ -73,8 +73,7 @@ class Publisher:
         self._signer = signer
         self._origin = signer.verifier.name
         self._reader = LogReader(tiles_dir)
-        self._edge = Edge()
-        self._bundle: list[bytes] = []
+        self._tree = TileBuilder()
         self._full: list[Tile] = []
         self._publishing = threading.Lock()
         self.note = b""
@@ -101,11 +100,13 @@ class Publisher:
         Raises ``LogCorrupt`` when rows contradict themselves or somebody else signed. After any error call
         ``recover`` before the next step.
         """
-        end = min(self._source.size(), self._edge.size + STEP_ROWS)
-        if end > self._edge.size:
+        size = self._tree.edge.size
+        end = min(self._source.size(), size + STEP_ROWS)
+        if end > size:
             self._write_tiles(end)
             self._sign()
-            self._drop_partial_tiles()
+            drop_partial_tiles(self._tiles, self._full)
+            self._full.clear()
 
     def attach(self, checkpoint: Checkpoint, note: bytes) -> None:
         """Publish ``note``, which is ``checkpoint`` with further signatures, unless a newer one was published.
@@ -129,15 +130,14 @@ class Publisher:
                 f"checkpoint of size {signed.size} was signed, the database holds {size} entries"
             )
         try:
-            self._edge = Edge.load(signed.size, self._reader.tile)
-            matches = self._edge.root() == signed.root
+            self._tree = TileBuilder(Edge.load(signed.size, self._reader.tile))
+            matches = self._tree.edge.root() == signed.root
         except LogCorrupt:
             matches = False
-        self._bundle = []
         if not matches:
-            self._edge = Edge()
+            self._tree = TileBuilder()
             self._write_tiles(signed.size)
-            if self._edge.root() != signed.root:
+            if self._tree.edge.root() != signed.root:
                 raise LogCorrupt(f"the entries do not have the root that was signed for size {signed.size}")
         self._compare_last_rows(signed.size)
         self._full.clear()
@@ -155,7 +155,7 @@ class Publisher:
                 raise LogCorrupt(
                     f"entry {number} is not the leaf that was signed: was the database restored?"
                 )
-        self._bundle = [body for _, body, _ in bodies] if tile.width < TILE_WIDTH else []
+        self._tree.bundle = [body for _, body, _ in bodies] if tile.width < TILE_WIDTH else []
 
     def _republish(self, published: bytes | None) -> None:
         if published == self.note:
@@ -173,30 +173,14 @@ class Publisher:
         write_files(self._tiles, [(CHECKPOINT, self.note)])
 
     def _write_tiles(self, end: int) -> None:
-        while self._edge.size < end:
-            files: list[tuple[str, bytes]] = []
-            for _, body, hash_ in self._read(self._edge.size, min(end, self._edge.size + CHUNK_ROWS)):
-                self._bundle.append(body)
-                if len(self._bundle) == TILE_WIDTH:
-                    tile = Tile(None, self._edge.size // TILE_WIDTH)
-                    self._add(files, tile, encode_bundle(self._bundle))
-                    self._bundle = []
-                for tile, data in self._edge.append(hash_):
-                    self._add(files, tile, data)
-            if self._edge.size == end:
-                files.extend(self._partial_files())
-            write_files(self._tiles, files)
-
-    def _add(self, files: list[tuple[str, bytes]], tile: Tile, data: bytes) -> None:
-        files.append((tile.path, data))
-        self._full.append(tile)
-
-    def _partial_files(self) -> list[tuple[str, bytes]]:
-        files = [(tile.path, data) for tile, data in self._edge.partial_tiles()]
-        if self._bundle:
-            tile = Tile(None, self._edge.size // TILE_WIDTH, len(self._bundle))
-            files.append((tile.path, encode_bundle(self._bundle)))
-        return files
+        while (size := self._tree.edge.size) < end:
+            tiles: list[tuple[Tile, bytes]] = []
+            for _, body, hash_ in self._read(size, min(end, size + CHUNK_ROWS)):
+                tiles += self._tree.append(body, hash_)
+            self._full += [tile for tile, _ in tiles]
+            if self._tree.edge.size == end:
+                tiles += self._tree.partial_tiles()
+            write_files(self._tiles, [(tile.path, data) for tile, data in tiles])
 
     def _read(self, start: int, end: int) -> list[Leaf]:
         """Rows of ``[start, end)``, each checked for its place and hash."""
@@ -211,7 +195,7 @@ class Publisher:
         return rows
 
     def _sign(self) -> None:
-        checkpoint = Checkpoint(self._origin, self._edge.size, self._edge.root())
+        checkpoint = Checkpoint(self._origin, self._tree.edge.size, self._tree.edge.root())
         if read_file(self._signed / CHECKPOINT) != self.note:
             raise LogCorrupt("the signed checkpoint was changed by somebody else")
         self._write_signed(checkpoint)
@@ -224,17 +208,6 @@ class Publisher:
             write_files(self._tiles, [(CHECKPOINT, note)])
             self.checkpoint = checkpoint
         self.note = note
-
-    def _drop_partial_tiles(self) -> None:
-        for tile in self._full:
-            partial = self._tiles / f"{tile.path}.p"
-            try:
-                for file in partial.iterdir():
-                    file.unlink()
-                partial.rmdir()
-            except OSError:
-                pass  # there was none, or it stays: superfluous but not wrong
-        self._full.clear()
 
     def _open(self, note: bytes, which: str) -> Checkpoint:
         try:

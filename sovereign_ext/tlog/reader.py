@@ -57,10 +57,14 @@ class LogReader:
         if data is None and tile != tile.full:
             # A partial tile goes away once the full one exists, which begins with the same bytes.
             data = read_file(self._root / tile.full.path)
-        return None if data is None else _cut(tile, data)
+        return None if data is None else cut_tile(tile, data)
 
 
-def _cut(tile: Tile, data: bytes) -> bytes | None:
+def cut_tile(tile: Tile, data: bytes) -> bytes | None:
+    """``tile`` out of the content of itself or of the full tile at its place; ``None`` when that is too short.
+
+    Raises ``LogCorrupt`` for a bundle that is cut off.
+    """
     if tile.level is not None:
         end = tile.width * HASH_SIZE
         return data[:end] if len(data) >= end else None

@@ -393,7 +393,7 @@ def test_the_disk_fills_while_publishing(tmp_path: Path, monkeypatch: pytest.Mon
         real = Publisher._sign
 
         def sign(publisher: Publisher) -> None:
-            if publisher._edge.size > 1 and faults:
+            if publisher._tree.edge.size > 1 and faults:
                 raise faults.pop()
             real(publisher)
 
