@@ -1,0 +1,58 @@
+"""Policies that no deployment of a configuration could ever satisfy, as far as the file alone tells.
+
+Looks at data handling and prices. Tiers, scopes, drift and origins are ``registry.reach``'s, which knows the
+statements; what a call may cost, how fast a provider is and conditions are only known when there is a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sovereign_ext.config.model import Capability, Config, Policy
+from sovereign_ext.policy.cost import estimate_nano_usd
+from sovereign_ext.policy.registry import RULES
+from sovereign_ext.policy.rules.base import Candidate, RequestFacts, Rule, RuleFailure
+
+Oddity = tuple[tuple[str | int, ...], str]
+"""Where in the file, and what is odd there."""
+
+_BEFORE: Final = [rule for rule in RULES if rule.name in ("provider", "origin")]
+_ASKED: Final = [rule for rule in RULES if rule.name in ("data_handling", "cost")]
+_SMALLEST: Final = RequestFacts(Capability.CHAT, 0, 0)  # costs nothing wherever there is a price
+_SHOWN: Final = 4
+
+
+def warnings(config: Config) -> Iterator[Oddity]:
+    """A warning for each policy under which every call will be refused, whatever it asks for."""
+    models = {model.id: model for model in config.models}
+    providers = {provider.id: provider for provider in config.providers}
+    candidates = [
+        Candidate(
+            deployment,
+            providers[deployment.provider],
+            models[deployment.model],
+            cost_nano_usd=estimate_nano_usd(deployment.price, models[deployment.model], _SMALLEST),
+        )
+        for deployment in config.deployments
+    ]
+    for index, policy in enumerate(config.policies):
+        left = [each for each in candidates if not _failures(_BEFORE, policy, each)]
+        failed = [(each, _failures(_ASKED, policy, each)) for each in left]
+        if failed and all(failures for _, failures in failed):
+            yield ("policies", index), f"can never be satisfied: {_in_words(failed)}"
+
+
+def _failures(rules: list[Rule], policy: Policy, candidate: Candidate) -> list[RuleFailure]:
+    found = (rule.check(policy, candidate, _SMALLEST) for rule in rules if rule.applies(policy))
+    return [failure for failure in found if failure is not None]
+
+
+def _in_words(failed: list[tuple[Candidate, list[RuleFailure]]]) -> str:
+    words = [
+        f"'{each.deployment.id}' fails {', '.join(f'{one.rule} ({one.actual})' for one in failures)}"
+        for each, failures in failed[:_SHOWN]
+    ]
+    if len(failed) > _SHOWN:
+        words.append(f"and {len(failed) - _SHOWN} more")
+    return "; ".join(words)
