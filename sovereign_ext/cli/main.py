@@ -20,7 +20,20 @@ from typing import Sequence  # noqa: UP035 - see above: this file must load on o
 
 MINIMUM_PYTHON = (3, 11)
 
-COMMANDS = ("up", "status", "down", "check", "keys", "verify", "log", "mirror", "mock", "processor")
+COMMANDS = (
+    "up",
+    "status",
+    "down",
+    "check",
+    "keys",
+    "statement",
+    "model",
+    "verify",
+    "log",
+    "mirror",
+    "mock",
+    "processor",
+)
 """Every subcommand, in the order of ``--help``; each is the module of that name in this package."""
 
 EXIT_FAILED = 1

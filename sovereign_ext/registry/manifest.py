@@ -76,13 +76,20 @@ def manifest_of(
     name: str, files: Iterable[Resource], serialization: Serialization = Serialization()
 ) -> Manifest:
     """The manifest of a model from its files in any order."""
-    resources = tuple(sorted(files, key=lambda resource: path_order(resource.name)))
+    order = _file_order if serialization.shard_size is None else _shard_order
+    resources = tuple(sorted(files, key=lambda resource: order(resource.name)))
     return Manifest(name, root_digest(resources), resources, serialization)
 
 
-def path_order(name: str) -> tuple[str, ...]:
-    """Sorting key of a file's path: by component, so ``a/b`` comes before ``a.b``. ``.`` has none."""
-    return tuple(part for part in name.split("/") if part not in ("", "."))
+def _file_order(name: str) -> tuple[tuple[str, ...], int, int]:
+    """By component, so ``a/b`` comes before ``a.b``. ``.`` (a model that is one file) has none."""
+    return tuple(part for part in name.split("/") if part not in ("", ".")), 0, 0
+
+
+def _shard_order(name: str) -> tuple[tuple[str, ...], int, int]:
+    """``path:start:end``, by path and then by place in the file."""
+    path, start, end = name.rsplit(":", 2)
+    return _file_order(path)[0], int(start), int(end)
 
 
 def sign_manifest(manifest: Manifest, key: PrivateKey) -> bytes:

@@ -35,7 +35,12 @@ class _Moment:
 def warn_of_policies(
     config: Config, dossiers: Mapping[str, Dossier], now_s: float, findings: Findings
 ) -> None:
-    """A warning for each policy that no deployment of its providers can satisfy at any moment."""
+    """A warning for each policy that no deployment of its providers can satisfy at any moment.
+
+    A configuration without deployments is one in the making; everybody sees what it lacks.
+    """
+    if not config.deployments:
+        return
     ahead = {name: _ahead(dossier, now_s) for name, dossier in dossiers.items()}
     origins = {
         item.id: (
