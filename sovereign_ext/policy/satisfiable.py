@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from sovereign_ext.config.model import Capability, Config, Policy
+from sovereign_ext.config.yamltree import dotted
+from sovereign_ext.errors import ConfigError
 from sovereign_ext.policy.cost import estimate_nano_usd
 from sovereign_ext.policy.registry import RULES
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts, Rule, RuleFailure
-
-Oddity = tuple[tuple[str | int, ...], str]
-"""Where in the file, and what is odd there."""
 
 _BEFORE: Final = [rule for rule in RULES if rule.name in ("provider", "origin")]
 _ASKED: Final = [rule for rule in RULES if rule.name in ("data_handling", "cost")]
@@ -23,8 +22,11 @@ _SMALLEST: Final = RequestFacts(Capability.CHAT, 0, 0)  # costs nothing wherever
 _SHOWN: Final = 4
 
 
-def warnings(config: Config) -> Iterator[Oddity]:
-    """A warning for each policy under which every call will be refused, whatever it asks for."""
+def warnings(config: Config, file: str = "sovereign.yaml") -> Iterator[ConfigError]:
+    """A warning for each policy under which every call will be refused, whatever it asks for.
+
+    They name ``file`` and are not raised: such a file can be used.
+    """
     models = {model.id: model for model in config.models}
     providers = {provider.id: provider for provider in config.providers}
     candidates = [
@@ -40,7 +42,8 @@ def warnings(config: Config) -> Iterator[Oddity]:
         left = [each for each in candidates if not _failures(_BEFORE, policy, each)]
         failed = [(each, _failures(_ASKED, policy, each)) for each in left]
         if failed and all(failures for _, failures in failed):
-            yield ("policies", index), f"can never be satisfied: {_in_words(failed)}"
+            reason = f"can never be satisfied: {_in_words(failed)}"
+            yield ConfigError(reason, file=file, field=dotted(("policies", index)))
 
 
 def _failures(rules: list[Rule], policy: Policy, candidate: Candidate) -> list[RuleFailure]:

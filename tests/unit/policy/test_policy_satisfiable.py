@@ -29,8 +29,10 @@ deployments:
         ("data_handling: {max_retention_days: 30}", None),
         (
             "data_handling: {no_training: true, max_retention_days: 29}",
-            "'m.a' fails data_handling (does not train, 30 days of retention); "
-            "'m.b' fails data_handling (training unknown, unknown retention)",
+            (
+                "'m.a' fails data_handling (does not train, 30 days of retention); "
+                "'m.b' fails data_handling (training unknown, unknown retention)"
+            ),
         ),
         ("cost_cap_usd: 0", None),
         ("cost_cap_usd: 1, providers: [a]", "'m.a' fails cost (no price)"),
@@ -44,11 +46,11 @@ deployments:
 )
 def test_warnings(policy: str, reason: str | None) -> None:
     """One for the policy, with what each deployment lacks."""
-    wanted = [] if reason is None else [(("policies", 0), f"can never be satisfied: {reason}")]
-    assert list(warnings(parse(TEXT % policy))) == wanted
+    wanted = [] if reason is None else [f"f.yaml: policies[0]: can never be satisfied: {reason}"]
+    assert [str(warning) for warning in warnings(parse(TEXT % policy), "f.yaml")] == wanted
 
 
 def test_many_deployments_are_not_all_listed() -> None:
     more = "".join(f"  - {{id: m.{n}, model: m, provider: b, upstream_model: u}}\n" for n in range(9))
-    ((_, reason),) = warnings(parse(TEXT % "data_handling: {max_retention_days: 1}" + more))
-    assert reason.endswith("; and 7 more")
+    (warning,) = warnings(parse(TEXT % "data_handling: {max_retention_days: 1}" + more))
+    assert warning.reason.endswith("; and 7 more")
