@@ -29,12 +29,11 @@ from sovereign_ext.mirror.http import HttpServer, Request, Response
 from sovereign_ext.mirror.identity import Identity, load_identity
 from sovereign_ext.mirror.witness import WitnessedLog
 from sovereign_ext.tlog.addcheckpoint import MAX_REQUEST_BYTES, parse_add_checkpoint
-from sovereign_ext.tlog.checkpoint import parse_checkpoint
+from sovereign_ext.tlog.checkpoint import origin_hash, parse_checkpoint
 from sovereign_ext.tlog.files import Lease
 from sovereign_ext.tlog.note import parse_note
 from sovereign_ext.tlog.policyfile import PolicyLog
 from sovereign_ext.tlog.reader import CHECKPOINT
-from sovereign_ext.tlog.witnessclient import origin_path
 
 POLL_S: Final = 2.0
 
@@ -58,7 +57,7 @@ class Mirror:
     def __init__(self, identity: Identity, logs: dict[str, _Mirrored], lease: Lease) -> None:
         self.identity = identity
         self._logs = logs
-        self._by_hash = {origin_path(origin): log for origin, log in logs.items()}
+        self._by_hash = {origin_hash(origin): log for origin, log in logs.items()}
         self._lease = lease
         self._server = HttpServer(self._answer, max_body=MAX_REQUEST_BYTES)
 
@@ -153,7 +152,7 @@ class Mirror:
         logs = [
             {
                 "origin": origin,
-                "path": f"/{origin_path(origin)}",
+                "path": f"/{origin_hash(origin)}",
                 "witnessed_size": log.witnessed.head.checkpoint.size,
                 "mirrored_size": log.copy.checkpoint.size,
                 "follows": log.follower is not None,
@@ -169,7 +168,7 @@ class Mirror:
 def _open_log(
     identity: Identity, log: PolicyLog, state_dir: Path, now_s: Callable[[], int], poll_s: float
 ) -> _Mirrored:
-    directory = state_dir / "logs" / origin_path(log.key.name)
+    directory = state_dir / "logs" / origin_hash(log.key.name)
     copy = LogCopy(log.key, identity.mirror, directory / "copy", now_s=now_s)
     witnessed = WitnessedLog(log.key, identity.witness, directory, now_s=now_s, root_at=copy.root_at)
     if copy.checkpoint.size > witnessed.head.checkpoint.size:

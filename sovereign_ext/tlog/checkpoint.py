@@ -11,6 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.hashing import HASH_SIZE
@@ -33,6 +34,11 @@ class Checkpoint:
         """The text of the note."""
         lines = (self.origin, str(self.size), b64encode(self.root).decode(), *self.extensions)
         return "".join(line + "\n" for line in lines)
+
+
+def origin_hash(origin: str) -> str:
+    """The name of a log in paths, below a mirror's monitoring prefix (C2SP tlog-mirror): SHA-256 in hex."""
+    return sha256(origin.encode()).hexdigest()
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signers: Iterable[Signer]) -> bytes:

@@ -7,14 +7,13 @@ to ask, and to ask again, is ``witnessing``'s matter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Final
 
 import httpx
 
 from sovereign_ext.errors import VerificationError, WitnessRefused
 from sovereign_ext.tlog.addcheckpoint import SIZE_TYPE, AddCheckpoint, parse_size, with_lines
-from sovereign_ext.tlog.checkpoint import Checkpoint
+from sovereign_ext.tlog.checkpoint import Checkpoint, origin_hash
 from sovereign_ext.tlog.cosignature import Cosignature, MirrorAck, find_cosignature, verify_ack
 from sovereign_ext.tlog.note import Signature, Verifier
 from sovereign_ext.tlog.proof import NodeReader, consistency_proof, tree_root
@@ -26,11 +25,6 @@ MAX_AHEAD_S: Final = 300
 """A cosigner's clock may be so far ahead of ours."""
 
 _ROUNDS: Final = 4  # a witness that names another size after each answer is not waited for
-
-
-def origin_path(origin: str) -> str:
-    """Where a mirror serves a log below its monitoring prefix: the SHA-256 of the origin in hex."""
-    return sha256(origin.encode()).hexdigest()
 
 
 class WitnessClient:
@@ -75,7 +69,7 @@ class WitnessClient:
         ``head`` is our published checkpoint. Raises ``WitnessRefused`` when the mirror serves another tree.
         """
         assert self._peer.mirror_key is not None
-        status, _, body = self._send("GET", f"{origin_path(self._log.name)}/checkpoint", None)
+        status, _, body = self._send("GET", f"{origin_hash(self._log.name)}/checkpoint", None)
         if status == 404:
             return None
         if status != 200:
