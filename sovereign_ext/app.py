@@ -25,10 +25,11 @@ from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, load
 from sovereign_ext.config.model import Config, Provider
+from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf import names, render
 from sovereign_ext.envoyconf.admin import EnvoyAdmin
 from sovereign_ext.envoyconf.layout import Layout
-from sovereign_ext.errors import ConfigError
+from sovereign_ext.errors import ConfigError, LogError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
@@ -39,12 +40,14 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
+from sovereign_ext.vouching import Prepared, Vouching
 
 _log = logging.getLogger(__name__)
 
 _TAKE_UP_ROUNDS: Final = 200  # looks of 50 ms each
 _PRUNE_LOOK_S: Final = 0.5
 _STOP_GRACE_S: Final = 10.0
+_EVIDENCE_WAIT_S: Final = 2.0  # at start, so that the first call need not fail for want of a first look
 _MANAGEMENT_GRACE_S: Final = 1.0  # health watchers never end by themselves
 
 
@@ -109,7 +112,9 @@ class Processor:
         """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
         settings = self._settings
         loaded = load(settings.config_file)
-        self._live = Live(loaded, routable)
+        self._vouching = Vouching(lambda: self._transparency, str(settings.config_file))
+        self._live = Live(loaded, routable, self._vouching.registry)
+        prepared = self._vouching.prepare(loaded)
         self._health.follow(self._live.snapshot)
         self._layout = _layout(settings, loaded.config)
         self._give(loaded.config.providers)
@@ -120,6 +125,9 @@ class Processor:
             clock=lambda: moment().wall_ms,
             checkpoint_dir=settings.checkpoint_dir,
         )
+        await self._vouching.keep(self._live.snapshot)
+        await self._vouching.follow(loaded, prepared)
+        await self._vouching.evidence.start()
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
             health=self._health,
@@ -135,6 +143,8 @@ class Processor:
         if settings.admin_socket.exists() and await self._taken_up() is False:
             _log.warning("the Envoy that runs did not take up the providers within 10 s")
         await self._serve(loaded.config)
+        if not await self._vouching.evidence.ready(_EVIDENCE_WAIT_S):
+            _log.warning("not every provider has shown evidence yet; `sovereign status` says why")
         follower = watch(
             settings.config_file,
             on_change=self._changed,
@@ -183,6 +193,7 @@ class Processor:
         await self._server.stop(_STOP_GRACE_S)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._gateway.drain()
+        await self._vouching.stop()
         await self._transparency.close()
         self._stopped.set()
 
@@ -190,16 +201,22 @@ class Processor:
 
     def _changed(self, loaded: Loaded) -> None:
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
+        snapshot, prepared = self._live.prepare(loaded), self._vouching.prepare(loaded)
         if self._reload is not None:
             self._reload.cancel()
-        self._reload = asyncio.create_task(self._take_up(loaded))
+        self._reload = asyncio.create_task(self._take_up(loaded, snapshot, prepared))
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
         for line in str(error).splitlines():
             _log.error("configuration not used: %s", line)
 
-    async def _take_up(self, loaded: Loaded) -> None:
+    async def _take_up(self, loaded: Loaded, snapshot: Snapshot, prepared: Prepared) -> None:
+        try:
+            await self._vouching.keep(snapshot)
+        except LogError as error:
+            self._faulty(ConfigError(f"what it refers to cannot be kept: {error}"))
+            return
         in_use = [self._live.snapshot, *(exchange.snapshot for exchange in self._gateway.exchanges.values())]
         configs = {id(snapshot): snapshot.config for snapshot in in_use}.values()
         found = [item for config in (*configs, loaded.config) for item in config.providers]
@@ -207,7 +224,11 @@ class Processor:
         if await self._taken_up() is False:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return
-        snapshot = self._live.accept(loaded)
+        self._live.use(snapshot)
+        try:
+            await self._vouching.follow(loaded, prepared)
+        except LogError as error:
+            _log.error("the log's witnesses stay as they were: %s", error)
         self._health.follow(snapshot)
         _log.info("configuration %d in use", snapshot.version)
         # Polled, because a hook on every call's end would cost calls something for a rare reload.

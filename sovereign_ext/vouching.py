@@ -1,0 +1,81 @@
+"""Everything around a configuration's trust that lives as long as the process: registry, evidence, witnesses.
+
+``prepare`` says whether a configuration can be used; ``keep`` makes durable what entries will refer to, before any
+entry can; ``follow`` sets what runs in the background to it. In this order, at start and at each reload.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sovereign_ext.attest.documents import POLICY
+from sovereign_ext.canonical import canonical_json
+from sovereign_ext.config.load import Loaded
+from sovereign_ext.config.snapshot import Snapshot, policy_document
+from sovereign_ext.errors import ConfigError
+from sovereign_ext.evidence.follower import Edges
+from sovereign_ext.evidence.service import EvidenceService
+from sovereign_ext.registry.build import build
+from sovereign_ext.registry.registry import Registry
+from sovereign_ext.storage.documents import Document
+from sovereign_ext.tlog.service import TransparencyLog
+from sovereign_ext.tlog.witnesses import WitnessSet, witness_set
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a configuration says beside its snapshot, read and checked."""
+
+    files: dict[str, bytes]
+    witnesses: WitnessSet | None
+
+
+class Vouching:
+    """``log`` gives the open log; nothing but ``registry`` may be called before there is one."""
+
+    def __init__(self, log: Callable[[], TransparencyLog], file: str) -> None:
+        self._log = log
+        self._file = file
+        self.evidence = EvidenceService(Edges(keep=self._keep_evidence))
+
+    def registry(self, loaded: Loaded) -> Registry:
+        """The registry of a configuration. Raises ``ConfigError``."""
+        return build(
+            loaded.config, loaded.documents, time.time(), evidence=self.evidence.board, file=self._file
+        )
+
+    def prepare(self, loaded: Loaded) -> Prepared:
+        """Check what is not the snapshot's. Raises ``ConfigError``; nothing has changed then."""
+        files = {document.path: document.raw for document in loaded.documents}
+
+        def read(path: str) -> bytes:
+            if path not in files:
+                raise ConfigError(f"{path} was not loaded", file=self._file)
+            return files[path]
+
+        settings = loaded.config.log
+        asked = bool(settings.mirrors) or settings.policy_file is not None
+        return Prepared(files, witness_set(settings, read) if asked else None)
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        """Make policies and signed documents durable. Raises ``LogUnavailable``."""
+        documents = [
+            Document(POLICY, canonical_json(policy_document(policy))) for policy in snapshot.config.policies
+        ]
+        if isinstance(snapshot.trust, Registry):
+            documents += [Document(each.kind, each.body) for each in snapshot.trust.documents.values()]
+        await self._log().keep(documents)
+
+    async def follow(self, loaded: Loaded, prepared: Prepared) -> None:
+        """Set evidence and witnesses to the configuration. Raises ``LogError``."""
+        self.evidence.follow(loaded.config, prepared.files)
+        await self._log().follow(prepared.witnesses)
+
+    async def stop(self) -> None:
+        """End what runs in the background. The log is the caller's to close, afterwards."""
+        await self.evidence.stop()
+
+    async def _keep_evidence(self, kind: str, body: bytes) -> None:
+        await self._log().keep([Document(kind, body)])
