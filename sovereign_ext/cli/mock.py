@@ -1,6 +1,6 @@
-"""``sovereign mock``: run mock providers, one or several in one process. See docs/reference/mock.md.
+"""``sovereign mock``: run mock providers and attestation verifiers, one or several in one process.
 
-Options after ``--kind`` belong to that server, up to the next ``--kind``.
+See docs/reference/mock.md. Options after ``--kind`` or ``--verifier`` belong to that server, up to the next one.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sovereign_ext.mock.server import MockServer
+    from sovereign_ext.mock.verifier import Verifier
 
+VERIFIER = "verifier"
 KINDS = ("openai", "vllm", "ollama", "anthropic", "bedrock", "vertex", "mock")
 
 
@@ -29,10 +32,13 @@ class Spec:
     tls_cert: str | None = None
     tls_key: str | None = None
     control: bool = True
+    certificate: str | None = None
+    signing_key: str | None = None
+    tokens: dict[str, Any] = field(default_factory=dict)
 
 
 class _Open(argparse.Action):
-    """``--kind`` begins a new server."""
+    """``--kind`` or ``--verifier`` begins a new server."""
 
     def __call__(
         self,
@@ -42,7 +48,7 @@ class _Open(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """See ``argparse.Action``."""
-        namespace.servers = [*(namespace.servers or []), Spec(kind=values)]
+        namespace.servers = [*(namespace.servers or []), Spec(kind=values or VERIFIER)]
 
 
 class _Set(argparse.Action):
@@ -57,9 +63,14 @@ class _Set(argparse.Action):
     ) -> None:
         """See ``argparse.Action``."""
         if not namespace.servers:
-            parser.error(f"{option_string} belongs after a --kind")
+            parser.error(f"{option_string} belongs after a --kind or --verifier")
         spec: Spec = namespace.servers[-1]
-        if self.nargs == 0:
+        of_verifier = self.dest in ("certificate", "signing_key") or self.dest.startswith("tokens.")
+        if of_verifier and spec.kind != VERIFIER:
+            parser.error(f"{option_string} belongs after a --verifier")
+        if self.dest.startswith("tokens."):
+            spec.tokens[self.dest.removeprefix("tokens.")] = self.const if self.nargs == 0 else values
+        elif self.nargs == 0:
             setattr(spec, self.dest, self.const)
         elif isinstance(getattr(spec, self.dest), list):
             getattr(spec, self.dest).append(values)
@@ -72,11 +83,12 @@ def register(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "mock",
         help="run mock providers that speak real wire formats",
-        description="Repeat --kind for several servers; options belong to the --kind before them.",
+        description="Repeat --kind and --verifier for several servers; options belong to the one before them.",
     )
-    parser.set_defaults(run=run, servers=None)
+    parser.set_defaults(run=run, servers=None, usage_error=parser.error)
+    parser.add_argument("--kind", choices=KINDS, action=_Open, help="wire format; begins a server")
     parser.add_argument(
-        "--kind", choices=KINDS, action=_Open, required=True, help="wire format; begins a server"
+        "--verifier", nargs=0, action=_Open, help="a mock attestation verifier; begins a server"
     )
     described = [
         parser.add_argument(
@@ -107,13 +119,55 @@ def register(subparsers: Any) -> None:
             action=_Set,
             help="switch /_mock/… off: it shows the credentials it received",
         ),
+        *_verifier_options(parser),
     ]
     for action in described:
         action.default = argparse.SUPPRESS
 
 
+def _verifier_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [
+        parser.add_argument(
+            "--certificate",
+            metavar="FILE",
+            action=_Set,
+            help="PEM certificate that the verifier's tokens are bound to",
+        ),
+        parser.add_argument(
+            "--signing-key",
+            metavar="FILE",
+            action=_Set,
+            help="PEM P-256 key of the verifier, made if there is no such file",
+        ),
+        parser.add_argument(
+            "--measurement", dest="tokens.measurement", metavar="TEXT", action=_Set, help="what tokens say"
+        ),
+        parser.add_argument(
+            "--issuer", dest="tokens.issuer", metavar="TEXT", action=_Set, help="what tokens say"
+        ),
+        parser.add_argument(
+            "--lifetime",
+            dest="tokens.lifetime_s",
+            type=int,
+            metavar="S",
+            action=_Set,
+            help="seconds of a token",
+        ),
+        parser.add_argument(
+            "--debug",
+            dest="tokens.debug",
+            nargs=0,
+            const=True,
+            action=_Set,
+            help="tokens say that debugging is on",
+        ),
+    ]
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. 0 after a stop, 2 for options that cannot be used."""
+    if not args.servers:
+        args.usage_error("give --kind or --verifier")
     import uvloop
 
     from sovereign_ext.errors import CallerError
@@ -162,6 +216,27 @@ def _server(spec: Spec) -> MockServer:
         models=tuple(spec.models),
         control=spec.control,
         tls=context,
+        wire=_verifier(spec) if spec.kind == VERIFIER else None,
+    )
+
+
+def _verifier(spec: Spec) -> Verifier:
+    import msgspec
+
+    from sovereign_ext.errors import CallerError
+    from sovereign_ext.mock.verifier import Behaviour, Verifier
+    from sovereign_ext.mock.verifier_token import Signer
+
+    if spec.certificate is None:
+        raise CallerError(400, "--verifier takes --certificate")
+    try:
+        behaviour = msgspec.convert(spec.tokens, Behaviour)
+    except msgspec.ValidationError as error:
+        raise CallerError(400, f"--verifier: {error}") from None
+    return Verifier(
+        Path(spec.certificate).read_bytes(),
+        signer=None if spec.signing_key is None else Signer.from_file(Path(spec.signing_key)),
+        behaviour=behaviour,
     )
 
 

@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             if isinstance(request, ContinueExpected):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif self._server.control and request.path.startswith(PREFIX):
-                reply = control(request, self._server.faults, self._server.recording)
+                reply = control(request, self._server.faults, self._server.recording, self._server.wire)
                 self._send(whole(reply, reply.body, self._terms(request)), close=not request.keep_alive)
             else:
                 self._answer(request)

@@ -15,14 +15,16 @@ from sovereign_ext.mock.faults import FaultTable, rule_from_json
 from sovereign_ext.mock.http1 import Request
 from sovereign_ext.mock.recording import Recording
 from sovereign_ext.mock.reply import Reply, json_reply
+from sovereign_ext.mock.wires.base import Controlled, Wire
 
 PREFIX = "/_mock/"
 
 
-def control(request: Request, faults: FaultTable, recording: Recording) -> Reply:
+def control(request: Request, faults: FaultTable, recording: Recording, wire: Wire) -> Reply:
     """Answer a control request; errors are JSON ``{"error": text}``."""
     try:
-        return _answer(request, faults, recording)
+        own = wire.control(request) if isinstance(wire, Controlled) else None
+        return own or _answer(request, faults, recording)
     except CallerError as error:
         return json_reply({"error": error.message}, status=error.status)
 

@@ -19,6 +19,7 @@ from sovereign_ext.mock.connection import Connection
 from sovereign_ext.mock.faults import Fault, FaultTable, Rule, Scope
 from sovereign_ext.mock.recording import Recorded, Recording
 from sovereign_ext.mock.wires import wire_of
+from sovereign_ext.mock.wires.base import Wire
 
 
 class MockServer:
@@ -26,8 +27,8 @@ class MockServer:
 
     ``faults`` are in force from the start (a bare ``Fault`` strikes every model call). ``port`` 0 takes a
     free one. ``record`` is how many requests are remembered. ``tls`` is a server-side context. ``models`` is
-    what the model list shows; any model name is answered. Lives in one event loop and is not thread-safe: see
-    ``thread``.
+    what the model list shows; any model name is answered. ``wire`` is one that is not among the kinds. Lives
+    in one event loop and is not thread-safe: see ``thread``.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class MockServer:
         control: bool = True,
         record: int = 1000,
         tls: ssl.SSLContext | None = None,
+        wire: Wire | None = None,
     ) -> None:
         self.kind = kind
-        self.wire = wire_of(kind, models)
+        self.wire = wire or wire_of(kind, models)
         self.faults = FaultTable(
             tuple(rule if isinstance(rule, Rule) else Rule(fault=rule) for rule in faults)
         )

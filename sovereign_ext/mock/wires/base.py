@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -35,6 +35,17 @@ class Wire(Protocol):
 
     def failure_event(self, failure: Failure, identity: Identity, call: Call) -> Event:
         """The native error event inside a stream that began with 200."""
+
+
+@runtime_checkable
+class Controlled(Protocol):
+    """A wire with control requests of its own."""
+
+    def control(self, request: Request) -> Reply | None:
+        """The answer to a request below ``/_mock/``; ``None`` if it is not for this wire.
+
+        Raises ``CallerError`` for one that cannot be.
+        """
 
 
 def json_object(request: Request) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def test_options_that_cannot_be_used(
 def test_usage_errors(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """argparse says what is wrong."""
     with pytest.raises(SystemExit) as caught:
-        parsed(*options)
+        cli.run(parsed(*options))
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
