@@ -10,7 +10,7 @@ does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to 
   one expression are more than Envoy's limit on RE2 programs):
 
   1. for each of ``routes()`` with its method: to the processor's own server, the processor's filter off; 2.
-  for each of ``routes()`` with any method: a direct response 405 with ``allow: GET``, both filters off. The
+  for each of ``routes()`` with any method: a direct response 405 with its method as ``allow``, both filters off. The
   transcoder by itself would only say 404; 3. everything else, the model API: the transcoder is switched off
   by ``FilterConfig{disabled: true}``, so it never sees a model call, and ``/sf/v1/nothing`` is answered like
   any other unknown path.
@@ -38,12 +38,13 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.rpc import error_details_pb2
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import config_pb2, providers_pb2
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     log_pb2.DESCRIPTOR.services_by_name["ReceiptService"],
     log_pb2.DESCRIPTOR.services_by_name["LogService"],
     providers_pb2.DESCRIPTOR.services_by_name["ProviderService"],
+    policies_pb2.DESCRIPTOR.services_by_name["PolicyService"],
     config_pb2.DESCRIPTOR.services_by_name["ConfigService"],
 )
 """The services that have HTTP paths. ``grpc.health.v1.Health`` has none."""

@@ -17,6 +17,7 @@ MAX_PAGE: Final = 1000
 
 _RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
 _PROVIDER = re.compile(r"providers/([^/]+)")
+_POLICY = re.compile(r"policies/([^/:]+)")
 _MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
 
 
@@ -34,6 +35,14 @@ def provider_id(name: str) -> str:
     match = _PROVIDER.fullmatch(name)
     if match is None:
         raise CallerError(400, "expected providers/{provider}", code="invalid_name")
+    return match[1]
+
+
+def policy_id(name: str) -> str:
+    """The policy's id in ``policies/{policy}``. Raises 400 ``invalid_name``."""
+    match = _POLICY.fullmatch(name)
+    if match is None:
+        raise CallerError(400, "expected policies/{policy}", code="invalid_name")
     return match[1]
 
 

@@ -14,16 +14,19 @@ import grpc.aio
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import config_pb2, providers_pb2
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ConfigError
+from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.health import Health
 from sovereign_ext.management.log import LogReads, OpenLog
-from sovereign_ext.management.providers import HealthSource, Providers
+from sovereign_ext.management.policies import Policies
+from sovereign_ext.management.providers import Providers
 from sovereign_ext.management.receipts import Receipts, ReceiptSource
 from sovereign_ext.management.rpc import bind
+from sovereign_ext.routing.health import Health as DeploymentHealths
 from sovereign_ext.tlog.service import LogPaths
 
 
@@ -45,7 +48,7 @@ class Deps:
     now: Callable[[], float]
     monotonic: Callable[[], float]
     faults: Callable[[], tuple[ConfigError, ...]]
-    health: HealthSource
+    health: DeploymentHealths
     log: Log
     paths: LogPaths
     draining: Callable[[], bool]
@@ -64,7 +67,9 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     authenticator = Authenticator(deps.snapshot, deps.now)
     log, management = log_pb2.DESCRIPTOR.services_by_name, providers_pb2.DESCRIPTOR.services_by_name
     config = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
+    policy_service = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
     providers = Providers(authenticator, deps.health, deps.monotonic)
+    policies = Policies(authenticator, deps.health, lambda: Moment(deps.monotonic(), int(deps.now() * 1000)))
 
     def ready() -> bool:
         # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
@@ -76,6 +81,7 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
             bind(log["LogService"], LogReads(authenticator, deps.log, deps.paths).methods()),
             bind(config, Configuration(authenticator, deps.snapshot, deps.faults).methods()),
             bind(management["ProviderService"], providers.methods()),
+            bind(policy_service, policies.methods()),
             bind(health_pb2.DESCRIPTOR.services_by_name["Health"], Health(ready).methods()),
         )
     )
