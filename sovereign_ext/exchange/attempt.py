@@ -38,6 +38,7 @@ from sovereign_ext.exchange.trusted import shortfall
 from sovereign_ext.openai import sse
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.splice import splice
+from sovereign_ext.policy.bounds import bounded_timeouts
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import (
     Answer,
@@ -83,7 +84,13 @@ class Attempt:
         self._decision = decision
         self._target = target
         self._started = now
-        self._timing = Deadline(planned.provider.timeouts, now)
+        self._bounds = bounded_timeouts(
+            decision.policy,
+            planned.provider,
+            stream=decision.request.stream,
+            elapsed_ms=int((now.mono - exchange.started.mono) * 1000),
+        )
+        self._timing = Deadline(self._bounds, now)
         self._limits = exchange.snapshot.config.limits
         self._status = 0
         self._standing: Standing | None = None  # as the answering connection showed it
@@ -99,6 +106,14 @@ class Attempt:
         self._evidence = Evidence(exchange)
 
     # -- towards the provider ----------------------------------------------------------------------------
+
+    @property
+    def first_byte_limit_ms(self) -> int | None:
+        """How long Envoy may wait for the response's headers where the policy's latency cap leaves less than the
+        provider's own limit, which Envoy has from its configuration; else ``None``."""
+        stream = self._decision.request.stream
+        limit = self._bounds.first_byte_limit_ms(stream=stream)
+        return limit if limit < self.planned.provider.timeouts.first_byte_limit_ms(stream=stream) else None
 
     def admit(self, found: tuple[Standing, ...], now: Moment) -> Step | None:
         """The attempt's turn has come: a step if the deployment does not satisfy the policy any more.

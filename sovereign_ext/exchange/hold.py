@@ -7,11 +7,8 @@ several choices (n > 1) only the last finish chunk is held; an earlier one goes 
 
 from __future__ import annotations
 
-import msgspec
-
 from sovereign_ext.openai import sse
-from sovereign_ext.openai.members import raw_members
-from sovereign_ext.openai.splice import closing_event, splice
+from sovereign_ext.openai.splice import closing_chunk, closing_event, splice
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import Item, Part, StreamFault, StreamTranslator, Usage
 
@@ -90,7 +87,7 @@ class StreamHold:
         parts = [sse.frame(splice(self._finish, attestation))] if self._finish else []
         parts.extend(map(sse.frame, self._tail))
         parts.append(sse.DONE)
-        parts.append(closing_event(self._shape(fallback), attestation))
+        parts.append(closing_event(closing_chunk(self._last, fallback), attestation))
         return b"".join(parts)
 
     def _item(self, item: Item) -> None:
@@ -127,9 +124,3 @@ class StreamHold:
         self._size += len(item.data)
         if self._size > self._limit:
             raise StreamFault(_shared.unusable("no_content"))
-
-    def _shape(self, fallback: dict[str, object]) -> bytes:
-        """A chunk-shaped object with no choices, of the same stream as the last chunk seen."""
-        last = raw_members(self._last) or {}
-        shape: dict[str, object] = {name: last.get(name, value) for name, value in fallback.items()}
-        return msgspec.json.encode({**shape, "choices": []})

@@ -175,7 +175,7 @@ class AttemptStream:
         except CallerError as error:
             self._step(attempt.refused(error, gateway.clock()))
             return
-        self._send(messages.send_attempt(upstream, headers))
+        self._send(messages.send_attempt(upstream, headers, attempt.first_byte_limit_ms))
 
     def _exhausted(self, exchange: Exchange) -> None:
         """The walk is over and nobody answered: the last cause, as one error."""

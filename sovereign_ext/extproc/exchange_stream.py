@@ -28,6 +28,7 @@ from sovereign_ext.extproc.refusal import refusal, with_entry
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
 from sovereign_ext.openai.request import Endpoint
+from sovereign_ext.policy.bounds import call_limit_ms
 from sovereign_ext.tenants.resolve import Identity, resolve
 
 _log = logging.getLogger(__name__)
@@ -147,9 +148,11 @@ class ExchangeStream:
         exchange.decision = decision
         names = gateway.entry_clusters(exchange.snapshot)
         clusters = tuple(names[planned.provider.id] for planned in decision.plan)
-        longest = sum(planned.provider.timeouts.total_ms for planned in decision.plan)
-        limit_ms = longest + int(gateway.patience.total_seconds() * 1000)
-        walk = messages.plan_exchange(clusters, "stream" if decision.request.stream else "json", limit_ms)
+        stream = decision.request.stream
+        providers = tuple(planned.provider for planned in decision.plan)
+        limit_ms = call_limit_ms(decision.policy, providers, stream=stream)
+        limit_ms += int(gateway.patience.total_seconds() * 1000)
+        walk = messages.plan_exchange(clusters, "stream" if stream else "json", limit_ms)
         if decision.policy.audit is Audit.STANDARD:
             return walk
         gateway.spawn(self._walk_once_recorded(exchange, walk))

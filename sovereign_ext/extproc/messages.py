@@ -121,8 +121,14 @@ def walk() -> pb.ProcessingResponse:
     return immediate(503, ((WALK_HEADER, "1"),), b"", "walk")
 
 
-def send_attempt(upstream: UpstreamRequest, present: Mapping[str, str]) -> pb.ProcessingResponse:
-    """The provider's request: every header that is there goes, the adapter's come, with the exact body."""
+def send_attempt(
+    upstream: UpstreamRequest, present: Mapping[str, str], limit_ms: int | None = None
+) -> pb.ProcessingResponse:
+    """The provider's request: every header that is there goes, the adapter's come, with the exact body.
+
+    ``limit_ms`` is how long Envoy is to wait for response headers, if less than the route says; its router takes the
+    header off again.
+    """
     response = pb.ProcessingResponse()
     common = response.request_headers.response
     common.status = _REPLACE
@@ -132,6 +138,8 @@ def send_attempt(upstream: UpstreamRequest, present: Mapping[str, str]) -> pb.Pr
     )
     _set(common.header_mutation, ((":path", upstream.path), (":authority", upstream.authority)))
     _set(common.header_mutation, upstream.headers)
+    if limit_ms is not None:
+        _set(common.header_mutation, (("x-envoy-upstream-rq-per-try-timeout-ms", str(limit_ms)),))
     _metadata(response, ATTEMPT_METADATA, "content_length", str(len(upstream.body)))
     return response
 
