@@ -25,6 +25,7 @@ COMMANDS = (
     "status",
     "down",
     "check",
+    "policy",
     "keys",
     "statement",
     "model",
