@@ -113,8 +113,9 @@ def _read_sign1(data: bytes) -> tuple[bytes, bytes, bytes]:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise VerificationError(f"document is longer than {MAX_DOCUMENT_BYTES} bytes")
     match _decode(data[1:] if data[:1] == bytes([_SIGN1_TAG]) else data):
-        case [bytes() as protected, dict(), bytes() as payload, bytes() as signature]:
-            pass
+        case [bytes() as protected, dict() as unprotected, bytes() as payload, bytes() as signature]:
+            if unprotected:  # nobody signs it, and AWS leaves it empty
+                raise VerificationError("document has unprotected headers")
         case _:
             raise VerificationError("document is not a COSE_Sign1")
     if _decode(protected) != _PROTECTED:
