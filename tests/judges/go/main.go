@@ -3,6 +3,8 @@
 //
 //	judge vectors                      print tests/vectors/tlog/trees.json
 //	judge notes                        print tests/vectors/tlog/notes.json
+//	judge cosignatures                 print tests/vectors/tlog/cosignatures.json
+//	judge cosigned FILE VKEY VKEY...   verify a checkpoint signed by a log and by cosigners
 //	judge log DIR VKEY INDEX...        verify a published log directory and the inclusion of entries
 package main
 
@@ -25,10 +27,14 @@ func run(args []string) error {
 		return printJSON(trees())
 	case len(args) == 1 && args[0] == "notes":
 		return printJSON(notes())
+	case len(args) == 1 && args[0] == "cosignatures":
+		return printJSON(cosignatures())
+	case len(args) >= 3 && args[0] == "cosigned":
+		return judgeCosigned(args[1], args[2], args[3:])
 	case len(args) >= 3 && args[0] == "log":
 		return judgeLog(args[1], args[2], args[3:])
 	}
-	return fmt.Errorf("usage: judge vectors | notes | log DIR VKEY INDEX...")
+	return fmt.Errorf("usage: judge vectors | notes | cosignatures | cosigned FILE VKEY... | log DIR VKEY INDEX...")
 }
 
 func printJSON(value interface{}, err error) error {
