@@ -102,7 +102,7 @@ def _drift_passes(drift: Drift, most: Drift) -> bool:
 
 
 def _in_words(lacks: list[tuple[Deployment, str | None]]) -> str:
-    words = [f"'{item.id}' {lack}" for item, lack in lacks[:_SHOWN]]
+    words = [f"'{item.id}': {lack}" for item, lack in lacks[:_SHOWN]]
     if len(lacks) > _SHOWN:
         words.append(f"and {len(lacks) - _SHOWN} more")
     return "; ".join(words)

@@ -41,7 +41,9 @@ CERTIFICATE = "ab" * 32
 SPIFFE = "spiffe://example.org/med"
 TOKEN = "sha256:" + "7" * 64
 
-MANIFEST: Manifest = manifest_of("med-13b", [Resource("weights", "11" * 32), Resource("config.json", "22" * 32)])
+MANIFEST: Manifest = manifest_of(
+    "med-13b", [Resource("weights", "11" * 32), Resource("config.json", "22" * 32)]
+)
 DIGEST = MANIFEST.digest
 OTHER_DIGEST = "sha256:" + "9" * 64
 
@@ -104,6 +106,9 @@ class Source:
     def current(self, provider_id: str) -> VerifiedEvidence | None:
         return self.token if provider_id == "own" else None
 
+    def why_none(self, provider_id: str) -> str:
+        return ""
+
     def spki_of(self, certificate_sha256_hex: str) -> str | None:
         return self.certificates.get(certificate_sha256_hex)
 
@@ -128,7 +133,12 @@ class World:
                 "publishers": [{"id": "acme", "key_file": "publisher.pem", "organisation": "acme"}],
                 "witnesses": [
                     {"id": "fda", "key_file": "fda.pem", "organisation": "fda", "scopes": ["clinical"]},
-                    {"id": "tuv", "key_file": "tuv-ed.pem", "organisation": "tuv", "scopes": ["clinical", "iso"]},
+                    {
+                        "id": "tuv",
+                        "key_file": "tuv-ed.pem",
+                        "organisation": "tuv",
+                        "scopes": ["clinical", "iso"],
+                    },
                 ],
                 "observers": [{"id": "lab", "key_file": "lab.pem"}],
                 "statements": ["statements/*.json"],
