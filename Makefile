@@ -27,7 +27,7 @@ down: ## stop what `sovereign up --detach` started
 	@exec $(BIN)/sovereign down --state-dir "$(STATE_DIR)"
 
 test: ## the whole suite, with real Envoy, SDKs and independent judges
-	@scripts/setup.sh tools dev judges node
+	@scripts/setup.sh tools dev judges node rekor
 	@exec scripts/pytest.sh $(PYTEST_ARGS)
 
 unit: ## the fast tests only, no Envoy; SOVEREIGN_FUZZ=1 looks for new examples

@@ -6,6 +6,7 @@
 #   setup.sh judges           .venv-judges with requirements/judges.lock: independent judges, not this project
 #   setup.sh peers            .venv-peers with requirements/peers.lock: other gateways, for `make bench-peers` only
 #   setup.sh node             node_modules of tests/judges/node* by `npm ci`: judges and clients in JavaScript
+#   setup.sh rekor            build/rekor: real Rekors for the tests of anchors, by `go build`; none with an older Go
 #   setup.sh tools            the programs of requirements/debian.txt, by apt-get where that may be used
 #
 # An environment is built once and stamped last. The stamp names the locks, the interpreter and the place, so a
@@ -118,6 +119,23 @@ install_node() {
     trap - EXIT INT TERM HUP
 }
 
+# Sigstore's servers, versions 1 and 2, built once from the sums in go.sum: minutes the first time, of Go's cache then.
+# Without them the tests of anchors run against their own server only, so a failure here is said and not fatal.
+setup_rekor() {
+    dir=tests/judges/rekor
+    stamp="$(cat $dir/go.mod $dir/go.sum $dir/v1/main.go | cksum) $(go version 2>/dev/null)"
+    [ -f build/rekor/.stamp ] && [ "$(cat build/rekor/.stamp)" = "$stamp" ] && return 0
+    say "building $dir, which takes a few minutes the first time"
+    mkdir -p build/rekor
+    if (cd "$dir" && export GOTOOLCHAIN=local GOFLAGS="-buildvcs=false -mod=readonly" &&
+        go build -o ../../../build/rekor/v2 github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix &&
+        go build -o ../../../build/rekor/v1 ./v1); then
+        printf '%s\n' "$stamp" >build/rekor/.stamp
+    else
+        say "no real Rekor: its tests are skipped (they need Go 1.25.11 or newer; Go's message is above)"
+    fi
+}
+
 setup_tools() {
     missing="" packages=""
     while read -r tool package; do
@@ -145,7 +163,8 @@ for part in "$@"; do
     runtime | dev) setup_venv "$part" ;;
     judges | peers) setup_apart "$part" ;;
     node) setup_node ;;
+    rekor) setup_rekor ;;
     tools) setup_tools ;;
-    *) die "usage: setup.sh runtime|dev|judges|peers|node|tools ..." ;;
+    *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|tools ..." ;;
     esac
 done

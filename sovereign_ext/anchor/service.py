@@ -16,6 +16,7 @@ log: whoever saw it first. Deliberately not here: HTTP (``client``) and what an 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +36,6 @@ from sovereign_ext.tlog.integrator import Published
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 600.0
-LONGEST_LOOK_S: Final = 5.0
-"""Seconds between two looks whether the log has grown, while an anchor is due and nothing is pending."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -104,10 +102,13 @@ class Anchors:
         self._sleep = sleep
         self._names: tuple[str, ...] = ()
         self._tasks: dict[Target, asyncio.Task[None]] = {}
+        self._grown: dict[Target, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def follow(self, targets: Iterable[Target]) -> None:
         """Anchor in ``targets`` from now on. Those that are new or changed begin, those that are gone end; what is
         stored of them stays and is shown. Raises the database's errors."""
+        self._loop = asyncio.get_running_loop()
         wanted = tuple(targets)
         stored = await asyncio.to_thread(self._store.names)
         self._names = tuple(dict.fromkeys([*(target.id for target in wanted), *stored]))
@@ -115,7 +116,18 @@ class Anchors:
         for target in wanted:
             if target not in self._tasks:
                 name = f"anchor-{target.id}"
+                self._grown[target] = asyncio.Event()
                 self._tasks[target] = asyncio.create_task(self._run(target), name=name)
+
+    def notice(self) -> None:
+        """The log has grown. Cheap, and may be called from any thread: ``TransparencyLog.observe``."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody anchors any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for event in self._grown.values():
+            event.set()
 
     async def close(self) -> None:
         """End all tasks. What is pending is taken up by the next start."""
@@ -151,24 +163,29 @@ class Anchors:
                 except SQLAlchemyError as error:  # disk full, database locked: it is all still there later
                     _log.warning("anchor %s: %s", target.id, type(error).__name__)
                     pause = self._pauses.first_s
-                await self._sleep(pause)
+                if pause is None:
+                    await self._grown[target].wait()
+                else:
+                    await self._sleep(pause)
         finally:
             await client.close()
 
-    async def _step(self, target: Target, client: Submitter) -> float:
-        """Queue, submit; gives the seconds until there may be something to do again."""
+    async def _step(self, target: Target, client: Submitter) -> float | None:
+        """Queue, submit; gives the seconds until there may be something to do again, ``None`` when the log must grow
+        first."""
+        self._grown[target].clear()  # before looking: growth from here on is not missed
         due_s = await asyncio.to_thread(self._queue, target)
         row = await asyncio.to_thread(self._store.pending, target.id)
         if row is None:
             return due_s
         wait_s = self._pause_left(row)
         if wait_s > 0:
-            return min(wait_s, due_s)
+            return wait_s if due_s is None else min(wait_s, due_s)
         await self._submit(target, client, row)
         return 0
 
-    def _queue(self, target: Target) -> float:
-        """Step 1; gives the seconds until it is due again."""
+    def _queue(self, target: Target) -> float | None:
+        """Step 1; gives the seconds until it is due again, ``None`` when it is due and the log has not grown."""
         newest = self._store.newest(target.id)
         now_ms = self._clock()
         if newest is not None:
@@ -179,7 +196,7 @@ class Anchors:
         published = self._published()
         size = published.checkpoint.size
         if size <= (0 if newest is None else newest.size):
-            return min(target.every_s, LONGEST_LOOK_S)
+            return None
         artefact = self._sign(published.note)
         self._store.queue(
             AnchorRow(
@@ -216,7 +233,10 @@ class Anchors:
         tasks = [self._tasks.pop(target) for target in targets]
         for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for target in targets:
+            self._grown.pop(target, None)
+        for result in results:
             if isinstance(result, Exception):
                 _log.error("an anchor's task had ended: %s: %s", type(result).__name__, result)
 

@@ -209,6 +209,8 @@ def verify(entry: RekorEntry, artefact: Artefact, key: RekorKey, origin: str | N
         log_id = key.log_id(V1, "")
     if entry.log_id != log_id:
         raise VerificationError(f"the entry is of log {entry.log_id.hex()}, the key is log {log_id.hex()}'s")
+    if entry.kind == V2 and (entry.integrated_s or entry.set_ is not None):
+        raise VerificationError("the Rekor's entry states a time that nothing vouches for")
     if entry.kind == V1:  # step 4
         if entry.set_ is None:
             raise VerificationError("the Rekor's entry has no signed entry timestamp")
