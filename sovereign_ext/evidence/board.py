@@ -42,6 +42,10 @@ class EvidenceBoard:
         """See ``EvidenceSource.current``."""
         return self.entry(provider_id).evidence
 
+    def why_none(self, provider_id: str) -> str:
+        """See ``EvidenceSource.why_none``."""
+        return self.entry(provider_id).reason
+
     def spki_of(self, certificate_sha256_hex: str) -> str | None:
         """See ``EvidenceSource.spki_of``. A miss asks the followers to look at their endpoints again."""
         pin = self._pins.get(certificate_sha256_hex)

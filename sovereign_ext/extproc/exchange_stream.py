@@ -163,7 +163,11 @@ class ExchangeStream:
         try:
             index = await self._gateway.record_decision(exchange, exchange.decided(self._gateway.clock()))
         except ServiceError as error:
-            self._deny(error)
+            # The answer does not wait for the denial's entry, which most likely fails in the same way.
+            facts = exchange.refuse(self._gateway.clock(), Result.DENIED, error)
+            if facts is not None:
+                self._gateway.settle_later(exchange, facts)
+                self._send(refusal(error, exchange))
             return
         exchange.decision_index = index
         if not exchange.ended:

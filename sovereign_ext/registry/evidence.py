@@ -40,6 +40,9 @@ class EvidenceSource(Protocol):
     def current(self, provider_id: str) -> VerifiedEvidence | None:
         """The newest authenticated evidence of a provider's endpoint, expired or not; ``None`` without any."""
 
+    def why_none(self, provider_id: str) -> str:
+        """Why ``current`` is ``None``: a reason code of ``tiers``, empty when nothing was looked at yet."""
+
     def spki_of(self, certificate_sha256_hex: str) -> str | None:
         """Base64 SHA-256 of the SPKI in the certificate with this digest; ``None`` if it was never seen.
 

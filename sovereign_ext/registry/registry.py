@@ -52,6 +52,10 @@ class NoEvidence:
         """See ``EvidenceSource.current``."""
         return None
 
+    def why_none(self, provider_id: str) -> str:
+        """See ``EvidenceSource.why_none``."""
+        return ""
+
     def spki_of(self, certificate_sha256_hex: str) -> str | None:
         """See ``EvidenceSource.spki_of``."""
         return None
@@ -142,7 +146,10 @@ class Registry:
             if evidence is not None and evidence.bound_certificate is not None:
                 bound = self._evidence.spki_of(evidence.bound_certificate)
             channel = tiers.Channel(False, None, case.pins, bound)
-        unsealed = tiers.sealed(dossier, evidence, now_s, channel)
+        if evidence is None and dossier.evidence is not None:
+            unsealed: tiers.Codes = (self._evidence.why_none(dossier.provider) or tiers.NO_EVIDENCE,)
+        else:
+            unsealed = tiers.sealed(dossier, evidence, now_s, channel)
         key = seen, unsealed, "" if evidence is None else evidence.document
         standing = span.standings.get(key)
         if standing is None:

@@ -58,6 +58,8 @@ class ConfigFile:
     policies: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     deployments: list[dict[str, Any]] = field(default_factory=list)
+    trust: dict[str, Any] = field(default_factory=dict)
+    log: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
     other_key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
@@ -88,9 +90,13 @@ class ConfigFile:
         *,
         capabilities: Iterable[str] = ("chat",),
         upstream: str | None = None,
+        **more: Any,
     ) -> None:
-        """A model with one deployment on each provider, called ``<model>.<provider>`` with / as -."""
-        self.models.append({"id": name})
+        """A model with one deployment on each provider, called ``<model>.<provider>`` with / as -.
+
+        ``more`` goes into the model as it is.
+        """
+        self.models.append({"id": name, **more})
         for provider in providers:
             self.deployments.append(
                 {
@@ -125,7 +131,8 @@ class ConfigFile:
             "providers": self.providers,
             "deployments": self.deployments,
         }
-        return document | ({"limits": self.limits} if self.limits else {})
+        parts = {"limits": self.limits, "trust": self.trust, "log": self.log}
+        return document | {name: part for name, part in parts.items() if part}
 
     def write(self, path: Path) -> None:
         """Replace the file in one step, as editors and `sovereign keys` do."""
