@@ -1,7 +1,8 @@
 """DSSE envelopes with one ECDSA P-256 / SHA-256 signature over in-toto payloads.
 
 https://github.com/secure-systems-lab/dsse. The signature covers the pre-authentication encoding, never the
-JSON. Further signatures in an envelope are refused: a Sigstore bundle allows exactly one.
+JSON. Further signatures in an envelope are refused: a Sigstore bundle allows exactly one; so are members that
+DSSE does not have, and base64 in another spelling than its canonical one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -40,12 +41,12 @@ class Envelope:
         ).encode()
 
 
-class _SignatureJSON(msgspec.Struct):
+class _SignatureJSON(msgspec.Struct, forbid_unknown_fields=True):
     sig: str
     keyid: str = ""
 
 
-class _EnvelopeJSON(msgspec.Struct):
+class _EnvelopeJSON(msgspec.Struct, forbid_unknown_fields=True):
     payload: str
     payloadType: str  # noqa: N815 - DSSE's name
     signatures: list[_SignatureJSON]
@@ -69,7 +70,7 @@ def verify(spki: bytes, message: bytes, signature: bytes) -> None:
     """Check an ECDSA P-256 signature by the key in ``spki`` (DER). Raises ``VerificationError``."""
     try:
         key = load_der_public_key(spki)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise VerificationError("envelope key is not a DER public key") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise VerificationError("envelope key is not an ECDSA P-256 key")
@@ -87,10 +88,17 @@ def parse(data: bytes) -> Envelope:
             raise VerificationError(f"envelope has {len(raw.signatures)} signatures, expected 1")
         signature = raw.signatures[0]
         return Envelope(
-            b64decode(raw.payload, validate=True),
-            b64decode(signature.sig, validate=True),
+            _canonical(raw.payload),
+            _canonical(signature.sig),
             signature.keyid,
             raw.payloadType,
         )
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
         raise VerificationError(f"malformed DSSE envelope: {error}") from None
+
+
+def _canonical(text: str) -> bytes:
+    data = b64decode(text, validate=True)
+    if b64encode(data).decode() != text:
+        raise ValueError("base64 is not in its canonical spelling")
+    return data

@@ -20,7 +20,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -48,7 +48,7 @@ def verify_promise(promise: Promise, signature: bytes, spki: bytes) -> None:
     """Check the 64-byte ``signature`` by the Ed25519 key in ``spki`` (DER). Raises ``VerificationError``."""
     try:
         key = load_der_public_key(spki)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise VerificationError("promise key is not a DER public key") from None
     if not isinstance(key, Ed25519PublicKey):
         raise VerificationError("promise key is not an Ed25519 key")

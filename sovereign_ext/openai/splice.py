@@ -9,7 +9,13 @@ commitment covers is the response with exactly those bytes removed, so ``strip_*
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+
+from sovereign_ext.openai.members import raw_members
 
 NAME: Final = "_sf_attestation"
 EVENT: Final = b"sf_attestation"
@@ -32,8 +38,16 @@ def splice(body: bytes, attestation: bytes) -> bytes:
 
 def strip_json(body: bytes) -> bytes:
     """The body as it was before ``splice``; unchanged if it carries no attestation."""
+    return split_json(body)[0]
+
+
+def split_json(body: bytes) -> tuple[bytes, bytes | None]:
+    """The body as it was before ``splice``, and the attestation that was taken out, byte for byte."""
     span = _member_span(body)
-    return body if span is None else body[: span[0]] + body[span[1] :]
+    if span is None:
+        return body, None
+    start, end = span
+    return body[:start] + body[end:], body[body.index(_MEMBER, start) + len(_MEMBER) : end]
 
 
 def _member_span(body: bytes) -> tuple[int, int] | None:
@@ -65,17 +79,43 @@ def closing_event(chunk: bytes, attestation: bytes) -> bytes:
     return _CLOSING + b"data: " + splice(chunk, attestation) + b"\n\n"
 
 
+def closing_chunk(last: bytes, fallback: Mapping[str, object]) -> bytes:
+    """A chunk-shaped object with no choices, of the same stream as the chunk ``last`` (empty: there was none).
+
+    It has the members of ``fallback``, each as it stands in ``last`` where that has it.
+    """
+    there = raw_members(last) or {}
+    shape = {name: there.get(name, value) for name, value in fallback.items()}
+    return msgspec.json.encode({**shape, "choices": []})
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStream:
+    """A stream taken apart. ``body`` is the stream as it was before the splice, ``member`` the attestation in one of
+    its chunks, ``closing`` the whole closing event; ``None`` where there is none."""
+
+    body: bytes
+    member: bytes | None
+    closing: bytes | None
+
+
 def strip_sse(stream: bytes) -> bytes:
     """The stream as it was before the splice: the member taken out of its chunk, the closing event gone."""
-    closing = stream.rfind(_CLOSING)
-    if closing >= 0 and (closing == 0 or stream[closing - 1 : closing] == b"\n"):
-        stream = stream[:closing]
+    return split_sse(stream).body
+
+
+def split_sse(stream: bytes) -> SplitStream:
+    """The stream as it was before the splice, and what was taken out, byte for byte."""
+    member = closing = None
+    at = stream.rfind(_CLOSING)
+    if at >= 0 and (at == 0 or stream[at - 1 : at] == b"\n"):
+        stream, closing = stream[:at], stream[at:]
     lines = stream.split(b"\n")
-    for at in range(len(lines) - 1, -1, -1):
-        line = lines[at]
+    for number in range(len(lines) - 1, -1, -1):
+        line = lines[number]
         if line.startswith(b"data: {") and _MEMBER in line:
-            chunk = strip_json(line[6:])
-            if len(chunk) + 6 != len(line):
-                lines[at] = b"data: " + chunk
+            chunk, member = split_json(line[6:])
+            if member is not None:
+                lines[number] = b"data: " + chunk
                 break
-    return b"\n".join(lines)
+    return SplitStream(b"\n".join(lines), member, closing)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attest_world import KEY, Ack, facts
+from attest_world import KEY, POLICY_DOCUMENT, VOUCH, Ack, facts
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -217,9 +217,9 @@ def test_a_statement_says_every_fact() -> None:
         "duration_ms": 1300,
     }
     assert statement["predicate"]["candidates"] == list(call.candidates)
-    assert statement["predicate"]["policy_digest"] == "sha256:" + "00" * 32
+    assert statement["predicate"]["policy_digest"] == POLICY_DOCUMENT.digest
     assert statement["predicate"]["witnesses"] == [
-        {"witness": "cms", "scope": "hipaa", "statement": "sha256:" + "b" * 64}
+        {"witness": "cms", "scope": "hipaa", "statement": VOUCH.digest}
     ]
     assert outcome_statement(call) == outcome_statement(call)
 
