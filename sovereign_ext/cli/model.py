@@ -150,6 +150,8 @@ def _listed(model: Path, how: Serialization) -> list[Path]:
 
 def _everything(model: Path) -> Iterator[Path]:
     yield model
+    if not model.is_dir():
+        return
     for directory, directories, files in os.walk(model, onerror=_raise):
         for name in (*directories, *files):
             yield Path(directory) / name

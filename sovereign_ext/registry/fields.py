@@ -25,13 +25,13 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def read_json(raw: bytes) -> Any:
-    """UTF-8 JSON with unique names and whole numbers. Raises ``StatementError``."""
+def read_json(raw: bytes, *, fractions: bool = False) -> Any:
+    """UTF-8 JSON with unique names and, unless ``fractions``, whole numbers. Raises ``StatementError``."""
     try:
         return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_float=_no_fraction,
+            parse_float=float if fractions else _no_fraction,
             parse_constant=_no_fraction,
         )
     except UnicodeDecodeError:
@@ -85,12 +85,13 @@ class Fields:
     def __init__(self, value: object, at: str = "") -> None:
         if not isinstance(value, Mapping):
             raise StatementError("expected an object", at)
-        self._at = at
+        self.at = at
+        """Where the object stands."""
         self._left: dict[str, Any] = dict(value)
 
     def path(self, name: str) -> str:
         """Where the member ``name`` stands."""
-        return f"{self._at}.{name}" if self._at else name
+        return f"{self.at}.{name}" if self.at else name
 
     def has(self, name: str) -> bool:
         """Whether there is such a member that was not taken yet."""

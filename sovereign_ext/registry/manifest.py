@@ -154,7 +154,7 @@ def _read_bundle(raw: bytes) -> tuple[str, dsse.Envelope]:
 
 def parse_manifest(payload: bytes) -> Manifest:
     """The payload of a model signature. Members that v1.0 does not name are passed over, as it asks."""
-    fields = Fields(read_json(payload))
+    fields = Fields(read_json(payload, fractions=True))
     fields.exactly("_type", STATEMENT_TYPE)
     fields.exactly("predicateType", PREDICATE_TYPE)
     subjects = fields.items("subject", most=1)
@@ -226,7 +226,11 @@ def _serialization(fields: Fields) -> Serialization:
 
 
 def _whole(fields: Fields, name: str) -> int:
-    return fields.number(name, 1, 2**53)
+    # protobuf, through which model-signing writes, has no whole numbers: it says 1000000000.0.
+    value = fields.take(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return Fields({name: value}, fields.at).number(name, 1, 2**53)
 
 
 def _statement(manifest: Manifest) -> dict[str, Any]:

@@ -102,12 +102,13 @@ class Source:
 
     token: VerifiedEvidence | None = field(default_factory=evidence)
     certificates: dict[str, str] = field(default_factory=lambda: {CERTIFICATE: PIN})
+    why: str = ""
 
     def current(self, provider_id: str) -> VerifiedEvidence | None:
         return self.token if provider_id == "own" else None
 
     def why_none(self, provider_id: str) -> str:
-        return ""
+        return self.why
 
     def spki_of(self, certificate_sha256_hex: str) -> str | None:
         return self.certificates.get(certificate_sha256_hex)
