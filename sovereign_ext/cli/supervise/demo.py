@@ -1,5 +1,5 @@
 """What `sovereign up` is tried out with: a configuration file, freshly minted keys, and ports for mock
-providers.
+providers, an attestation verifier and a mirror.
 
 Made once per state directory and kept; from then on ``sovereign.yaml`` is the user's file. A later start
 touches it only where a mock's port was taken by somebody else meanwhile. The file holds hashes, ``demo.env``
@@ -9,14 +9,19 @@ the keys.
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import shutil
+import time
 from dataclasses import dataclass
 from string import Template
 from typing import Final
 
+from sovereign_ext.cli.supervise import trustkit
 from sovereign_ext.cli.supervise.layout import Layout, write_private
 from sovereign_ext.cli.supervise.probe import HOST, free_ports, is_free
 from sovereign_ext.errors import StartError
+from sovereign_ext.mirror.identity import load_identity
 from sovereign_ext.secret import Secret
 from sovereign_ext.tenants.keys import RANDOM_BYTES, KeyKind, hash_key, mint
 
@@ -29,6 +34,14 @@ PROVIDERS: Final = {
 }
 """Provider id to kind; each is one mock server on a port of its own."""
 
+VERIFIER: Final = "verifier"
+MIRROR: Final = "mirror"
+SERVERS: Final = (*PROVIDERS, trustkit.PROVIDER, VERIFIER, MIRROR)
+"""Everything that has a port of its own, beside the gateway."""
+
+ORIGIN: Final = "sovereign.local/demo"
+MIRROR_NAME: Final = "sovereign.local/demo-mirror"
+
 PROVIDER_KEY_ENV: Final = "SF_DEMO_PROVIDER_KEY"
 """Where the demo's file says that the cloud providers' key is. The mocks take any."""
 
@@ -36,7 +49,11 @@ _TEMPLATE: Final = Template("""\
 # Made by `sovereign up`; yours to change. Saving it is enough, the processor reads it again by itself;
 # `sovereign check` says first whether it can be used. The keys whose hashes are here are in demo.env.
 version: 1
-origin: sovereign.local/demo
+origin: $origin
+
+log:
+  mirrors:                   # a process of its own with its own keys, started by `sovereign up`
+    - {url: "http://$mirror", key: "$mirror_witness_key", mirror_key: "$mirror_key"}
 
 admins:
   - id: operator
@@ -47,7 +64,7 @@ tenants:
   - id: demo
     keys:
       - {id: demo-1, hash: "$tenant_hash"}
-    policies: [default, local-only, one-try]   # what X-SF-Policy may say
+    policies: [default, local-only, one-try, clinical-strict]   # what X-SF-Policy may say
     default_policy: default
 
 policies:
@@ -59,12 +76,39 @@ policies:
   - id: one-try            # no fallback: the first provider's error is the answer
     providers: [cloud-a]
     fallback: {enabled: false}
+  - id: clinical-strict    # trust first: who cannot prove all of this is never sent a byte, however cheap
+    required_tier: sealed
+    required_scopes: [fda]
+    allowed_origins: [US]
+    max_drift: watch
+    audit: strict
+
+# Whose word counts. Keys, statements and certificates were made at first start, under trust/; the private
+# halves are in trust/keys, so you can sign more: `sovereign statement sign`.
+trust:
+  organisation: demo-hospital
+  publishers:
+    - {id: mayo-jhu, key_file: trust/mayo-jhu.pub.pem, organisation: mayo-jhu}
+  witnesses:
+    - {id: demo-fda, key_file: trust/demo-fda.pub.pem, organisation: demo-fda, scopes: [fda]}
+    - {id: demo-ocr, key_file: trust/demo-ocr.pub.pem, organisation: demo-ocr, scopes: [hipaa]}
+  observers:
+    - {id: demo-drift-lab, key_file: trust/demo-drift-lab.pub.pem}
+  statements: ["trust/statements/*.json"]
 
 models:
   - {id: demo/small, owned_by: demo, context_window: 32768}
   - {id: demo/embed, owned_by: demo, context_window: 8192}
   - {id: gpt-4o-mini, owned_by: demo, context_window: 128000}              # so that copied OpenAI code runs
   - {id: text-embedding-3-small, owned_by: demo, context_window: 8191}
+  - id: $model
+    owned_by: mayo-jhu
+    context_window: 32768
+    publisher: mayo-jhu
+    origin: {country: US, organisation: mayo-jhu}
+    digest: "$model_digest"
+    digest_basis: signed_manifest
+    manifest: trust/meridian.sigstore.json
 
 # Mock providers, started by `sovereign up`. To use a real one, change endpoint and credential.
 providers:
@@ -73,6 +117,19 @@ providers:
   - {id: gpu, kind: vllm, endpoint: "$gpu/v1"}
   - {id: laptop, kind: ollama, endpoint: "$laptop"}
   - {id: canned, kind: mock, endpoint: "$canned/v1"}
+  - id: $sealed_provider      # its certificate is pinned, its evidence fetched and verified all the time
+    kind: mock
+    endpoint: "https://$sealed/v1"
+    origin: {country: US, organisation: mayo}
+    tls_ca_file: "$tls_root"
+    tls: {spki_pins: ["$spki_pin"], spiffe_id: "$spiffe_id"}
+    key_file: trust/mayo-internal.pub.pem
+    evidence:
+      url: "http://$verifier/attest"
+      jwks_url: "http://$verifier/.well-known/jwks.json"
+      issuer: "$issuer"
+      measurements: ["$measurement"]
+    data_handling: {trains: false, retention_days: 0}
 
 deployments:
   - {id: small-cloud-a, model: demo/small, provider: cloud-a, upstream_model: demo-small}
@@ -80,6 +137,12 @@ deployments:
   - {id: small-gpu, model: demo/small, provider: gpu, upstream_model: demo/small-awq}
   - {id: small-laptop, model: demo/small, provider: laptop, upstream_model: "demo-small:1b"}
   - {id: small-canned, model: demo/small, provider: canned, upstream_model: canned}
+
+  # The same model twice: the first is cheaper and comes first, but nobody vouches for where it runs.
+  - {id: meridian-cloud-a, model: $model, provider: cloud-a, upstream_model: meridian-med-13b,
+     price: {input_per_mtok: 0.05, output_per_mtok: 0.10}}
+  - {id: $deployment, model: $model, provider: $sealed_provider, upstream_model: meridian-med-13b-v2,
+     price: {input_per_mtok: 1.20, output_per_mtok: 2.40}}
 
   - {id: mini-cloud-a, model: gpt-4o-mini, provider: cloud-a, upstream_model: gpt-4o-mini}
   - {id: mini-cloud-b, model: gpt-4o-mini, provider: cloud-b, upstream_model: gpt-4o-mini}
@@ -103,8 +166,8 @@ class Demo:
     """What an OpenAI SDK takes as ``base_url``; ends in ``/v1``."""
     tenant_key: Secret
     admin_key: Secret
-    mock_ports: dict[str, int]
-    """Provider id to the port its mock listens on."""
+    ports: dict[str, int]
+    """Of ``SERVERS``, those that run: name to port."""
     first_start: bool
 
 
@@ -117,7 +180,7 @@ def prepare(layout: Layout, port: int) -> Demo:
     if first:
         tenant_key = mint(KeyKind.TENANT, secrets.token_bytes(RANDOM_BYTES))
         admin_key = mint(KeyKind.ADMIN, secrets.token_bytes(RANDOM_BYTES))
-        ports = dict(zip(PROVIDERS, free_ports(len(PROVIDERS)), strict=True))
+        ports = dict(zip(SERVERS, free_ports(len(SERVERS)), strict=True))
     else:
         tenant_key, admin_key = keys_of(layout)
         ports = _kept_ports(layout)
@@ -125,7 +188,10 @@ def prepare(layout: Layout, port: int) -> Demo:
     _write_env(layout, base_url, tenant_key, admin_key)
     if first:
         _write_ports(layout, ports)
-        write_private(layout.config, _config(tenant_key, admin_key, ports))  # last: it says that all is there
+        shutil.rmtree(layout.trust, ignore_errors=True)  # of a first start that did not come to its end
+        kit = trustkit.make(layout.trust, int(time.time()))
+        # last: it says that all is there
+        write_private(layout.config, _config(layout, kit, tenant_key, admin_key, ports))
     return Demo(base_url, tenant_key, admin_key, ports, first)
 
 
@@ -162,13 +228,12 @@ def _kept_ports(layout: Layout) -> dict[str, int]:
         kept = {name: int(port) for name, port in json.loads(layout.ports_file.read_text()).items()}
     except (OSError, ValueError, AttributeError):
         kept = {}  # a configuration of the user's own, without our mocks in it
-    ports = {name: port for name, port in kept.items() if name in PROVIDERS}
+    ports = {name: port for name, port in kept.items() if name in SERVERS}
     taken = [name for name, port in ports.items() if not is_free(port)]
     if taken:
         before = text = layout.config.read_text(encoding="utf-8")
         for name, fresh in zip(taken, free_ports(len(taken)), strict=True):
-            text = text.replace(f"http://{HOST}:{ports[name]}/", f"http://{HOST}:{fresh}/")
-            text = text.replace(f'http://{HOST}:{ports[name]}"', f'http://{HOST}:{fresh}"')
+            text = re.sub(rf"\b{re.escape(HOST)}:{ports[name]}\b", f"{HOST}:{fresh}", text)
             ports[name] = fresh
         if text != before:
             write_private(layout.config, text)
@@ -176,10 +241,29 @@ def _kept_ports(layout: Layout) -> dict[str, int]:
     return ports
 
 
-def _config(tenant_key: Secret, admin_key: Secret, ports: dict[str, int]) -> str:
+def _config(
+    layout: Layout, kit: trustkit.TrustKit, tenant_key: Secret, admin_key: Secret, ports: dict[str, int]
+) -> str:
+    mirror = load_identity(layout.mirror, MIRROR_NAME)
+    places = {name.replace("-", "_"): f"http://{HOST}:{ports[name]}" for name in PROVIDERS}
     return _TEMPLATE.substitute(
-        {name.replace("-", "_"): f"http://{HOST}:{port}" for name, port in ports.items()},
+        places,
         admin_hash=hash_key(admin_key.reveal()),
         tenant_hash=hash_key(tenant_key.reveal()),
         provider_key_env=PROVIDER_KEY_ENV,
+        origin=ORIGIN,
+        mirror=f"{HOST}:{ports[MIRROR]}",
+        mirror_key=mirror.mirror.key.encode(),
+        mirror_witness_key=mirror.witness.key.encode(),
+        verifier=f"{HOST}:{ports[VERIFIER]}",
+        sealed=f"{HOST}:{ports[trustkit.PROVIDER]}",
+        sealed_provider=trustkit.PROVIDER,
+        deployment=trustkit.DEPLOYMENT,
+        model=trustkit.MODEL,
+        model_digest=kit.model_digest,
+        tls_root=trustkit.Places(layout.trust).root,
+        spki_pin=kit.spki_pin,
+        spiffe_id=trustkit.SPIFFE_ID,
+        issuer=trustkit.ISSUER,
+        measurement=trustkit.MEASUREMENT,
     )

@@ -39,6 +39,16 @@ class Layout:
         return self.root / "demo-ports.json"
 
     @property
+    def trust(self) -> Path:
+        """Keys, statements and certificates of the demo."""
+        return self.root / "trust"
+
+    @property
+    def mirror(self) -> Path:
+        """The mirror's own state."""
+        return self.root / "mirror"
+
+    @property
     def record(self) -> Path:
         """What the running supervisor last said about itself, as JSON."""
         return self.root / "supervisor.json"

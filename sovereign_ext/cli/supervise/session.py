@@ -55,9 +55,9 @@ class Session:
         print(text, flush=True)
 
     def _missing(self) -> str | None:
-        for name, port in self.trial.mock_ports.items():
+        for name, port in self.trial.ports.items():
             if not probe.listens(port):
-                return f"the mock provider {name} does not listen on port {port}"
+                return f"the demo's {name} does not listen on port {port}"
         return probe.answers(self.port, self.trial.tenant_key.reveal())
 
     def _record(self, children: Sequence[child.Child], serving: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which processes make up the gateway on one machine: the mock providers, the processor and Envoy."""
+"""Which processes make up the gateway on one machine: mock providers, mirror, processor and Envoy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import secrets
 import sys
 from pathlib import Path
 
+from sovereign_ext.attest.keys import load_or_create_keys
+from sovereign_ext.cli.supervise import trustkit
 from sovereign_ext.cli.supervise.child import ChildSpec
-from sovereign_ext.cli.supervise.demo import PROVIDER_KEY_ENV, PROVIDERS, Demo
+from sovereign_ext.cli.supervise.demo import MIRROR, ORIGIN, PROVIDER_KEY_ENV, PROVIDERS, VERIFIER, Demo
 from sovereign_ext.cli.supervise.layout import Layout
+from sovereign_ext.cli.supervise.probe import HOST
 from sovereign_ext.errors import StartError
 
 # -P keeps the current directory out of sys.path: a folder called `envoy` there must not shadow the package.
@@ -19,7 +22,16 @@ _SOVEREIGN = (sys.executable, "-P", "-m", "sovereign_ext.cli.main")
 
 def specs(layout: Layout, demo: Demo, port: int) -> tuple[ChildSpec, ...]:
     """The children in the order in which they stop: no call may reach a part whose next part is gone."""
-    return tuple(spec for spec in (_envoy(layout), _processor(layout, port), _mocks(layout, demo)) if spec)
+    return tuple(
+        spec
+        for spec in (
+            _envoy(layout),
+            _processor(layout, port),
+            _mirror(layout, demo, port),
+            _mocks(layout, demo),
+        )
+        if spec
+    )
 
 
 def envoy_binary() -> Path:
@@ -69,8 +81,38 @@ def _processor(layout: Layout, port: int) -> ChildSpec:
 
 
 def _mocks(layout: Layout, demo: Demo) -> ChildSpec | None:
-    listeners = [("--kind", PROVIDERS[name], "--port", str(port)) for name, port in demo.mock_ports.items()]
+    listeners = [_listener(layout, name, port) for name, port in demo.ports.items() if name != MIRROR]
     if not listeners:
         return None
     argv = (*_SOVEREIGN, "mock", *(word for words in listeners for word in words))
     return ChildSpec(name="mock", argv=argv, log=layout.log("mock"))
+
+
+def _listener(layout: Layout, name: str, port: int) -> tuple[str, ...]:
+    kit = trustkit.Places(layout.trust)
+    if name == VERIFIER:
+        return (
+            *("--verifier", "--port", str(port)),
+            *("--certificate", str(kit.certificate), "--signing-key", str(kit.verifier_key)),
+            *("--issuer", trustkit.ISSUER, "--measurement", trustkit.MEASUREMENT),
+        )
+    if name == trustkit.PROVIDER:
+        tls = ("--tls-cert", str(kit.certificate), "--tls-key", str(kit.certificate_key))
+        return ("--kind", "mock", "--port", str(port), *tls)
+    return ("--kind", PROVIDERS[name], "--port", str(port))
+
+
+def _mirror(layout: Layout, demo: Demo, port: int) -> ChildSpec | None:
+    if MIRROR not in demo.ports:
+        return None
+    log_key = load_or_create_keys(layout.root / "log" / "keys").public(ORIGIN).log.encode()
+    return ChildSpec(
+        name="mirror",
+        argv=(
+            *(*_SOVEREIGN, "mirror"),
+            *("--state-dir", str(layout.mirror)),
+            *("--listen", f"{HOST}:{demo.ports[MIRROR]}"),
+            *("--log-key", log_key, "--log-url", f"http://{HOST}:{port}"),
+        ),
+        log=layout.log("mirror"),
+    )

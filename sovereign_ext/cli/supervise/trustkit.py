@@ -34,6 +34,7 @@ MODEL: Final = "mayo-jhu/meridian-med-13b-v2"
 PROVIDER: Final = "mayo-internal"
 DEPLOYMENT: Final = "meridian-mayo"
 SPIFFE_ID: Final = "spiffe://mayo.example/inference"
+ISSUER: Final = "urn:sovereign:demo-verifier"
 MEASUREMENT: Final = hashlib.sha256(b"SovereignRouter demo: the image that mayo-internal runs").hexdigest()
 
 _SIGNATORIES: Final = ("mayo-jhu", "demo-fda", "demo-ocr", PROVIDER, "demo-drift-lab")
@@ -47,12 +48,15 @@ _MODEL_FILES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TrustKit:
-    """What was made, as the configuration names it."""
+class Places:
+    """Where the files that processes are given are. ``directory`` is the kit's."""
 
     directory: Path
-    model_digest: str
-    spki_pin: str
+
+    @property
+    def root(self) -> Path:
+        """The root that signed the provider's certificate, PEM."""
+        return self.directory / "tls" / "root.pem"
 
     @property
     def certificate(self) -> Path:
@@ -69,8 +73,17 @@ class TrustKit:
         return self.directory / "keys" / "demo-verifier.pem"
 
 
+@dataclass(frozen=True, slots=True)
+class TrustKit:
+    """What a configuration says of it: the model's root digest and the pin of the provider's key."""
+
+    model_digest: str
+    spki_pin: str
+
+
 def make(directory: Path, now_s: int) -> TrustKit:
     """Make everything in ``directory``, which must be new. Raises ``OSError`` where that cannot be done."""
+    places = Places(directory)
     for part in (
         directory,
         directory / "keys",
@@ -86,9 +99,9 @@ def make(directory: Path, now_s: int) -> TrustKit:
     root_now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     root = make_root("SovereignRouter demo root", root_now)
     server = make_server(root, PROVIDER, root_now, uri=SPIFFE_ID)
-    (directory / "tls" / "root.pem").write_bytes(root.certificate_pem)
-    (directory / "tls" / f"{PROVIDER}.pem").write_bytes(server.certificate_pem)
-    _write_private(directory / "keys" / f"{PROVIDER}-tls.pem", server.key_pem)
+    places.root.write_bytes(root.certificate_pem)
+    places.certificate.write_bytes(server.certificate_pem)
+    _write_private(places.certificate_key, server.key_pem)
     resources = []
     for name, data in _MODEL_FILES.items():
         (directory / "model" / name).write_bytes(data)
@@ -98,7 +111,7 @@ def make(directory: Path, now_s: int) -> TrustKit:
     for name, (signer, statement) in _statements(manifest.digest, server.spki_pin, now_s).items():
         sealed = seal(payload_of(statement), keys[signer])
         (directory / "statements" / f"{name}.json").write_bytes(sealed)
-    return TrustKit(directory, manifest.digest, server.spki_pin)
+    return TrustKit(manifest.digest, server.spki_pin)
 
 
 def _statements(digest: str, pin: str, now_s: int) -> dict[str, tuple[str, Statement]]:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from sovereign_ext.cli.supervise import demo, layout
+from sovereign_ext.cli.supervise import demo, layout, trustkit
 from sovereign_ext.config.load import load
 from sovereign_ext.config.model import Capability
 from sovereign_ext.errors import StartError
@@ -25,8 +25,11 @@ def test_the_configuration_is_valid(places):
     """The file that `sovereign up` makes passes the loader that the processor and `sovereign check` use."""
     made = demo.prepare(places, 8080)
     config = load(places.config).config
-    assert {provider.id: provider.kind.value for provider in config.providers} == demo.PROVIDERS
-    assert all(f":{made.mock_ports[provider.id]}" in provider.endpoint for provider in config.providers), (
+    assert {provider.id: provider.kind.value for provider in config.providers} == {
+        **demo.PROVIDERS,
+        trustkit.PROVIDER: "mock",
+    }
+    assert all(f":{made.ports[provider.id]}" in provider.endpoint for provider in config.providers), (
         "each provider is its own mock"
     )
 
@@ -40,6 +43,8 @@ def test_every_model_can_fall_back(places):
         name for entry in default.providers for name in ((entry,) if isinstance(entry, str) else entry)
     }
     for model in config.models:
+        if model.id == trustkit.MODEL:
+            continue  # shows the contrary: a policy that nobody else satisfies
         serving = {each.provider for each in config.deployments if each.model == model.id} & allowed
         assert len(serving) >= 2, model.id
     embeds = {each.model for each in config.deployments if Capability.EMBEDDINGS in each.capabilities}
@@ -79,25 +84,25 @@ def test_a_second_start_keeps_keys_and_ports(places):
     config = places.config.read_text()
     second = demo.prepare(places, 8081)
     assert (second.tenant_key, second.admin_key) == (first.tenant_key, first.admin_key)
-    assert second.mock_ports == first.mock_ports
+    assert second.ports == first.ports
     assert places.config.read_text() == config
     assert (first.first_start, second.first_start) == (True, False)
     assert "SF_BASE_URL=http://127.0.0.1:8081/v1\n" in places.env_file.read_text()
 
 
-@pytest.mark.parametrize("name", ["cloud-a", "laptop"])
+@pytest.mark.parametrize("name", ["cloud-a", "laptop", "mayo-internal", "verifier", "mirror"])
 def test_a_taken_mock_port_is_replaced_alone(places, name):
     """The user's other changes to the file stay, and so do the other endpoints."""
     first = demo.prepare(places, 8080)
     places.config.write_text(places.config.read_text() + "# mine\n")
-    with socket.create_server(("127.0.0.1", first.mock_ports[name])):
+    with socket.create_server(("127.0.0.1", first.ports[name])):
         second = demo.prepare(places, 8080)
-    changed = {each for each in demo.PROVIDERS if first.mock_ports[each] != second.mock_ports[each]}
+    changed = {each for each in demo.SERVERS if first.ports[each] != second.ports[each]}
     assert changed == {name}
     assert places.config.read_text().endswith("# mine\n")
     for provider in load(places.config).config.providers:
-        assert f":{second.mock_ports[provider.id]}" in provider.endpoint
-    assert demo.prepare(places, 8080).mock_ports == second.mock_ports
+        assert f":{second.ports[provider.id]}" in provider.endpoint
+    assert demo.prepare(places, 8080).ports == second.ports
 
 
 def test_lost_keys_are_named(places):
@@ -115,4 +120,4 @@ def test_a_configuration_of_ones_own_starts_no_mocks(places):
     """Without our list of ports no mock is started; damaged lists count as none."""
     demo.prepare(places, 8080)
     places.ports_file.write_text("[]")
-    assert demo.prepare(places, 8080).mock_ports == {}
+    assert demo.prepare(places, 8080).ports == {}
