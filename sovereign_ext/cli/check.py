@@ -40,6 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from sovereign_ext.config.load import load
     from sovereign_ext.errors import ConfigError
+    from sovereign_ext.policy import satisfiable
     from sovereign_ext.registry.build import build
 
     file = args.file or default_file()
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         for fault in error.faults:
             print(fault)
         return 1
-    for warning in registry.warnings:
+    for warning in (*registry.warnings, *satisfiable.warnings(config, str(file))):
         print(f"warning: {warning}")
     counts = (
         (len(config.tenants), "tenant", "tenants"),
