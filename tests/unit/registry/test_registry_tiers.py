@@ -396,6 +396,15 @@ def test_with_a_spiffe_id_only_the_key_is_seen_on_the_connection() -> None:
     assert world.standing(peer=peer).reasons == (tiers.EVIDENCE_OTHER_KEY,)
 
 
+def test_why_there_is_no_evidence_is_said_by_who_fetched_it() -> None:
+    """A token that was refused leaves its reason; none at all is ``no_evidence``."""
+    world = World()
+    world.source.token, world.source.why = None, tiers.EVIDENCE_DEBUG
+    for peer in (None, PEER):
+        standing = world.standing(peer=peer)
+        assert (standing.tier, standing.reasons) == (WITNESSED, (tiers.EVIDENCE_DEBUG,))
+
+
 def test_while_a_key_is_replaced_two_statements_cover_two_pins() -> None:
     """The old one names the old key, the new one the new key; either may answer."""
     world = World()
