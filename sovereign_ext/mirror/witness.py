@@ -25,7 +25,7 @@ from sovereign_ext.mirror.evidence import Evidence
 from sovereign_ext.tlog.addcheckpoint import SIZE_TYPE, AddCheckpoint, encode_size
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint
 from sovereign_ext.tlog.cosignature import Cosigner, cosign
-from sovereign_ext.tlog.files import read_file, write_files
+from sovereign_ext.tlog.files import read_file, sync_directory, write_files
 from sovereign_ext.tlog.hashing import EMPTY_ROOT
 from sovereign_ext.tlog.note import Note, Verifier
 from sovereign_ext.tlog.proof import verify_consistency
@@ -123,6 +123,9 @@ class WitnessedLog:
         note = read_file(self._directory / HEAD)
         if note is None:
             return Head(Checkpoint(self.log.name, 0, EMPTY_ROOT), b"")
+        # An earlier life may have ended between the file's rename and the sync that makes it last; what we cosign again
+        # without writing must not be less durable than what we write.
+        sync_directory(self._directory)
         try:
             return Head(open_checkpoint(note, self.log.name, [self.log])[0], note)
         except VerificationError as error:

@@ -84,6 +84,50 @@ def test_receipts_are_for_the_owner(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_the_keys_of_a_log_are_its_first_entries(tmp_path: Path) -> None:
+    """Each once, however often the log is opened; only an admin sees their receipts, which verify."""
+
+    async def scenario() -> None:
+        for _ in range(2):
+            async with opened(tmp_path) as log:
+                await log.record_keys()
+                await log.record_keys()
+                assert log.status().size == 3
+                keys = log.public_keys
+                receipts = [await log.receipt(index, None, 10) for index in range(3)]
+                with pytest.raises(EntryNotFound):
+                    await log.receipt(0, "t1", 0)
+        found = []
+        for receipt in receipts:
+            report = verify_receipt(receipt, TrustedKeys(keys.log, keys.envelope, keys.promise))
+            assert report.ok
+            found.append(report.statement["predicate"])
+            digest = report.statement["subject"][0]["digest"]["sha256"]
+            if report.statement["predicate"]["role"] == "envelope":
+                assert digest == sha256(keys.envelope).hexdigest()
+        assert [(said["event"], said["role"], said["at_ms"]) for said in found] == [
+            ("created", role, NOW_MS) for role in ("log", "envelope", "promise")
+        ]
+        assert b64decode(found[0]["key_id"]) == keys.log.log_id
+
+    run(scenario)
+
+
+def test_a_log_that_was_stopped_while_writing_down_its_keys(tmp_path: Path) -> None:
+    """What is missing is added; what is there stays."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as log:
+            await log.record_keys()
+        edit("DELETE FROM log_entries WHERE idx = 2")(tmp_path)
+        edit("UPDATE log_head SET next = 2")(tmp_path)
+        shutil.rmtree(tmp_path / "tiles")
+        shutil.rmtree(tmp_path / "signed")
+        shutil.rmtree(tmp_path / "keys")
+
+    run(scenario)
+
+
 def test_receipts_enclose_the_documents_that_their_statement_refers_to(tmp_path: Path) -> None:
     """Each once and byte for byte, also after a new start; others and unknown ones stay out."""
     policy, witness, other = (
