@@ -95,13 +95,15 @@ def key_event_statement(facts: KeyEventFacts) -> bytes:
     return _statement(KEY_EVENT, [(f"{facts.role.value}-key", sha256(facts.spki).digest())], predicate)
 
 
-def opening(key: bytes, digests: Digests) -> bytes:
-    """JSON that opens the commitments of a call: version, key (base64) and the items that exist.
+def opening(key: bytes | None, digests: Digests) -> bytes:
+    """JSON that opens the commitments of a call: version, key (base64) and the items that exist; no key where
+    nothing is committed to.
 
     Whoever holds it can test guesses about prompt and answer: it is given to the tenant only.
     """
     items = [name for name, _ in _subjects(digests)]
-    return _encoder.encode({"version": 1, "key": key, "items": items})
+    secret = {} if key is None else {"key": key}
+    return _encoder.encode({"version": 1, **secret, "items": items})
 
 
 def _subjects(digests: Digests) -> list[tuple[str, bytes]]:

@@ -19,10 +19,13 @@ from sovereign_ext.attest import dsse
 from sovereign_ext.attest.anchors import Anchor, AnchorRecord
 from sovereign_ext.attest.documents import referenced
 from sovereign_ext.attest.entry import EntrySealer
+from sovereign_ext.attest.facts import Digests
+from sovereign_ext.attest.keyevents import created, event_id
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
 from sovereign_ext.attest.rekor import Artefact
+from sovereign_ext.attest.statement import key_event_statement, opening
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 PUBLISH_INTERVAL_S = 0.5
+KEY_EVENT_KIND = "key-event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,20 @@ class TransparencyLog:
         placed = await self._sequencer.append(row)
         promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)
         return Sequenced(placed.index, placed.leaf_hash, placed.time_ms, promise)
+
+    async def record_keys(self) -> None:
+        """Write down the log's keys, each once: the first entries of a new log. Raises ``LogUnavailable``."""
+        events = {
+            (event_id(event), KEY_EVENT_KIND): event for event in created(self.public_keys, self._clock())
+        }
+        try:
+            there = await asyncio.to_thread(self._store.find, tuple(events))
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot look for key events: {error.__class__.__name__}") from None
+        for key, event in events.items():
+            if key not in there:
+                statement = key_event_statement(event)
+                await self.append(EntryDraft(key[1], "", key[0], statement, opening(None, Digests())))
 
     async def keep(self, documents: Iterable[Document]) -> None:
         """Make documents durable, so that entries may refer to them; those that are there already stay.

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from base64 import b64decode
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ from log_world import NOW_MS, ORIGIN, draft, fill, fsck, opened
 
 from sovereign_ext.attest.promise import Promise, verify_promise
 from sovereign_ext.attest.receipt_form import parse_receipt
+from sovereign_ext.attest.verify import TrustedKeys, verify_receipt
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogConflict, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.tlog.checkpoint import open_checkpoint
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
 from sovereign_ext.tlog.proof import consistency_proof, verify_consistency, verify_inclusion
 from sovereign_ext.tlog.publisher import Publisher
-from sovereign_ext.tlog.service import TransparencyLog
+from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
 
 
 def run(scenario: Callable[[], object]) -> None:
@@ -113,17 +115,28 @@ def test_the_keys_of_a_log_are_its_first_entries(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_a_log_that_was_stopped_while_writing_down_its_keys(tmp_path: Path) -> None:
-    """What is missing is added; what is there stays."""
+def test_a_log_that_was_stopped_while_writing_down_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is added at the next start; what is there stays."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as log:
+            append, left = log.append, iter([True])
+
+            async def once(entry: EntryDraft) -> Sequenced:
+                if next(left, None) is None:
+                    raise LogUnavailable("stopped")
+                return await append(entry)
+
+            monkeypatch.setattr(log, "append", once)
+            with pytest.raises(LogUnavailable):
+                await log.record_keys()
+            assert log.status().size == 1
+        async with opened(tmp_path, clock=lambda: NOW_MS + 5) as log:
             await log.record_keys()
-        edit("DELETE FROM log_entries WHERE idx = 2")(tmp_path)
-        edit("UPDATE log_head SET next = 2")(tmp_path)
-        shutil.rmtree(tmp_path / "tiles")
-        shutil.rmtree(tmp_path / "signed")
-        shutil.rmtree(tmp_path / "keys")
+            assert log.status().size == 3
+        assert fsck(tmp_path).faults == []
 
     run(scenario)
 
