@@ -19,7 +19,7 @@ from sovereign_ext.config import model, trust
 from sovereign_ext.config.references import shown
 from sovereign_ext.config.yamltree import Path, Tree
 
-_PATTERNS: Final = {
+PATTERNS: Final = {
     trust.IDENTIFIER_PATTERN: "an id: lower-case letters, digits, '.', '_', '-', at most 64 characters, "
     "beginning and ending with a letter or digit",
     model.MODEL_ID_PATTERN: "a model id: letters, digits and . _ : / @ + -, at most 200 characters",
@@ -34,6 +34,7 @@ _PATTERNS: Final = {
     trust.URL_PATTERN: "a URL such as https://host/path, without user or fragment",
     trust.VERIFIER_PATTERN: "a note verifier key: name+id+key",
 }
+"""What a text that matches a pattern is, in words."""
 
 _EXPECTED: Final = {
     "string_type": "text",
@@ -103,7 +104,7 @@ def reason_of(error: ErrorDetails, path: Path, tree: Tree) -> str:
 
 
 def _pattern_reason(pattern: str, value: object) -> str:
-    reason = f"expected {_PATTERNS.get(pattern, 'another form')}"
+    reason = f"expected {PATTERNS.get(pattern, 'another form')}"
     if pattern == model.KEY_HASH_PATTERN and isinstance(value, str) and value.startswith("sk-"):
         return reason + "; this holds the key itself: revoke that key, anyone who can read the file has it"
     return reason

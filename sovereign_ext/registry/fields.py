@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
+from sovereign_ext.config.reasons import PATTERNS
 from sovereign_ext.config.references import shown
 from sovereign_ext.config.trust import DIGEST_PATTERN
 from sovereign_ext.errors import StatementError
 
-HEX_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+HEX_SHA256: Final = r"^[0-9a-f]{64}$"
+HEX_DIGEST: Final = r"^(?:[0-9a-f]{2}){16,64}$"
+_WORDS: Final = {**PATTERNS, HEX_SHA256: "64 lower-case hex digits", HEX_DIGEST: "a digest in lower-case hex"}
 _DIGEST: Final = re.compile(DIGEST_PATTERN.removeprefix("^").removesuffix("$"))
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -104,7 +107,7 @@ class Fields:
         return self._left.pop(name)
 
     def text(self, name: str, pattern: str | None = None, *, most: int = 1_000) -> str:
-        """A text of 1 to ``most`` characters."""
+        """A text of 1 to ``most`` characters; ``pattern`` is one that ``config`` or this module has words for."""
         return self._text(self.take(name), self.path(name), pattern, most)
 
     def exactly(self, name: str, expected: str) -> None:
@@ -171,7 +174,7 @@ class Fields:
         if any(0xD800 <= ord(character) <= 0xDFFF for character in found):
             raise StatementError("holds half a surrogate pair", at)
         if pattern is not None and not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), found):
-            raise StatementError(f"has another form than {pattern}", at)
+            raise StatementError(f"expected {_WORDS[pattern]}", at)
         return found
 
     @staticmethod

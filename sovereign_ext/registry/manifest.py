@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from sovereign_ext.attest import dsse
 from sovereign_ext.attest.statement import STATEMENT_TYPE
 from sovereign_ext.errors import StatementError, VerificationError
 from sovereign_ext.registry.envelope import PrivateKey, PublicKey, envelope_of, public_half, verify
-from sovereign_ext.registry.fields import HEX_SHA256, Fields, read_json
+from sovereign_ext.registry.fields import HEX_DIGEST, HEX_SHA256, Fields, read_json
 
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -31,7 +30,6 @@ IGNORED: Final = (".git", ".gitattributes", ".github", ".gitignore")
 """What the package leaves out of every model by default, besides the signature itself."""
 
 MAX_RESOURCES: Final = 1_000_000
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){16,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,7 @@ def parse_manifest(payload: bytes) -> Manifest:
     name = subject.take("name") if subject.has("name") else ""
     if not isinstance(name, str):
         raise StatementError("expected text", subject.path("name"))
-    claimed = Fields(subject.take("digest"), subject.path("digest")).text("sha256", HEX_SHA256.pattern)
+    claimed = Fields(subject.take("digest"), subject.path("digest")).text("sha256", HEX_SHA256)
     predicate = Fields(fields.take("predicate"), "predicate")
     serialization = _serialization(Fields(predicate.take("serialization"), "predicate.serialization"))
     listed = predicate.items("resources", least=0, most=MAX_RESOURCES) if predicate.has("resources") else []
@@ -202,7 +200,7 @@ def _resource(at: str, item: object) -> Resource:
     fields = Fields(item, at)
     return Resource(
         name=fields.text("name", most=10_000),
-        digest=fields.text("digest", _HEX.pattern),
+        digest=fields.text("digest", HEX_DIGEST),
         algorithm=fields.text("algorithm", most=100),
     )
 

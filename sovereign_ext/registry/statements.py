@@ -127,7 +127,7 @@ def _subject(at: str, item: object) -> tuple[str, str]:
     fields = Fields(item, at)
     name = fields.text("name", most=200)
     digest = Fields(fields.take("digest"), f"{at}.digest")
-    value = digest.text("sha256", HEX_SHA256.pattern)
+    value = digest.text("sha256", HEX_SHA256)
     digest.done()
     fields.done()
     return name, f"sha256:{value}"
