@@ -196,12 +196,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class _TileServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed while it read is what some tests are about."""
+
+
 @contextmanager
 def tiles_over_http(directory: Path) -> Iterator[str]:
     """Serves a published log; gives its URL."""
     directory.mkdir(parents=True, exist_ok=True)
     handler = functools.partial(_Quiet, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _TileServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
