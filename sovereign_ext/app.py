@@ -169,6 +169,7 @@ class Processor:
                 log=self._transparency,
                 paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
                 draining=lambda: self._draining,
+                evidence=self._vouching.evidence.status,
             ),
             f"unix:{settings.management_socket}",
         )

@@ -23,7 +23,7 @@ from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
-from sovereign_ext.tlog.service import LogPaths, LogStatus
+from sovereign_ext.tlog.service import LogPaths, LogStatus, MirrorAck, WitnessStatus
 
 TEXT: Final = "text/plain; charset=utf-8"
 BINARY: Final = "application/octet-stream"
@@ -51,6 +51,12 @@ class OpenLog(Protocol):
     def status(self) -> LogStatus:
         """Sizes and health, without blocking."""
 
+    def witnesses(self) -> tuple[WitnessStatus, ...]:
+        """How it goes with each who is asked to cosign."""
+
+    def acks(self) -> tuple[MirrorAck, ...]:
+        """The last word of each mirror."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogReads:
@@ -62,7 +68,7 @@ class LogReads:
 
     async def get_log(self, request: log_pb2.GetLogRequest, call: Call) -> Reply:
         """The state of the log, for anybody with a key."""
-        self.authenticator.caller(call)
+        caller = self.authenticator.caller(call)
         status = self.log.status()
         log = log_pb2.Log(
             name="log",
@@ -72,6 +78,19 @@ class LogReads:
             published_size=status.published_size,
             checkpoint_time=await asyncio.to_thread(_modified, self.paths.tiles / CHECKPOINT),
             healthy=status.healthy,
+            cosigners=[
+                log_pb2.Cosigner(
+                    name=each.name,
+                    size=each.size,
+                    time=_seconds(each.time_s),
+                    last_error=each.last_error if caller.tenant is None else None,
+                )
+                for each in self.log.witnesses()
+            ],
+            mirrors=[
+                log_pb2.Mirror(name=each.name, size=each.size, time=_seconds(each.time_s))
+                for each in self.log.acks()
+            ],
         )
         return Reply(log, (NEVER,))
 
@@ -111,6 +130,10 @@ def _published(content_type: str, data: bytes | None) -> Reply:
     if data is None:
         raise ServiceError(503, "nothing is published yet", code="not_published", retry_after_s=1)
     return Reply(httpbody_pb2.HttpBody(content_type=content_type, data=data), (NEVER,))
+
+
+def _seconds(time_s: int) -> timestamp_pb2.Timestamp | None:
+    return timestamp_pb2.Timestamp(seconds=time_s) if time_s else None
 
 
 def _modified(path: Path) -> timestamp_pb2.Timestamp | None:

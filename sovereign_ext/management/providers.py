@@ -7,12 +7,16 @@ endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from google.protobuf import timestamp_pb2
+
 from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
 from sovereign_ext.config.model import Deployment, Provider
+from sovereign_ext.config.standing import Standing
+from sovereign_ext.config.trust import EvidenceKind
 from sovereign_ext.errors import CallerError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Authenticator, Caller
@@ -28,6 +32,27 @@ STATES: Final = {
 _FRESH: Final = (("cache-control", "private, no-store"),)
 
 
+class EvidenceStatus(Protocol):
+    """Evidence of one provider (``evidence.service.EvidenceStatus``). Times are Unix seconds."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def kind(self) -> EvidenceKind: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def measurement(self) -> str: ...
+    @property
+    def document(self) -> str: ...
+    @property
+    def issued_at_s(self) -> int | None: ...
+    @property
+    def expires_at_s(self) -> int | None: ...
+    @property
+    def error(self) -> str: ...
+
+
 class HealthSource(Protocol):
     """The routing's health (``routing.health.Health``)."""
 
@@ -37,11 +62,13 @@ class HealthSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """The service. ``monotonic`` is the clock that the health was kept by, in seconds."""
+    """The service. ``monotonic`` is the clock that the health was kept by, in seconds, ``now`` Unix seconds."""
 
     authenticator: Authenticator
     health: HealthSource
     monotonic: Callable[[], float]
+    now: Callable[[], float]
+    evidence: Callable[[], Sequence[EvidenceStatus]]
 
     async def list_providers(self, request: providers_pb2.ListProvidersRequest, call: Call) -> Reply:
         """One page, ordered by id."""
@@ -50,8 +77,8 @@ class Providers:
         visible = _visible(caller)
         ids = sorted(name for name in visible if name > after)
         page, more = ids[:size], len(ids) > size
-        health = self._health()
-        found = [_provider(caller, name, visible[name], health) for name in page]
+        known = self._known()
+        found = [_provider(caller, name, visible[name], known) for name in page]
         token = names.page_token(page[-1]) if more else ""
         return Reply(providers_pb2.ListProvidersResponse(providers=found, next_page_token=token), _FRESH)
 
@@ -62,14 +89,27 @@ class Providers:
         visible = _visible(caller)
         if name not in visible:
             raise CallerError(404, "there is no such provider", code="provider_not_found")
-        return Reply(_provider(caller, name, visible[name], self._health()), _FRESH)
+        return Reply(_provider(caller, name, visible[name], self._known()), _FRESH)
 
     def methods(self) -> Methods:
         """The methods by their names in the contract."""
         return {"ListProviders": self.list_providers, "GetProvider": self.get_provider}
 
-    def _health(self) -> dict[str, DeploymentHealth]:
-        return {each.deployment: each for each in self.health.snapshot_view(self.monotonic())}
+    def _known(self) -> _Known:
+        return _Known(
+            {each.deployment: each for each in self.health.snapshot_view(self.monotonic())},
+            {each.provider: each for each in self.evidence()},
+            self.now(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known at one moment: health by deployment, evidence by provider."""
+
+    health: Mapping[str, DeploymentHealth]
+    evidence: Mapping[str, EvidenceStatus]
+    now_s: float
 
 
 def _visible(caller: Caller) -> dict[str, list[Deployment]]:
@@ -88,7 +128,7 @@ def _visible(caller: Caller) -> dict[str, list[Deployment]]:
 
 
 def _provider(
-    caller: Caller, name: str, deployments: Iterable[Deployment], health: Mapping[str, DeploymentHealth]
+    caller: Caller, name: str, deployments: Iterable[Deployment], known: _Known
 ) -> providers_pb2.Provider:
     provider: Provider = caller.snapshot.providers[name]
     return providers_pb2.Provider(
@@ -102,11 +142,42 @@ def _provider(
                 upstream_model=deployment.upstream_model,
                 capabilities=[capability.value for capability in deployment.capabilities],
                 # Absent for a moment after a reload, until the routing follows the new configuration.
-                health=_health(health[deployment.id]) if deployment.id in health else None,
+                health=_health(known.health[deployment.id]) if deployment.id in known.health else None,
+                standing=_standing(caller.snapshot.trust.assess(deployment, known.now_s)),
             )
             for deployment in deployments
         ],
+        evidence=_evidence(known.evidence.get(name), show_error=caller.tenant is None),
     )
+
+
+def _standing(standing: Standing) -> providers_pb2.Standing:
+    return providers_pb2.Standing(
+        tier=standing.tier.value,
+        reasons=standing.reasons,
+        scopes=sorted(standing.scopes),
+        drift=standing.drift.value,
+        model_hash=standing.model_hash,
+        model_hash_basis=standing.model_hash_basis.value,
+    )
+
+
+def _evidence(status: EvidenceStatus | None, *, show_error: bool) -> providers_pb2.Evidence | None:
+    if status is None:
+        return None
+    return providers_pb2.Evidence(
+        kind=status.kind.value,
+        reason=status.reason,
+        measurement=status.measurement,
+        document=status.document,
+        issue_time=_time(status.issued_at_s),
+        expire_time=_time(status.expires_at_s),
+        error=status.error if show_error else None,
+    )
+
+
+def _time(seconds: int | None) -> timestamp_pb2.Timestamp | None:
+    return None if seconds is None else timestamp_pb2.Timestamp(seconds=seconds)
 
 
 def _health(health: DeploymentHealth) -> providers_pb2.Health:

@@ -6,7 +6,7 @@ global; what the services work on comes in as ``Deps``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.health import Health
 from sovereign_ext.management.log import LogReads, OpenLog
 from sovereign_ext.management.policies import Policies
-from sovereign_ext.management.providers import Providers
+from sovereign_ext.management.providers import EvidenceStatus, Providers
 from sovereign_ext.management.receipts import Receipts, ReceiptSource
 from sovereign_ext.management.rpc import bind
 from sovereign_ext.routing.health import Health as DeploymentHealths
@@ -41,7 +41,8 @@ class Deps:
     ``snapshot`` gives the configuration in use, ``faults`` what is wrong with a newer file;
     ``now`` is Unix seconds, ``monotonic`` the clock of
     ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true once the process
-    is shutting down, so that health says NOT_SERVING while calls in flight are finished.
+    is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence`` is how it stands
+    with each provider that has any.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -52,6 +53,7 @@ class Deps:
     log: Log
     paths: LogPaths
     draining: Callable[[], bool]
+    evidence: Callable[[], Sequence[EvidenceStatus]]
 
 
 def management_server(deps: Deps, address: str) -> grpc.aio.Server:
@@ -68,7 +70,7 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     log, management = log_pb2.DESCRIPTOR.services_by_name, providers_pb2.DESCRIPTOR.services_by_name
     config = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
     policy_service = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
-    providers = Providers(authenticator, deps.health, deps.monotonic)
+    providers = Providers(authenticator, deps.health, deps.monotonic, deps.now, deps.evidence)
     policies = Policies(authenticator, deps.health, lambda: Moment(deps.monotonic(), int(deps.now() * 1000)))
 
     def ready() -> bool:

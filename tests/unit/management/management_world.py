@@ -20,6 +20,7 @@ from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ConfigError
+from sovereign_ext.evidence.service import EvidenceStatus
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.server import Deps, add_services
 from sovereign_ext.policy.evaluate import routable
@@ -116,6 +117,7 @@ class World:
     now: float
     monotonic: float = 1000.0
     draining: bool = False
+    evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
 
     async def call(
@@ -173,6 +175,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             log=log,
             paths=paths,
             draining=lambda: here.draining,
+            evidence=lambda: here.evidence,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")

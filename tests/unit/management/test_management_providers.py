@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from google.protobuf import json_format
 from management_world import CONFIG, World, run
 
 from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
+from sovereign_ext.config.model import Deployment
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.config.standing import Peer, Standing, Vouch
+from sovereign_ext.config.trust import DigestBasis, Drift, EvidenceKind, Tier
+from sovereign_ext.evidence.service import EvidenceStatus
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.routing.health import Verdict
 
@@ -227,5 +232,64 @@ def test_json_has_names_for_states(tmp_path: Path) -> None:
         health = document["deployments"][0]["health"]
         assert health["state"] == "CLOSED"
         assert "retry_in_s" not in health
+
+    run(tmp_path, scenario)
+
+
+def test_trust_of_a_deployment_is_that_of_the_moment(tmp_path: Path) -> None:
+    """What the registry says now: tier, reasons, scopes and drift."""
+
+    async def scenario(world: World) -> None:
+        world.snapshot = dataclasses.replace(world.snapshot, trust=Vouched())
+        standing = (await listed(world, "acme"))[0].deployments[0].standing
+        assert (standing.tier, list(standing.reasons), standing.drift) == (
+            "witnessed",
+            ["no_evidence"],
+            "stable",
+        )
+        assert list(standing.scopes) == ["fda", "hipaa"]
+        assert (standing.model_hash, standing.model_hash_basis) == ("sha256:" + "5" * 64, "measured")
+
+    run(tmp_path, scenario)
+
+
+class Vouched:
+    """Two witnesses have vouched for everything."""
+
+    def assess(self, deployment: Deployment, now_s: float, peer: Peer | None = None) -> Standing:
+        vouches = tuple(Vouch("w", scope, "sha256:" + "7" * 64) for scope in ("hipaa", "fda"))
+        return Standing(
+            tier=Tier.WITNESSED,
+            reasons=("no_evidence",),
+            model_hash="sha256:" + "5" * 64,
+            model_hash_basis=DigestBasis.MEASURED,
+            vouches=vouches,
+            drift=Drift.STABLE,
+        )
+
+
+def test_evidence_shows_with_its_provider(tmp_path: Path) -> None:
+    """Why it failed is the operator's business, that it does not suffice everybody's."""
+    status = EvidenceStatus(
+        provider="alpha",
+        kind=EvidenceKind.EAT,
+        reason="evidence_expired",
+        measurement="abc",
+        document="sha256:" + "1" * 64,
+        issued_at_s=1_800_000_000,
+        expires_at_s=1_800_000_300,
+        checked_at_s=1_800_000_301.0,
+        error="connection to verifier.internal refused",
+    )
+
+    async def scenario(world: World) -> None:
+        world.evidence = (status,)
+        alpha, beta = (await listed(world, "acme"))[:2]
+        assert not beta.HasField("evidence")
+        shown = alpha.evidence
+        assert (shown.kind, shown.reason, shown.measurement) == ("eat", "evidence_expired", "abc")
+        assert shown.expire_time.seconds - shown.issue_time.seconds == 300
+        assert shown.error == ""
+        assert (await listed(world, "admin"))[0].evidence.error == status.error
 
     run(tmp_path, scenario)

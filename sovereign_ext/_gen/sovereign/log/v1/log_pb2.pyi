@@ -5,9 +5,10 @@ from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -41,7 +42,7 @@ class GetTileRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy")
+    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +50,8 @@ class Log(_message.Message):
     PUBLISHED_SIZE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_TIME_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    COSIGNERS_FIELD_NUMBER: _ClassVar[int]
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: str
     log_id: str
@@ -56,4 +59,28 @@ class Log(_message.Message):
     published_size: int
     checkpoint_time: _timestamp_pb2.Timestamp
     healthy: bool
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ...) -> None: ...
+    cosigners: _containers.RepeatedCompositeFieldContainer[Cosigner]
+    mirrors: _containers.RepeatedCompositeFieldContainer[Mirror]
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ...) -> None: ...
+
+class Cosigner(_message.Message):
+    __slots__ = ("name", "size", "time", "last_error")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size: int
+    time: _timestamp_pb2.Timestamp
+    last_error: str
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class Mirror(_message.Message):
+    __slots__ = ("name", "size", "time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size: int
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
