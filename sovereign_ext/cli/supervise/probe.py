@@ -92,6 +92,17 @@ def answers(port: int, key: str) -> str | None:
     return None if status in (200, 401) else f"GET /v1/models on port {port} answers {status}"
 
 
+def is_mirrored(port: int, key: str) -> bool:
+    """Whether a mirror has said how far it holds the log, or nobody mirrors it."""
+    try:
+        status, log = get_json(port, "/sf/v1/log", key)
+    except OSError:
+        return False
+    if status != 200 or not isinstance(log, dict):
+        return status == 401
+    return bool(log.get("mirrors")) or not log.get("cosigners")
+
+
 def _bind(port: int) -> socket.socket:
     # Without SO_REUSEPORT: Envoy sets it, and two gateways that share a port would each get half of the
     # calls.

@@ -107,6 +107,12 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
     ]
     if log := status["log"]:
         lines.append(f"  log       {_log_line(log)}")
+        lines += [f"  mirror    {_mirror_line(mirror)}" for mirror in log.get("mirrors", ())]
+        lines += [
+            painter(stream, "31")(f"  ! not cosigned by {cosigner.get('name', '')}: {cosigner['last_error']}")
+            for cosigner in log.get("cosigners", ())
+            if cosigner.get("last_error")
+        ]
     if config := status["config"]:
         lines.append(f"  config    version {config.get('version', 0)}, {str(config.get('digest', ''))[:19]}…")
         lines += [
@@ -115,6 +121,7 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
     lines += ["", *_table(_process_rows(status["processes"]), dim)]
     if status["providers"] is not None:
         lines += ["", *_table(_provider_rows(status["providers"]), dim, stream)]
+        lines += [f"  ! {line}" for line in map(_evidence_line, status["providers"]) if line]
     lines += [f"  ! {problem}" for problem in status["problems"]]
     return "\n".join(lines)
 
@@ -145,6 +152,20 @@ def _log_line(log: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _mirror_line(mirror: dict[str, Any]) -> str:
+    return f"{mirror.get('name', '')} holds {mirror.get('size', 0)}, said {_ago(mirror['time'])} ago"
+
+
+def _evidence_line(provider: dict[str, Any]) -> str:
+    """Why a provider's evidence does not suffice; empty when it does, or when there is none to be had."""
+    evidence = provider.get("evidence") or {}
+    if not evidence.get("reason"):
+        return ""
+    name = str(provider.get("name", "")).removeprefix("providers/")
+    error = str(evidence.get("error", ""))
+    return f"evidence of {name}: {evidence['reason']}" + (f", {error}" if error else "")
+
+
 def _process_rows(processes: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("PROCESS", "PID", "UP", "STARTS")]
     for process in processes:
@@ -155,7 +176,7 @@ def _process_rows(processes: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _provider_rows(providers: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("PROVIDER", "KIND", "MODEL", "STATE", "SCORE", "WINDOW", "WHY")]
+    rows: list[tuple[str, ...]] = [("PROVIDER", "KIND", "MODEL", "TIER", "STATE", "SCORE", "WINDOW", "WHY")]
     for provider in providers:
         name = str(provider.get("name", "")).removeprefix("providers/")
         for deployment in provider.get("deployments", ()):
@@ -165,6 +186,7 @@ def _provider_rows(providers: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]
                     name,
                     str(provider.get("kind", "")),
                     str(deployment.get("model", "")),
+                    str(deployment.get("standing", {}).get("tier", "")),
                     str(health.get("state", "")),
                     f"{float(health.get('score', 0.0)):.2f}",
                     _window(health.get("window")),

@@ -23,6 +23,7 @@ from sovereign_ext.cli.supervise.lock import SupervisorLock
 from sovereign_ext.errors import StartError
 
 _READY = b"ready\n"
+_MIRROR_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,13 @@ class Session:
         for name, port in self.trial.ports.items():
             if not probe.listens(port):
                 return f"the demo's {name} does not listen on port {port}"
-        return probe.answers(self.port, self.trial.tenant_key.reveal())
+        key = self.trial.tenant_key.reveal()
+        missing = probe.answers(self.port, key)
+        if missing is not None or demo.MIRROR not in self.trial.ports or probe.is_mirrored(self.port, key):
+            return missing
+        # Worth a moment, so that the first answer names its mirror; a mirror that stays away stops nobody.
+        waited = time.monotonic() - self.began >= _MIRROR_WAIT_S
+        return None if waited else "the mirror has not spoken yet"
 
     def _record(self, children: Sequence[child.Child], serving: bool) -> None:
         now, wall = time.monotonic(), time.time()

@@ -112,7 +112,7 @@ def _mirror(layout: Layout, demo: Demo, port: int) -> ChildSpec | None:
             *(*_SOVEREIGN, "mirror"),
             *("--state-dir", str(layout.mirror)),
             *("--listen", f"{HOST}:{demo.ports[MIRROR]}"),
-            *("--log-key", log_key, "--log-url", f"http://{HOST}:{port}"),
+            *("--log-key", log_key, "--log-url", f"http://{HOST}:{port}", "--poll-s", "0.5"),
         ),
         log=layout.log("mirror"),
     )
