@@ -48,6 +48,8 @@ class VerifierClient:
 
     def __init__(self, config: Evidence, roots: bytes | None) -> None:
         self._config = config
+        if roots is not None and not roots.strip():
+            raise ValueError("no roots")  # OpenSSL's default would be to take the system's
         context = ssl.create_default_context(cadata=None if roots is None else roots.decode("ascii"))
         self._http = httpx.AsyncClient(
             verify=context,
