@@ -114,7 +114,8 @@ class Follower:
 
     async def _follow_evidence(self) -> None:
         try:
-            client = self._edges.client(self.target.config, self.target.roots)
+            # In a thread: reading the system's roots takes tens of milliseconds, in which no call would go on.
+            client = await asyncio.to_thread(self._edges.client, self.target.config, self.target.roots)
         except (ValueError, OSError):  # ssl.SSLError is an OSError
             self._fault(EvidenceRefused(NO_EVIDENCE, "ca_file holds no PEM certificates"))
             return
