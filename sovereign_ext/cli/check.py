@@ -38,7 +38,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from sovereign_ext.config.load import load
+    from sovereign_ext.config.documents import idle_patterns
+    from sovereign_ext.config.load import base_of, load
+    from sovereign_ext.config.yamltree import dotted
     from sovereign_ext.errors import ConfigError
     from sovereign_ext.policy import satisfiable
     from sovereign_ext.registry.build import build
@@ -52,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         for fault in error.faults:
             print(fault)
         return 1
+    for idle in idle_patterns(config, base_of(file)):
+        print(f"warning: {ConfigError(idle.reason, file=str(file), field=dotted(idle.field))}")
     for warning in (*registry.warnings, *satisfiable.warnings(config, str(file))):
         print(f"warning: {warning}")
     counts = (

@@ -61,7 +61,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:
-    """A file that is missing or cannot be read, and the field that names it."""
+    """What is wrong with a file, and the field that names it."""
 
     field: Path
     reason: str
@@ -106,6 +106,15 @@ def matches(reference: Reference, base: FilePath) -> tuple[str, ...]:
         return (reference.path,)
     found = glob.iglob(reference.path, root_dir=base, recursive=True)
     return tuple(sorted(path for path in found if not os.path.isdir(base / path)))
+
+
+def idle_patterns(config: Config, base: FilePath) -> tuple[DocumentFault, ...]:
+    """Patterns that find nothing: no fault, since statements may come later, but perhaps a slip of the pen."""
+    return tuple(
+        DocumentFault(reference.field, f"{_shown(reference.path)} finds no file")
+        for reference in references(config)
+        if reference.is_pattern and not matches(reference, base)
+    )
 
 
 def read_documents(

@@ -171,7 +171,7 @@ class Fields:
     def _text(found: object, at: str, pattern: str | None, most: int) -> str:
         if not isinstance(found, str) or not 1 <= len(found) <= most:
             raise StatementError(f"expected a text of 1 to {most} characters", at)
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in found):
+        if not found.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in found):
             raise StatementError("holds half a surrogate pair", at)
         if pattern is not None and not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), found):
             raise StatementError(f"expected {_WORDS[pattern]}", at)

@@ -1,12 +1,14 @@
 """Policies that nothing in a registry could ever satisfy, so that an operator learns it before a caller does.
 
-Looks at every moment from now on at which something changes, and takes evidence for granted where it is configured.
+Looks at now and at every later moment at which something may get better, and takes evidence for granted where it is
+configured.
 Only tier, scopes, drift and origins are looked at: what depends on a call or on prices is ``policy``'s alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +18,8 @@ from sovereign_ext.registry import tiers
 from sovereign_ext.registry.dossier import Dossier
 from sovereign_ext.registry.parties import Findings
 
-_MOMENTS: Final = 256
-"""So many changes ahead are looked at."""
+_MOMENTS: Final = 32
+"""So many changes ahead are looked at, the next ones first."""
 
 _SHOWN: Final = 4
 
@@ -41,7 +43,7 @@ def warn_of_policies(
     """
     if not config.deployments:
         return
-    ahead = {name: _ahead(dossier, now_s) for name, dossier in dossiers.items()}
+    ahead = {name: _Ahead(dossier, now_s) for name, dossier in dossiers.items()}
     origins = {
         item.id: (
             next(provider.origin for provider in config.providers if provider.id == item.provider),
@@ -60,9 +62,23 @@ def warn_of_policies(
             findings.warn_config(("policies", index), f"can never be satisfied: {_in_words(lacks)}")
 
 
-def _ahead(dossier: Dossier, now_s: float) -> tuple[_Moment, ...]:
-    turns = sorted(turn for turn in dossier.turns if turn > now_s)[:_MOMENTS]
-    return tuple(_moment(dossier, at) for at in (now_s, *turns))
+class _Ahead:
+    """What a deployment can reach now and later; each moment is looked at once, and only if it is asked for."""
+
+    def __init__(self, dossier: Dossier, now_s: float) -> None:
+        # Nothing gets better by an end, but for drift: a bad report may be over, and a good one count alone.
+        turns = {word.since for word in dossier.provider_words}
+        turns.update(word.held.since for word in dossier.witness_words)
+        turns.update(turn for word in dossier.drift_words for turn in word.turns if turn != math.inf)
+        self._dossier = dossier
+        self._at = [now_s, *sorted(turn for turn in turns if turn > now_s)[:_MOMENTS]]
+        self._seen: list[_Moment] = []
+
+    def __iter__(self) -> Iterator[_Moment]:
+        for index, at in enumerate(self._at):
+            if index == len(self._seen):
+                self._seen.append(_moment(self._dossier, at))
+            yield self._seen[index]
 
 
 def _moment(dossier: Dossier, at: float) -> _Moment:
@@ -78,7 +94,7 @@ def _moment(dossier: Dossier, at: float) -> _Moment:
     return _Moment(tier, attested + witnessed + unsealed, scopes, drift)
 
 
-def _lacks(policy: Policy, ahead: tuple[_Moment, ...], origins: tuple[Origin, Origin]) -> str | None:
+def _lacks(policy: Policy, ahead: Iterable[_Moment], origins: tuple[Origin, Origin]) -> str | None:
     """What is always missing; ``None`` if there is a moment at which nothing is."""
     allowed = frozenset(policy.allowed_origins)
     if allowed and not all(allowed.intersection(origin.names) for origin in origins):

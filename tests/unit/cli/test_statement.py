@@ -308,3 +308,9 @@ def test_check_reads_what_was_signed(here: Path, capsys: Capture) -> None:
     assert main(["check"]) == 1
     line = "statements/w.json: signatures: the envelope names another key than the signer's\n"
     assert capsys.readouterr().out == line
+
+    for path in (here / "statements").iterdir():
+        path.unlink()
+    assert main(["check"]) == 0
+    line = "warning: sovereign.yaml: trust.statements[0]: 'statements/*.json' finds no file"
+    assert capsys.readouterr().out.splitlines()[0] == line
