@@ -26,6 +26,7 @@ from sovereign_ext.tlog.tiles import MAX_ENTRY_BYTES, TILE_WIDTH, Tile, node_rea
 
 TIMEOUT_S: Final = 10.0
 MAX_TILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
+STOP_S: Final = 2.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
 
@@ -57,13 +58,15 @@ class Follower:
             self._poked = True
             self._condition.notify()
 
-    def close(self) -> None:
-        """Stop; waits for the request that is under way."""
+    def close(self) -> bool:
+        """Stop; whether it has ended. It has not when a log keeps it waiting, but it writes nothing any more then."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join()
-        self._http.close()
+        self._thread.join(STOP_S)
+        if ended := not self._thread.is_alive():
+            self._http.close()
+        return ended
 
     def step(self, *, poll: bool) -> None:
         """Look for a newer checkpoint if ``poll``, then fetch what is missing. Raises ``SovereignError``."""
@@ -94,7 +97,7 @@ class Follower:
                 self._poked = False
 
     def _failed(self, reason: str) -> None:
-        if reason != self.last_error:
+        if reason != self.last_error and not self._stopping:
             _logger.warning("log %s at %s: %s", self._witnessed.log.name, self._url, reason)
         self.last_error = reason
 
@@ -118,6 +121,8 @@ class Follower:
             raise VerificationError(f"the log's checkpoint was refused: {verdict.body.decode().strip()}")
 
     def _tile(self, tile: Tile) -> bytes:
+        if self._stopping:
+            raise LogUnavailable("the mirror is stopping")
         for name in dict.fromkeys((tile, tile.full)):
             data = self._get(name.path, MAX_TILE_BYTES)
             if data is not None and (cut := cut_tile(tile, data)) is not None:
@@ -137,6 +142,8 @@ class Follower:
                     data += piece
                     if len(data) > most:
                         raise LogUnavailable(f"{path} is longer than {most} bytes")
+                    if self._stopping:
+                        raise LogUnavailable("the mirror is stopping")
                 return bytes(data)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {type(error).__name__}") from None

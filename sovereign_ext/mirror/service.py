@@ -102,8 +102,9 @@ class Mirror:
         """End everything in order; what was accepted is durable already."""
         await self._server.close()
         followers = [log.follower for log in self._logs.values() if log.follower is not None]
-        await asyncio.gather(*(asyncio.to_thread(follower.close) for follower in followers))
-        self._lease.release()
+        ended = await asyncio.gather(*(asyncio.to_thread(follower.close) for follower in followers))
+        if all(ended):
+            self._lease.release()  # otherwise the end of the process gives it back
 
     async def _answer(self, request: Request) -> Response:
         try:

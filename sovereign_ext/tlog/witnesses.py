@@ -9,8 +9,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sovereign_ext.config.trust import Log, Mirror
 from sovereign_ext.errors import ConfigError, VerificationError
 from sovereign_ext.tlog.cosignature import CosignerKey, parse_cosigner_key
 from sovereign_ext.tlog.note import Verifier
@@ -21,6 +21,9 @@ from sovereign_ext.tlog.policyfile import (
     parse_policy,
     threshold_policy,
 )
+
+if TYPE_CHECKING:
+    from sovereign_ext.config.trust import Log, Mirror
 
 POLICY_FILE = "tlog-policy"
 """Name of the published policy file: the log's key, its witnesses and the quorum (C2SP tlog-policy)."""
