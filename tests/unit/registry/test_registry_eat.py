@@ -381,6 +381,13 @@ INNER = st.dictionaries(
 )
 
 
+@pytest.mark.parametrize("said", [b'{"x-sovereign-measurement":"\\ud800"}', b'{"\\udfff":1}'])
+def test_text_that_cannot_be_written_is_refused(said: bytes) -> None:
+    """A lone surrogate would break whoever logs or hashes it later."""
+    code, message = refused(check(nonce=None, issuer=None), token(said))
+    assert (code, "strict JSON" in message) == ("no_evidence", True)
+
+
 @given(st.dictionaries(NAMES, JSON | INNER | st.lists(st.lists(JSON | st.just(296), max_size=2), max_size=3)))
 def test_authentic_nonsense(said: dict[str, Any]) -> None:
     """A token that its issuer really signed may say anything: it is refused, or read as evidence with limits."""
