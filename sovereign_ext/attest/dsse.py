@@ -88,8 +88,8 @@ def parse(data: bytes) -> Envelope:
             raise VerificationError(f"envelope has {len(raw.signatures)} signatures, expected 1")
         signature = raw.signatures[0]
         return Envelope(
-            _canonical(raw.payload),
-            _canonical(signature.sig),
+            read_base64(raw.payload),
+            read_base64(signature.sig),
             signature.keyid,
             raw.payloadType,
         )
@@ -97,7 +97,8 @@ def parse(data: bytes) -> Envelope:
         raise VerificationError(f"malformed DSSE envelope: {error}") from None
 
 
-def _canonical(text: str) -> bytes:
+def read_base64(text: str) -> bytes:
+    """Standard base64 in its one canonical spelling. Raises ``ValueError`` for anything else."""
     data = b64decode(text, validate=True)
     if b64encode(data).decode() != text:
         raise ValueError("base64 is not in its canonical spelling")

@@ -7,7 +7,6 @@ So a bit that is changed anywhere in a receipt's values or names is either refus
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ import msgspec
 
 from sovereign_ext.attest import documents
 from sovereign_ext.attest.anchors import Anchor, parse_anchor
+from sovereign_ext.attest.dsse import read_base64
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.errors import VerificationError
@@ -179,24 +179,28 @@ def _taken_apart(document: _Receipt) -> Receipt:
     promise, log = document.promise, document.log
     return Receipt(
         envelope=msgspec.json.encode(document.bundle.dsse_envelope),
-        body=_raw(entry.canonicalized_body),
+        body=read_base64(entry.canonicalized_body),
         index=index,
         tree_size=_int64(proof.tree_size),
-        root=_raw(proof.root_hash),
-        proof=tuple(_raw(value) for value in proof.hashes),
+        root=read_base64(proof.root_hash),
+        proof=tuple(read_base64(value) for value in proof.hashes),
         checkpoint=proof.checkpoint.envelope.encode(),
-        log_id=_raw(entry.log_id.key_id),
-        stated_log_id=_raw(log.log_id),
+        log_id=read_base64(entry.log_id.key_id),
+        stated_log_id=read_base64(log.log_id),
         hint=document.bundle.verification_material.public_key.hint,
-        promise=Promise(log.origin, promise.index, _raw(promise.leaf_hash), promise.time_ms),
-        promise_signature=_raw(promise.signature),
-        opening_key=None if document.opening.key is None else _raw(document.opening.key),
+        promise=Promise(log.origin, promise.index, read_base64(promise.leaf_hash), promise.time_ms),
+        promise_signature=read_base64(promise.signature),
+        opening_key=None if document.opening.key is None else read_base64(document.opening.key),
         opening_items=tuple(document.opening.items),
-        keys=PublicKeys(parse_verifier(log.keys.checkpoint), _raw(log.keys.envelope), _raw(log.keys.promise)),
+        keys=PublicKeys(
+            parse_verifier(log.keys.checkpoint), read_base64(log.keys.envelope), read_base64(log.keys.promise)
+        ),
         state=log.state,
         mirrors=tuple(_ack(mirror) for mirror in log.mirrors),
         anchors=tuple(parse_anchor(anchor) for anchor in document.anchors),
-        documents={name: Enclosed(item.kind, _raw(item.body)) for name, item in document.documents.items()},
+        documents={
+            name: Enclosed(item.kind, read_base64(item.body)) for name, item in document.documents.items()
+        },
     )
 
 
@@ -204,7 +208,9 @@ def parse_keys(values: Any) -> PublicKeys:
     """Read ``keys_json`` back. Raises ``VerificationError``."""
     try:
         keys = msgspec.convert(values, _Keys)
-        return PublicKeys(parse_verifier(keys.checkpoint), _raw(keys.envelope), _raw(keys.promise))
+        return PublicKeys(
+            parse_verifier(keys.checkpoint), read_base64(keys.envelope), read_base64(keys.promise)
+        )
     except (msgspec.ValidationError, ValueError) as error:
         raise VerificationError(f"malformed log keys: {error}") from None
 
@@ -214,14 +220,6 @@ def _ack(mirror: _Mirror) -> MirrorAck:
     if (ack.size, ack.time_s) != (mirror.size, mirror.time):
         raise VerificationError(f"{mirror.name} did not sign size {mirror.size} at {mirror.time}")
     return ack
-
-
-def _raw(value: str) -> bytes:
-    """Base64 in its one canonical spelling: its last digit has bits that no byte comes from."""
-    raw = b64decode(value, validate=True)
-    if b64encode(raw).decode() != value:
-        raise ValueError("base64 is not in its canonical spelling")
-    return raw
 
 
 def _int64(text: str) -> int:

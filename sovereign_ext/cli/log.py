@@ -1,6 +1,6 @@
-"""``sovereign log``: looks after the transparency log of a state directory. So far: ``fsck``.
+"""``sovereign log``: looks after a transparency log. ``fsck`` compares all its parts, ``monitor`` judges what it says.
 
-Reads only. The checks are ``tlog.fsck``'s.
+Reads only. The checks are ``tlog.fsck``'s, ``tlog.monitor``'s and ``tlog.follow``'s.
 """
 
 from __future__ import annotations
@@ -32,18 +32,55 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     fsck.add_argument("--quick", action="store_true", help="do not verify the envelopes' signatures")
 
+    monitor = actions.add_parser(
+        "monitor",
+        help="judge every entry: was each call handled as its policy demands?",
+        description="Checks all that fsck checks, then evaluates every recorded decision again. With --url only "
+        "what the log makes public: that it extends what it showed before. Exit code 0: nothing wrong, 1: a "
+        "violation, 2: something could not be checked.",
+    )
+    source = monitor.add_mutually_exclusive_group()
+    source.add_argument("--state-dir", type=Path, metavar="DIR", default=Path(".sovereign"))
+    source.add_argument(
+        "--url", metavar="URL", help="a log's public prefix; takes --key or --keys, and --seen"
+    )
+    monitor.add_argument("--key", metavar="VKEY", help="with --url: the log's verifier key, name+id+base64")
+    monitor.add_argument(
+        "--keys", type=Path, metavar="FILE", help="with --url, instead of --key: the log's log-keys.json"
+    )
+    monitor.add_argument(
+        "--seen", type=Path, metavar="FILE", help="keeps the checkpoint seen last, from one run to the next"
+    )
+    monitor.add_argument(
+        "--promises", type=Path, metavar="FILE", help="attestations that clients were given, one JSON a line"
+    )
+    monitor.add_argument(
+        "--checkpoint-dir", type=Path, metavar="DIR", help="where the signed checkpoint is, if apart"
+    )
+    monitor.add_argument("--quick", action="store_true", help="do not verify the envelopes' signatures")
+    monitor.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
 
 def run(args: argparse.Namespace) -> int:
+    if args.action == "monitor":
+        from sovereign_ext.cli.logmonitor import run_monitor
+
+        return run_monitor(args)
+    report = _fsck(find_log(args.state_dir, args.checkpoint_dir), quick=args.quick)
+    print(_render(report))
+    return 1 if report.faults else 0
+
+
+def find_log(state_dir: Path, checkpoint_dir: Path | None) -> LogPaths:
+    """The log below a state directory, of ``sovereign up`` or of the log itself. Raises ``LogUnavailable``."""
     from sovereign_ext.errors import LogUnavailable
     from sovereign_ext.tlog.service import LogPaths
 
-    candidates = (args.state_dir, args.state_dir / "log")
+    candidates = (state_dir, state_dir / "log")
     state = next((path for path in candidates if (path / "log.db").is_file()), None)
     if state is None:
-        raise LogUnavailable(f"there is no log in {args.state_dir}")
-    report = _fsck(LogPaths.of(state, args.checkpoint_dir), quick=args.quick)
-    print(_render(report))
-    return 1 if report.faults else 0
+        raise LogUnavailable(f"there is no log in {state_dir}")
+    return LogPaths.of(state, checkpoint_dir)
 
 
 def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
@@ -61,7 +98,7 @@ def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
     store = EntryStore(open_sqlite(paths.database, read_only=True))
     signed = read_file(paths.signed / CHECKPOINT)
     try:
-        verify = None if quick else _row_verifier(keys.envelope)
+        verify = None if quick else row_verifier(keys.envelope)
         return Fsck(store, LogReader(paths.tiles), signed, keys.log, verify).run()
     except SQLAlchemyError as error:
         raise LogUnavailable(f"the database cannot be read: {error}") from None
@@ -69,7 +106,8 @@ def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
         store.close()
 
 
-def _row_verifier(envelope_key: bytes) -> Callable[[StoredRow], None]:
+def row_verifier(envelope_key: bytes) -> Callable[[StoredRow], None]:
+    """Checks that a row's leaf is the entry of its envelope, signed by the log's envelope key."""
     from sovereign_ext.attest import dsse
     from sovereign_ext.attest.entry import parse_body, verify_entry
     from sovereign_ext.errors import VerificationError

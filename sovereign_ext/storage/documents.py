@@ -58,6 +58,11 @@ class DocumentStore:
             for at in range(0, len(wanted), _AT_ONCE):
                 query = select(documents).where(documents.c.digest.in_(wanted[at : at + _AT_ONCE]))
                 found.update(
-                    {digest: Document(kind, body) for digest, kind, body in connection.execute(query)}
+                    {digest: Document(kind, _bytes(body)) for digest, kind, body in connection.execute(query)}
                 )
         return {digest: found[digest] for digest in wanted if digest in found}
+
+
+def _bytes(value: Any) -> bytes:
+    # SQLite keeps whatever type was written; what somebody put there as text must still fail as a wrong digest.
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -60,7 +60,7 @@ def follow(fetch: Fetch, log: Verifier, kept: bytes | None) -> Seen:
     while edge.size < now.size:
         bundle = edge.size // TILE_WIDTH
         entries = decode_bundle(
-            _tile(fetch, Tile(None, bundle, tile_width(None, bundle, now.size)), now.size)
+            read_tile(fetch, Tile(None, bundle, tile_width(None, bundle, now.size)), now.size)
         )
         for body in entries[edge.size - bundle * TILE_WIDTH :]:
             try:
@@ -78,7 +78,7 @@ def follow(fetch: Fetch, log: Verifier, kept: bytes | None) -> Seen:
 
 def _edge(before: Checkpoint, size: int, fetch: Fetch) -> Edge:
     """The right edge of the tree seen before, as the log of ``size`` entries shows it now."""
-    edge = Edge.load(before.size, lambda tile: _tile(fetch, tile, size))
+    edge = Edge.load(before.size, lambda tile: read_tile(fetch, tile, size))
     if edge.root() != before.root:
         raise VerificationError(
             f"the log's tiles are no longer those of the tree of size {before.size} it signed"
@@ -86,7 +86,11 @@ def _edge(before: Checkpoint, size: int, fetch: Fetch) -> Edge:
     return edge
 
 
-def _tile(fetch: Fetch, tile: Tile, size: int) -> bytes:
+def read_tile(fetch: Fetch, tile: Tile, size: int) -> bytes:
+    """A tile of the log of ``size`` entries, exactly as wide as asked for.
+
+    Raises ``LogUnavailable`` when there is none, ``VerificationError`` when it is malformed.
+    """
     # A log may drop a partial tile for a wider one, which begins with the same bytes.
     wider = Tile(tile.level, tile.index, tile_width(tile.level, tile.index, size))
     for name in dict.fromkeys((tile, wider, tile.full)):
