@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shutil
-import time
+import subprocess
+import sys
 from dataclasses import dataclass
 from string import Template
 from typing import Final
 
-from sovereign_ext.cli.supervise import trustkit
+from sovereign_ext.cli.supervise import sealed
 from sovereign_ext.cli.supervise.layout import Layout, write_private
 from sovereign_ext.cli.supervise.probe import HOST, free_ports, is_free
 from sovereign_ext.errors import StartError
-from sovereign_ext.mirror.identity import load_identity
 from sovereign_ext.secret import Secret
 from sovereign_ext.tenants.keys import RANDOM_BYTES, KeyKind, hash_key, mint
 
@@ -36,7 +35,7 @@ PROVIDERS: Final = {
 
 VERIFIER: Final = "verifier"
 MIRROR: Final = "mirror"
-SERVERS: Final = (*PROVIDERS, trustkit.PROVIDER, VERIFIER, MIRROR)
+SERVERS: Final = (*PROVIDERS, sealed.PROVIDER, VERIFIER, MIRROR)
 """Everything that has a port of its own, beside the gateway."""
 
 ORIGIN: Final = "sovereign.local/demo"
@@ -168,6 +167,8 @@ class Demo:
     admin_key: Secret
     ports: dict[str, int]
     """Of ``SERVERS``, those that run: name to port."""
+    log_key: str
+    """Verifier key of the log, for its mirror; empty where there is none."""
     first_start: bool
 
 
@@ -188,11 +189,11 @@ def prepare(layout: Layout, port: int) -> Demo:
     _write_env(layout, base_url, tenant_key, admin_key)
     if first:
         _write_ports(layout, ports)
-        shutil.rmtree(layout.trust, ignore_errors=True)  # of a first start that did not come to its end
-        kit = trustkit.make(layout.trust, int(time.time()))
+        facts = _found(layout)
+        write_private(layout.facts_file, json.dumps(facts) + "\n")
         # last: it says that all is there
-        write_private(layout.config, _config(layout, kit, tenant_key, admin_key, ports))
-    return Demo(base_url, tenant_key, admin_key, ports, first)
+        write_private(layout.config, _config(layout, facts, tenant_key, admin_key, ports))
+    return Demo(base_url, tenant_key, admin_key, ports, _log_key(layout), first)
 
 
 def keys_of(layout: Layout) -> tuple[Secret, Secret]:
@@ -241,29 +242,55 @@ def _kept_ports(layout: Layout) -> dict[str, int]:
     return ports
 
 
+def _found(layout: Layout) -> dict[str, str]:
+    """See ``founding``, which runs as a process of its own. Raises ``StartError`` with its last words."""
+    done = subprocess.run(  # noqa: S603 - our own module, with our own words
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "sovereign_ext.cli.supervise.founding",
+            layout.root,
+            ORIGIN,
+            MIRROR_NAME,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise StartError(f"the demo's keys could not be made: {words[-1]}")
+    facts: dict[str, str] = json.loads(done.stdout)
+    return facts
+
+
+def _log_key(layout: Layout) -> str:
+    try:
+        return str(json.loads(layout.facts_file.read_text())["log_key"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""  # a configuration of the user's own
+
+
 def _config(
-    layout: Layout, kit: trustkit.TrustKit, tenant_key: Secret, admin_key: Secret, ports: dict[str, int]
+    layout: Layout, facts: dict[str, str], tenant_key: Secret, admin_key: Secret, ports: dict[str, int]
 ) -> str:
-    mirror = load_identity(layout.mirror, MIRROR_NAME)
-    places = {name.replace("-", "_"): f"http://{HOST}:{ports[name]}" for name in PROVIDERS}
+    urls = {name.replace("-", "_"): f"http://{HOST}:{ports[name]}" for name in PROVIDERS}
     return _TEMPLATE.substitute(
-        places,
+        urls,
+        **facts,
         admin_hash=hash_key(admin_key.reveal()),
         tenant_hash=hash_key(tenant_key.reveal()),
         provider_key_env=PROVIDER_KEY_ENV,
         origin=ORIGIN,
         mirror=f"{HOST}:{ports[MIRROR]}",
-        mirror_key=mirror.mirror.key.encode(),
-        mirror_witness_key=mirror.witness.key.encode(),
         verifier=f"{HOST}:{ports[VERIFIER]}",
-        sealed=f"{HOST}:{ports[trustkit.PROVIDER]}",
-        sealed_provider=trustkit.PROVIDER,
-        deployment=trustkit.DEPLOYMENT,
-        model=trustkit.MODEL,
-        model_digest=kit.model_digest,
-        tls_root=trustkit.Places(layout.trust).root,
-        spki_pin=kit.spki_pin,
-        spiffe_id=trustkit.SPIFFE_ID,
-        issuer=trustkit.ISSUER,
-        measurement=trustkit.MEASUREMENT,
+        sealed=f"{HOST}:{ports[sealed.PROVIDER]}",
+        sealed_provider=sealed.PROVIDER,
+        deployment=sealed.DEPLOYMENT,
+        model=sealed.MODEL,
+        tls_root=sealed.Places(layout.trust).root,
+        spiffe_id=sealed.SPIFFE_ID,
+        issuer=sealed.ISSUER,
+        measurement=sealed.MEASUREMENT,
     )

@@ -39,6 +39,11 @@ class Layout:
         return self.root / "demo-ports.json"
 
     @property
+    def facts_file(self) -> Path:
+        """What the first start made that later ones have to know, as JSON; nothing secret."""
+        return self.root / "demo-facts.json"
+
+    @property
     def trust(self) -> Path:
         """Keys, statements and certificates of the demo."""
         return self.root / "trust"

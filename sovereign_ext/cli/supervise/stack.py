@@ -8,10 +8,9 @@ import secrets
 import sys
 from pathlib import Path
 
-from sovereign_ext.attest.keys import load_or_create_keys
-from sovereign_ext.cli.supervise import trustkit
+from sovereign_ext.cli.supervise import sealed
 from sovereign_ext.cli.supervise.child import ChildSpec
-from sovereign_ext.cli.supervise.demo import MIRROR, ORIGIN, PROVIDER_KEY_ENV, PROVIDERS, VERIFIER, Demo
+from sovereign_ext.cli.supervise.demo import MIRROR, PROVIDER_KEY_ENV, PROVIDERS, VERIFIER, Demo
 from sovereign_ext.cli.supervise.layout import Layout
 from sovereign_ext.cli.supervise.probe import HOST
 from sovereign_ext.errors import StartError
@@ -89,30 +88,29 @@ def _mocks(layout: Layout, demo: Demo) -> ChildSpec | None:
 
 
 def _listener(layout: Layout, name: str, port: int) -> tuple[str, ...]:
-    kit = trustkit.Places(layout.trust)
+    kit = sealed.Places(layout.trust)
     if name == VERIFIER:
         return (
             *("--verifier", "--port", str(port)),
             *("--certificate", str(kit.certificate), "--signing-key", str(kit.verifier_key)),
-            *("--issuer", trustkit.ISSUER, "--measurement", trustkit.MEASUREMENT),
+            *("--issuer", sealed.ISSUER, "--measurement", sealed.MEASUREMENT),
         )
-    if name == trustkit.PROVIDER:
+    if name == sealed.PROVIDER:
         tls = ("--tls-cert", str(kit.certificate), "--tls-key", str(kit.certificate_key))
         return ("--kind", "mock", "--port", str(port), *tls)
     return ("--kind", PROVIDERS[name], "--port", str(port))
 
 
 def _mirror(layout: Layout, demo: Demo, port: int) -> ChildSpec | None:
-    if MIRROR not in demo.ports:
+    if MIRROR not in demo.ports or not demo.log_key:
         return None
-    log_key = load_or_create_keys(layout.root / "log" / "keys").public(ORIGIN).log.encode()
     return ChildSpec(
         name="mirror",
         argv=(
             *(*_SOVEREIGN, "mirror"),
             *("--state-dir", str(layout.mirror)),
             *("--listen", f"{HOST}:{demo.ports[MIRROR]}"),
-            *("--log-key", log_key, "--log-url", f"http://{HOST}:{port}", "--poll-s", "0.5"),
+            *("--log-key", demo.log_key, "--log-url", f"http://{HOST}:{port}", "--poll-s", "0.5"),
         ),
         log=layout.log("mirror"),
     )

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sovereign_ext.cli.supervise.certificates import make_root, make_server
+from sovereign_ext.cli.supervise.sealed import MODEL, PROVIDER, SPIFFE_ID, Places
 from sovereign_ext.config.trust import Drift
 from sovereign_ext.registry.envelope import seal
 from sovereign_ext.registry.manifest import Resource, manifest_of, sign_manifest
@@ -30,13 +31,6 @@ from sovereign_ext.registry.statements import (
     payload_of,
 )
 
-MODEL: Final = "mayo-jhu/meridian-med-13b-v2"
-PROVIDER: Final = "mayo-internal"
-DEPLOYMENT: Final = "meridian-mayo"
-SPIFFE_ID: Final = "spiffe://mayo.example/inference"
-ISSUER: Final = "urn:sovereign:demo-verifier"
-MEASUREMENT: Final = hashlib.sha256(b"SovereignRouter demo: the image that mayo-internal runs").hexdigest()
-
 _SIGNATORIES: Final = ("mayo-jhu", "demo-fda", "demo-ocr", PROVIDER, "demo-drift-lab")
 _DAY_S: Final = 86_400
 _VALID_S: Final = 365 * _DAY_S
@@ -45,32 +39,6 @@ _MODEL_FILES: Final = {
     "model.safetensors": bytes(range(256)) * 16,
     "tokenizer.json": b'{"model": {"type": "WordLevel", "vocab": {}}}\n',
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the files that processes are given are. ``directory`` is the kit's."""
-
-    directory: Path
-
-    @property
-    def root(self) -> Path:
-        """The root that signed the provider's certificate, PEM."""
-        return self.directory / "tls" / "root.pem"
-
-    @property
-    def certificate(self) -> Path:
-        """The provider's certificate, PEM."""
-        return self.directory / "tls" / f"{PROVIDER}.pem"
-
-    @property
-    def certificate_key(self) -> Path:
-        return self.directory / "keys" / f"{PROVIDER}-tls.pem"
-
-    @property
-    def verifier_key(self) -> Path:
-        """What the demo's attestation verifier signs with, PEM."""
-        return self.directory / "keys" / "demo-verifier.pem"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def trial():
-    return demo.Demo("http://127.0.0.1:8080/v1", Secret("sk-router-T"), Secret("sk-admin-A"), {}, True)
+    return demo.Demo("http://127.0.0.1:8080/v1", Secret("sk-router-T"), Secret("sk-admin-A"), {}, "", True)
 
 
 def _banner(trial, stream, detached=False) -> str:

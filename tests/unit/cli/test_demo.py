@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from sovereign_ext.cli.supervise import demo, layout, trustkit
+from sovereign_ext.cli.supervise import demo, layout, sealed
 from sovereign_ext.config.load import load
 from sovereign_ext.config.model import Capability
 from sovereign_ext.errors import StartError
@@ -27,7 +27,7 @@ def test_the_configuration_is_valid(places):
     config = load(places.config).config
     assert {provider.id: provider.kind.value for provider in config.providers} == {
         **demo.PROVIDERS,
-        trustkit.PROVIDER: "mock",
+        sealed.PROVIDER: "mock",
     }
     assert all(f":{made.ports[provider.id]}" in provider.endpoint for provider in config.providers), (
         "each provider is its own mock"
@@ -43,7 +43,7 @@ def test_every_model_can_fall_back(places):
         name for entry in default.providers for name in ((entry,) if isinstance(entry, str) else entry)
     }
     for model in config.models:
-        if model.id == trustkit.MODEL:
+        if model.id == sealed.MODEL:
             continue  # shows the contrary: a policy that nobody else satisfies
         serving = {each.provider for each in config.deployments if each.model == model.id} & allowed
         assert len(serving) >= 2, model.id
