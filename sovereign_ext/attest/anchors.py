@@ -20,7 +20,6 @@ import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -111,27 +110,6 @@ def verify_anchor(
     return checkpoint
 
 
-def check_anchors(
-    anchors: Sequence[Anchor], keys: Sequence[RekorKey], log: Verifier, tree: Checkpoint
-) -> str:
-    """Verify those anchors of a receipt whose external log's key is among ``keys``; says which, in a clause.
-
-    Raises ``VerificationError`` when one of them does not hold, or when there is none: who gives a key wants to
-    see its log's anchor. Anchors of other logs prove nothing here and are named as such.
-    """
-    held, foreign = [], []
-    for anchor in anchors:
-        if rekor.key_of(anchor.entry, keys) is None:
-            foreign.append(anchor.id)
-            continue
-        size = verify_anchor(anchor, keys, log, tree).size
-        held.append(f"{anchor.id} holds size {size} as entry {anchor.entry.index}{_time(anchor.entry)}")
-    unchecked = f"; not checked, no key: {', '.join(foreign)}" if foreign else ""
-    if not held:
-        raise VerificationError(f"no anchor is in a log whose key was given{unchecked}")
-    return "; ".join(held) + unchecked
-
-
 def verify_same_log(anchored: Checkpoint, tree: Checkpoint, consistency: Sequence[bytes]) -> None:
     """Check that the smaller of two trees is a prefix of the other (step 3). Raises ``VerificationError``."""
     old, new = sorted((anchored, tree), key=lambda checkpoint: checkpoint.size)
@@ -151,13 +129,6 @@ def _parse(value: Any) -> Anchor:
     if not isinstance(value["id"], str):
         raise TypeError("the id is not a string")
     return Anchor(value["id"], artefact, entry, tuple(_raw(hash_) for hash_ in value["consistency"]))
-
-
-def _time(entry: RekorEntry) -> str:
-    """The external log's word on when; v2 has none."""
-    if entry.kind != rekor.V1:
-        return ""
-    return f" at {datetime.fromtimestamp(entry.integrated_s, UTC).isoformat()}"
 
 
 def _b64(data: bytes) -> str:
