@@ -112,7 +112,8 @@ class Processor:
         """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
         settings = self._settings
         loaded = load(settings.config_file)
-        self._vouching = Vouching(lambda: self._transparency, str(settings.config_file))
+        database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
+        self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry)
         prepared = self._vouching.prepare(loaded)
         self._health.follow(self._live.snapshot)

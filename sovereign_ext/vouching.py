@@ -1,4 +1,5 @@
-"""Everything around a configuration's trust that lives as long as the process: registry, evidence, witnesses.
+"""Everything around a configuration's trust that lives as long as the process: registry, evidence, and who watches
+the log: witnesses, mirrors, anchors.
 
 ``prepare`` says whether a configuration can be used; ``keep`` makes durable what entries will refer to, before any
 entry can; ``follow`` sets what runs in the background to it. In this order, at start and at each reload.
@@ -6,20 +7,30 @@ entry can; ``follow`` sets what runs in the background to it. In this order, at 
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from sovereign_ext.anchor.service import Anchors
+from sovereign_ext.anchor.target import Target, targets
 from sovereign_ext.attest.documents import POLICY
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.load import Loaded
 from sovereign_ext.config.snapshot import Snapshot, policy_document
-from sovereign_ext.errors import ConfigError
+from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.follower import Edges
 from sovereign_ext.evidence.service import EvidenceService
 from sovereign_ext.registry.build import build
 from sovereign_ext.registry.registry import Registry
+from sovereign_ext.storage.anchors import AnchorStore
 from sovereign_ext.storage.documents import Document
+from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.tlog.service import TransparencyLog
 from sovereign_ext.tlog.witnesses import WitnessSet, witness_set
 
@@ -30,14 +41,18 @@ class Prepared:
 
     files: dict[str, bytes]
     witnesses: WitnessSet | None
+    anchors: tuple[Target, ...]
 
 
 class Vouching:
-    """``log`` gives the open log; nothing but ``registry`` may be called before there is one."""
+    """``log`` gives the open log, ``database`` is its file; without a log only ``registry`` and ``prepare`` work."""
 
-    def __init__(self, log: Callable[[], TransparencyLog], file: str) -> None:
+    def __init__(self, log: Callable[[], TransparencyLog], file: str, database: Path) -> None:
         self._log = log
         self._file = file
+        self._database = database
+        self._engine: Engine | None = None
+        self._anchors: Anchors | None = None
         self.evidence = EvidenceService(Edges(keep=self._keep_evidence))
 
     def registry(self, loaded: Loaded) -> Registry:
@@ -57,7 +72,8 @@ class Vouching:
 
         settings = loaded.config.log
         asked = bool(settings.mirrors) or settings.policy_file is not None
-        return Prepared(files, witness_set(settings, read) if asked else None)
+        witnesses = witness_set(settings, read) if asked else None
+        return Prepared(files, witnesses, targets(settings.anchors, read))
 
     async def keep(self, snapshot: Snapshot) -> None:
         """Make policies and signed documents durable. Raises ``LogUnavailable``."""
@@ -69,13 +85,35 @@ class Vouching:
         await self._log().keep(documents)
 
     async def follow(self, loaded: Loaded, prepared: Prepared) -> None:
-        """Set evidence and witnesses to the configuration. Raises ``LogError``."""
+        """Set evidence, witnesses and anchors to the configuration. Raises ``LogError``."""
         self.evidence.follow(loaded.config, prepared.files)
         await self._log().follow(prepared.witnesses)
+        try:
+            if self._anchors is None:
+                self._anchors = await asyncio.to_thread(self._open_anchors, self._log())
+            await self._anchors.follow(prepared.anchors)
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot read the anchors: {type(error).__name__}") from None
 
     async def stop(self) -> None:
         """End what runs in the background. The log is the caller's to close, afterwards."""
         await self.evidence.stop()
+        if self._anchors is not None:
+            await self._anchors.close()
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.dispose)
+
+    def _open_anchors(self, log: TransparencyLog) -> Anchors:
+        self._engine = open_sqlite(self._database)
+        anchors = Anchors(
+            AnchorStore(self._engine),
+            published=log.published,
+            sign=log.artefact,
+            clock=lambda: time.time_ns() // 1_000_000,
+            random=random.random,
+        )
+        log.anchored_by(anchors.covering)
+        return anchors
 
     async def _keep_evidence(self, kind: str, body: bytes) -> None:
         await self._log().keep([Document(kind, body)])

@@ -28,6 +28,11 @@ _EXAMPLES = """\
     -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
     -d '{{"model": "demo/small", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
+{h7}
+  curl -s $SF_BASE_URL/chat/completions -H "X-SF-Policy: clinical-strict" \\
+    -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
+    -d '{{"model": "mayo-jhu/meridian-med-13b-v2", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
 {h3}
   curl -sN $SF_BASE_URL/chat/completions \\
     -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
@@ -82,6 +87,7 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
             h1=bold("the keys into a shell"),
             h2=bold("curl"),
             h3=bold("curl, streaming"),
+            h7=bold("curl, trust first") + dim("  answered by the one provider that can prove itself"),
             h4=bold("Python") + dim("  pip install openai"),
             h5=bold("Node") + dim("  npm install openai"),
             h6=bold("the receipt of a call, checked offline")
