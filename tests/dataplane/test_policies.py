@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import wire
 from stack import ConfigFile, Gateway, Stack
 
+from sovereign_ext.mock.faults import Fault
 from sovereign_ext.mock.thread import RunningMock
 
 pytestmark = pytest.mark.dataplane
@@ -31,6 +33,7 @@ def gateway() -> Iterator[Gateway]:
             config.provider(name, "openai", mock.url)
         config.policy("default", ["dear", "cheap", "free"], shadows=["capped"])
         config.policy("capped", ["dear", "cheap", "free"], cost_cap_usd="0.001")
+        config.policy("quick", ["dear", "cheap"], latency_cap_ms=600)
         config.policy("never", condition="tier == 'sealed' && tenant == 'nobody'")
         config.model("chat", mocks)
         for deployment, price in zip(config.deployments, (10, 1), strict=False):
@@ -112,9 +115,45 @@ def test_a_tenant_is_told_less(gateway: Gateway) -> None:
     assert put.status == 405
     listed = wire.call(stack.port, "/sf/v1/policies", key=stack.config.key, method="GET").json
     assert [policy["name"] for policy in listed["policies"]] == [
-        "policies/capped", "policies/default", "policies/never",
+        "policies/capped", "policies/default", "policies/never", "policies/quick",
     ]  # fmt: skip
     assert listed["policies"][0]["document"]["cost_cap_usd"] == "0.001"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_latency_cap_bounds_all_attempts_together(gateway: Gateway, stream: bool) -> None:
+    """A provider that hangs costs the cap and no more, though its own limits are minutes."""
+    stack, mocks = gateway.stack, [gateway.mocks[name] for name in ("dear", "cheap")]
+    for mock in mocks:
+        mock.fault(Fault(slow_headers_ms=20_000))
+    try:
+        began = time.monotonic()
+        reply = chat(stack, "quick", stream=stream, **LIMIT)
+        took_s = time.monotonic() - began
+    finally:
+        for mock in mocks:
+            mock.clear()
+    assert (reply.status, reply.json["error"]["code"]) == (504, "provider_timeout")
+    assert 0.5 < took_s < 5
+    attempts = stack.row_of(reply).predicate["attempts"]
+    assert [attempt["outcome"] for attempt in attempts] == ["first_byte_timeout"] * 2
+    assert 500 <= attempts[0]["duration_ms"] < 5_000
+    assert attempts[1]["duration_ms"] < 500  # what the first had left
+
+
+def test_a_provider_that_was_slow_is_not_asked(gateway: Gateway) -> None:
+    """Its p95 is above the cap, so it is excluded, whatever its health."""
+    stack, dear = gateway.stack, gateway.mocks["dear"]
+    dear.fault(Fault(delay_ms=900))
+    try:
+        assert chat(stack, "default", **LIMIT).headers["x-sf-provider"] == "dear"
+    finally:
+        dear.clear()
+    reply = chat(stack, "quick", **LIMIT)
+    assert (reply.status, reply.headers["x-sf-provider"]) == (200, "cheap")
+    judged = {each["deployment"]: each for each in stack.row_of(reply).predicate["candidates"]}
+    assert judged["chat.dear"]["failed"] == ["latency"]
+    assert judged["chat.dear"]["p95_ms"] > 600
 
 
 def test_the_command_asks_the_running_gateway(gateway: Gateway) -> None:
