@@ -88,7 +88,7 @@ class ExchangeStream:
         gateway = self._gateway
         now = gateway.clock()
         exchange = Exchange(
-            decision_id="dec-" + gateway.random(16).hex(),
+            decision_id=_decision_id(now.wall_ms, gateway.random(10)),
             started=now,
             endpoint=endpoint,
             identity=_NOBODY,
@@ -227,6 +227,15 @@ class ExchangeStream:
     @property
     def _decision_id(self) -> str:
         return self._exchange.decision_id if self._exchange is not None else ""
+
+
+def _decision_id(wall_ms: int, random: bytes) -> str:
+    """``dec-`` and 32 hex digits: Unix milliseconds in the first 12, the rest random.
+
+    In the order of time, because the log has an index over them: a new row then goes to the end of it. With random ids
+    each goes to another page, which halves what a large database takes a second (bench.log).
+    """
+    return f"dec-{wall_ms:012x}{random.hex()}"
 
 
 def _check_headers(headers: dict[str, str], end_of_stream: bool, limit: int) -> None:
