@@ -164,9 +164,9 @@ class Follower:
         try:
             return verify_token(answer.document, keys, self._expected(answer))
         except EvidenceRefused as refused:
-            if refused.reason != NO_EVIDENCE or self._keys is None or self._keys[1] >= began:
+            if refused.reason != NO_EVIDENCE:
                 raise
-        # Perhaps the issuer has new keys: ask once, and judge by them.
+        # Perhaps the issuer has new keys: ask, unless that was just done, and judge by them.
         keys = await self._fetched_keys(client, began)
         return verify_token(answer.document, keys, self._expected(answer))
 

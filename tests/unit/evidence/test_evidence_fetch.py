@@ -102,7 +102,7 @@ def test_both_forms_of_answers(kind: str, body: bytes) -> None:
         (b'{"token":1}', "no token"),
         (b'{"token":"a","token":"b"}', "strict JSON"),
         (b'{"token":"' + b"x" * 300_000 + b'"}', "longer than"),
-        (b" " * (fetch.MAX_ANSWER_BYTES + 1), "longer than"),
+        (b" " * (fetch.MAX_ANSWER_BYTES + 1), f"longer than {fetch.MAX_ANSWER_BYTES} bytes"),
     ],
     ids=lambda value: repr(value[:30]),
 )
@@ -165,7 +165,7 @@ def test_bodies_that_are_no_document(body: bytes) -> None:
         (Fault(cut=Cut(after_bytes=10)), "cannot be asked"),
         (Fault(content_length_delta=10), "cannot be asked"),
         (Fault(huge_headers_bytes=200_000), "cannot be asked"),
-        (Fault(endless_line_mib=3), "longer than"),
+        (Fault(endless_line_mib=3), f"longer than {fetch.MAX_ANSWER_BYTES} bytes"),
     ],
     ids=lambda value: str(value)[:60],
 )
