@@ -13,7 +13,7 @@ BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test unit lint format type proto lock bench bench-peers setup clean distclean
+.PHONY: help run down test unit lint format type proto lock bench bench-peers bench-log setup clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,10 @@ lock: ## resolve requirements/*.lock anew, with hashes (downloads from the confi
 bench: ## overhead of the gateway beside bare Envoy on this machine, in about 3 minutes; BENCH_REQUESTS=100000 for all
 	@scripts/setup.sh dev
 	@exec $(BIN)/python -m bench.run --requests "$(BENCH_REQUESTS)" $(BENCH_ARGS)
+
+bench-log: ## the transparency log by itself, grown to 1,000,000 entries in about 4 minutes; needs 6 GB of disk
+	@scripts/setup.sh dev
+	@exec $(BIN)/python -m bench.log $(BENCH_ARGS)
 
 # A set-up of peers that fails is reported by bench.peers, with what it was needed for.
 bench-peers: ## the same load on LiteLLM's proxy and on the gateway, in turns
