@@ -118,18 +118,19 @@ class Witnessing:
     def start(self, published: Published) -> None:
         """Take up what was cosigned earlier and begin to ask. Raises ``LogCorrupt``, ``OSError``."""
         self.cosigned = self._restore(published)
+        if self.cosigned is not None:
+            self._on_cosigned(self.cosigned.checkpoint, self.cosigned.note)
         self.notice(published)
         for at, worker in enumerate(self._workers):
             name = f"log-witness-{at}"
             threading.Thread(target=self._run, args=(at, worker), name=name, daemon=True).start()
-        if self.cosigned is not None:
-            self._on_cosigned(self.cosigned.checkpoint, self.cosigned.note)
 
     def notice(self, published: Published) -> None:
-        """A newer checkpoint was published. Does not wait; may be called from any thread."""
+        """A checkpoint was published; older ones than the newest known are ignored. Does not wait; any thread."""
         with self._condition:
-            self._newest = published
-            self._turn()
+            if self._newest is None or published.checkpoint.size > self._newest.checkpoint.size:
+                self._newest = published
+                self._turn()
 
     def close(self) -> None:
         """Ask no more, and write nothing after the return. Answers that are under way are dropped."""
