@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -68,16 +69,22 @@ def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
 
 def verify(spki: bytes, message: bytes, signature: bytes) -> None:
     """Check an ECDSA P-256 signature by the key in ``spki`` (DER). Raises ``VerificationError``."""
+    key = _p256(spki)
+    try:
+        key.verify(signature, message, _ECDSA)
+    except InvalidSignature:
+        raise VerificationError("the envelope's signature does not match its payload and key") from None
+
+
+@lru_cache(maxsize=64)
+def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
         raise VerificationError("envelope key is not a DER public key") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise VerificationError("envelope key is not an ECDSA P-256 key")
-    try:
-        key.verify(signature, message, _ECDSA)
-    except InvalidSignature:
-        raise VerificationError("the envelope's signature does not match its payload and key") from None
+    return key
 
 
 def parse(data: bytes) -> Envelope:

@@ -121,8 +121,8 @@ def _trusted_keys(args: argparse.Namespace, document: Any) -> TrustedKeys:
     keys = _log_keys(args, document)
     witnesses, anchors, policy_file = {}, {}, args.log_policy
     if args.trust is not None:
-        witnesses = {path.stem: path.read_bytes() for path in sorted(args.trust.glob("witnesses/*.pem"))}
-        anchors = {path.stem: path.read_bytes() for path in sorted(args.trust.glob("anchors/*.pem"))}
+        witnesses = {_name(path): path.read_bytes() for path in sorted(args.trust.glob("witnesses/*.pem"))}
+        anchors = {_name(path): path.read_bytes() for path in sorted(args.trust.glob("anchors/*.pem"))}
         if policy_file is None and (args.trust / "tlog-policy").is_file():
             policy_file = args.trust / "tlog-policy"
     witnesses |= _named_files(args.witness_key)
@@ -159,8 +159,13 @@ def _named_files(options: list[str]) -> dict[str, bytes]:
     found = {}
     for option in options:
         name, separator, path = option.rpartition("=")
-        found[name if separator else Path(path).stem] = Path(path).read_bytes()
+        found[name if separator else _name(Path(path))] = Path(path).read_bytes()
     return found
+
+
+def _name(path: Path) -> str:
+    """Whose key a file holds: ``fda.pem`` and ``fda.pub.pem`` are ``fda``'s."""
+    return path.name.removesuffix(".pem").removesuffix(".pub")
 
 
 def _if_there(path: Path) -> Path | None:

@@ -273,17 +273,25 @@ class Complete:
     document: dict[str, Any]
     keys: TrustedKeys
     response: bytes
+    signing: SigningKeys
 
 
-def complete(call: CallFacts | None = None, documents: tuple[Document, ...] = DOCUMENTS) -> Complete:
-    """The receipt of entry 1 of 2, cosigned by two witnesses, mirrored and anchored; by keys of its own."""
-    keys = SigningKeys(
+def complete(
+    call: CallFacts | None = None,
+    documents: tuple[Document, ...] = DOCUMENTS,
+    *,
+    signing: SigningKeys | None = None,
+    earlier: bytes = b"entry 0",
+) -> Complete:
+    """The receipt of entry 1 of 2, cosigned by two witnesses, mirrored and anchored; by keys of its own unless given.
+    ``earlier`` is entry 0."""
+    keys = signing or SigningKeys(
         Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1()), Ed25519PrivateKey.generate()
     )
     public, call = keys.public(ORIGIN), call or facts()
     statement = outcome_statement(call, Ack())
     sealed = EntrySealer(keys.envelope, public.envelope, key_hint(public.envelope)).seal(statement)
-    leaf, before = sealed.leaf_hash, leaf_hash(b"entry 0")
+    leaf, before = sealed.leaf_hash, leaf_hash(earlier)
     root = node_hash(before, leaf)
     checkpoint = Checkpoint(SIGNED_ORIGIN, 2, root)
     signed = sign_checkpoint(checkpoint, [keys.checkpoint_signer(ORIGIN)])
@@ -319,7 +327,7 @@ def complete(call: CallFacts | None = None, documents: tuple[Document, ...] = DO
         witnesses={"cms": WITNESS_PEM},
     )
     shown = Attestations(ORIGIN, public.log.log_id).render(call, place, Ack())
-    return Complete(document, trusted, delivered_stream(shown) if call.stream else splice(BODY, shown))
+    return Complete(document, trusted, delivered_stream(shown) if call.stream else splice(BODY, shown), keys)
 
 
 @dataclass(frozen=True)

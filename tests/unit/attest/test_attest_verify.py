@@ -353,7 +353,7 @@ def write_trust(directory: Path, made: Complete) -> None:
     keys = PublicKeys(made.keys.log, made.keys.envelope or b"", made.keys.promise or b"")
     (directory / "log-keys.json").write_bytes(dict(public_files(keys, 1))["log-keys.json"])
     (directory / "tlog-policy").write_bytes(made.keys.quorum.encode())
-    (directory / "witnesses" / "cms.pem").write_bytes(WITNESS_PEM)
+    (directory / "witnesses" / "cms.pub.pem").write_bytes(WITNESS_PEM)
     anchor = load_der_public_key(made.keys.anchors["ext"].spki)
     pem = anchor.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (directory / "anchors" / "ext.pem").write_bytes(pem)
@@ -382,7 +382,7 @@ def test_command_with_a_directory_of_trust(tmp_path: Path, capsys: pytest.Captur
         (name, "ok") for name in STEPS
     ]
     for path, step in (
-        ("witnesses/cms.pem", "statements"),
+        ("witnesses/cms.pub.pem", "statements"),
         ("anchors/ext.pem", "anchors"),
         ("log-keys.json", "envelope"),
     ):
