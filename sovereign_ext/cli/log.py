@@ -1,4 +1,5 @@
-"""``sovereign log``: looks after a transparency log. ``fsck`` compares all its parts, ``monitor`` judges what it says.
+"""``sovereign log``: looks after a transparency log. ``fsck`` compares all its parts, ``monitor`` judges what it says;
+``anchors`` lists who else holds its checkpoints.
 
 Reads only. The checks are ``tlog.fsck``'s, ``tlog.monitor``'s and ``tlog.follow``'s.
 """
@@ -60,12 +61,26 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     monitor.add_argument("--quick", action="store_true", help="do not verify the envelopes' signatures")
     monitor.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
+    anchors = actions.add_parser(
+        "anchors",
+        help="list the checkpoints that external logs hold",
+        description="Lists, newest first, what is anchored and what is pending. Exit code 1 when a pending one was "
+        "refused or not answered so far.",
+    )
+    anchors.add_argument("--state-dir", type=Path, metavar="DIR", default=Path(".sovereign"))
+    anchors.add_argument("--last", type=int, default=10, metavar="N", help="checkpoints of each anchor (10)")
+    anchors.add_argument("--json", action="store_true", help="print one JSON list")
+
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "monitor":
         from sovereign_ext.cli.logmonitor import run_monitor
 
         return run_monitor(args)
+    if args.action == "anchors":
+        from sovereign_ext.cli.loganchors import run_anchors
+
+        return run_anchors(args)
     report = _fsck(find_log(args.state_dir, args.checkpoint_dir), quick=args.quick)
     print(_render(report))
     return 1 if report.faults else 0
