@@ -190,7 +190,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["DE", "US", "example-org"]), min_size=1, max_size=2, unique=True
     ),
     "max_drift": st.sampled_from(["stable", "watch", "drifted"]),
-    "latency_cap_ms": st.sampled_from([5, 50, 500]),
+    "latency_cap_ms": st.sampled_from([20, 200, 2000]),
     "cost_cap_usd": st.sampled_from([0, 0.001, 0.01]),
     "data_handling": st.fixed_dictionaries(
         {"no_training": st.booleans()}, optional={"max_retention_days": days}
