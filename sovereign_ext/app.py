@@ -126,6 +126,7 @@ class Processor:
             clock=lambda: moment().wall_ms,
             checkpoint_dir=settings.checkpoint_dir,
         )
+        await self._transparency.record_keys()
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()

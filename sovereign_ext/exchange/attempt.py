@@ -118,8 +118,13 @@ class Attempt:
     def admit(self, found: tuple[Standing, ...], now: Moment) -> Step | None:
         """The attempt's turn has come: a step if the deployment does not satisfy the policy any more.
 
-        Nothing has been sent then. ``found`` is what is known of it at this moment.
+        Nothing has been sent then. ``found`` is what is known of it at this moment. Nor is there any use in sending
+        when the policy's latency cap is used up.
         """
+        cap_ms = self._decision.policy.latency_cap_ms
+        if cap_ms is not None and (now.mono - self.exchange.started.mono) * 1000 >= cap_ms:
+            late = ServiceError(504, "The policy's latency cap is used up.", code="provider_timeout")
+            return self._fail(Fault("latency_cap", walk=True, caller=True, error=late), now)
         if not shortfall(self.exchange, self.planned, found):
             return None
         error = ServiceError(

@@ -363,18 +363,27 @@ class Stack:
     # -- the log -------------------------------------------------------------------------------------------
 
     def rows(self, where: str = "1", *values: Any) -> list[Row]:
-        """Entries of the log in order, as the database has them now."""
+        """The outcomes in the log in order, as the database has them now."""
         path = self.state_dir / "log" / "log.db"
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
         try:
             found = database.execute(
                 "SELECT idx, decision_id, tenant, leaf_hash, envelope, opening FROM log_entries "
-                f"WHERE {where} ORDER BY idx",
+                f"WHERE kind = 'outcome' AND ({where}) ORDER BY idx",
                 values,
             ).fetchall()
         finally:
             database.close()
         return [_row(*each) for each in found]
+
+    def indices(self) -> list[int]:
+        """The indices of all entries, of every kind, in order."""
+        path = self.state_dir / "log" / "log.db"
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        try:
+            return [index for (index,) in database.execute("SELECT idx FROM log_entries ORDER BY idx")]
+        finally:
+            database.close()
 
     def row(self, decision_id: str) -> Row:
         """The one entry of a call, waited for: a call nobody waits for is written down a little later."""
@@ -388,7 +397,14 @@ class Stack:
 
     def fsck(self) -> None:
         """`sovereign log fsck` finds no fault."""
-        argv = [sys.executable, "-P", "-m", "sovereign_ext.cli.main", "log", "fsck"]
+        self._check_log("fsck")
+
+    def monitor(self) -> None:
+        """`sovereign log monitor` finds that every entry obeys its policy."""
+        self._check_log("monitor")
+
+    def _check_log(self, command: str) -> None:
+        argv = [sys.executable, "-P", "-m", "sovereign_ext.cli.main", "log", command]
         done = subprocess.run(
             [*argv, "--state-dir", str(self.state_dir)],
             capture_output=True,

@@ -395,6 +395,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         deployments = [each for provider in listed for each in provider["deployments"]]
         bench.health = {each["name"].rpartition("/")[2]: each["health"] for each in deployments}
         yield bench
+        bench.stack.monitor()
 
 
 def _providers(config: ConfigFile, running: ExitStack, directory: Path) -> dict[str, RunningMock]:

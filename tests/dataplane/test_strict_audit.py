@@ -102,6 +102,7 @@ def test_killed_between_decision_and_answer(strict: Gateway) -> None:
         assert [kind for kind, _, _ in found] == ["decision"] * number
         assert found[-1][2]["plan"] == ["chat.one"]
     stack.fsck()
+    stack.monitor()
 
 
 def _send_only(stack: Stack, body: bytes) -> socket.socket:

@@ -113,7 +113,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             world.vouch(model)
             world.drift(model)
         _spoil_words(world)
-        yield Scene(running.enter_context(Stack(config)), world)
+        scene = Scene(running.enter_context(Stack(config)), world)
+        yield scene
+        scene.stack.monitor()
 
 
 def chat(scene: Scene, model: str, policy: str, *, stream: bool = False) -> Any:

@@ -7,80 +7,20 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import openai
 import psutil
 import pytest
+from demo_world import HELLO, SOVEREIGN, Gateway, assert_gone, sovereign
 
 from sovereign_ext.cli.supervise.probe import free_ports
 
 pytestmark = pytest.mark.dataplane
-
-SOVEREIGN = (sys.executable, "-m", "sovereign_ext.cli.main")
-HELLO = [{"role": "user", "content": "Hello!"}]
-
-
-def sovereign(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SOVEREIGN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """One state directory and the port to use with it."""
-
-    state_dir: Path
-    port: int
-    banner: str = ""
-
-    def up(self) -> subprocess.CompletedProcess[str]:
-        return sovereign("up", "--state-dir", self.state_dir, "--port", self.port, "--detach")
-
-    def down(self) -> subprocess.CompletedProcess[str]:
-        return sovereign("down", "--state-dir", self.state_dir)
-
-    def status(self) -> dict:
-        return json.loads(sovereign("status", "--json", "--state-dir", self.state_dir).stdout)
-
-    def env(self) -> dict[str, str]:
-        lines = (self.state_dir / "demo.env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def client(self) -> openai.OpenAI:
-        env = self.env()
-        return openai.OpenAI(base_url=env["SF_BASE_URL"], api_key=env["SF_API_KEY"], max_retries=0)
-
-    def processes(self) -> list[psutil.Process]:
-        """The supervisor and everything below it."""
-        supervisor = psutil.Process(self.pid("supervisor"))
-        return [supervisor, *supervisor.children(recursive=True)]
-
-    def pid(self, name: str) -> int:
-        return next(each["pid"] for each in self.status()["processes"] if each["name"] == name)
-
-    def receipt(self, index: int) -> dict:
-        env = self.env()
-        url = env["SF_BASE_URL"].removesuffix("/v1") + f"/sf/v1/receipts/{index}"
-        request = urllib.request.Request(url, headers={"authorization": f"Bearer {env['SF_API_KEY']}"})
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.load(response)
-
-
-def assert_gone(processes: list[psutil.Process], within_s: float = 20.0) -> None:
-    """None of them runs any more; a zombie that a container's init has not reaped yet has ended too."""
-    deadline = time.monotonic() + within_s
-    for process in processes:
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline, process
-            time.sleep(0.02)
 
 
 @pytest.fixture
@@ -157,7 +97,7 @@ def test_each_policy_of_the_demo_answers(running: Gateway, policy: str):
 def test_the_curl_examples_run(running: Gateway):
     """What the banner shows is run as it stands, in a shell."""
     curls = re.findall(r"^  (curl .*\\\n(?:    .*\n)+)", running.banner, re.MULTILINE)
-    assert len(curls) == 2
+    assert len(curls) == 3
     for curl in curls:
         shell = f"set -a; . {running.state_dir}/demo.env; set +a\n{curl}"
         shown = subprocess.run(
@@ -171,11 +111,13 @@ def test_status(running: Gateway):
     running.client().chat.completions.create(model="demo/small", messages=HELLO)
     status = running.status()
     assert (status["running"], status["serving"], status["problems"]) == (True, True, [])
-    assert {each["name"] for each in status["processes"]} == {"supervisor", "envoy", "processor", "mock"}
+    assert {each["name"] for each in status["processes"]} == {
+        *("supervisor", "envoy", "processor", "mirror", "mock")
+    }
     assert all(psutil.pid_exists(each["pid"]) for each in status["processes"])
     assert status["log"]["size"] >= 1
     assert {each["name"] for each in status["providers"]} == {
-        f"providers/{name}" for name in ("cloud-a", "cloud-b", "gpu", "laptop", "canned")
+        f"providers/{name}" for name in ("cloud-a", "cloud-b", "gpu", "laptop", "canned", "mayo-internal")
     }
     text = sovereign("status", "--state-dir", running.state_dir)
     assert text.returncode == 0
@@ -231,7 +173,7 @@ def test_secrets_stay_out_of_argument_lists_and_logs(running: Gateway):
             assert path.stat().st_mode & 0o077 == 0, path
 
 
-@pytest.mark.parametrize("name", ["processor", "envoy", "mock"])
+@pytest.mark.parametrize("name", ["processor", "envoy", "mock", "mirror"])
 def test_a_killed_process_is_started_again(stopped: Gateway, name: str):
     """SIGKILL any of them: it comes back by itself and calls are answered again."""
     assert stopped.up().returncode == 0

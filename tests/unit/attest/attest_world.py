@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -236,28 +234,6 @@ def delivered_stream(attestation: bytes) -> bytes:
     """The stream as a client has it."""
     chunk, closing = splice(CHUNK, attestation), closing_event(LAST, attestation)
     return b"data: " + chunk + b"\n\ndata: [DONE]\n\n" + closing
-
-
-def sigstore_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script on sigstore-python, in the judges' environment."""
-    python = Path(
-        os.environ.get("SOVEREIGN_JUDGES_PYTHON") or TESTS.parent / ".venv-judges" / "bin" / "python"
-    )
-    assert python.exists(), f"no interpreter with sigstore at {python}: run `make test`, which sets it up"
-    script = Path(__file__).parent / "judges" / "sigstore_python.py"
-    return subprocess.run(
-        [python, script, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def sigstore_js(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script on @sigstore/verify."""
-    directory = TESTS / "judges" / "node"
-    assert (directory / "node_modules").is_dir(), (
-        f"no packages in {directory}: run `make test`, or `npm ci` there"
-    )
-    command = ["node", directory / "judge.mjs", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def write_json(path: Path, value: Any) -> str:

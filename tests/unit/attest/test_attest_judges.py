@@ -12,9 +12,10 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from attest_world import Issued, sigstore_js, sigstore_python, write_json
+from attest_world import Issued, write_json
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from judging import sigstore_js, sigstore_python
 
 from sovereign_ext.attest.keys import spki
 
