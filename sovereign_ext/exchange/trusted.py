@@ -32,6 +32,8 @@ def standings(
 
 def shortfall(exchange: Exchange, planned: Planned, found: tuple[Standing, ...]) -> tuple[str, ...]:
     """The names of the rules that the deployment fails with any of the standings ``found``; empty if none."""
+    if all(standing is planned.candidate.standing for standing in found):
+        return ()  # nothing has changed since the decision found it eligible, the common case
     decision, considered = exchange.decision, exchange.considered
     assert decision is not None
     assert considered is not None

@@ -13,7 +13,7 @@ from typing import Final
 
 from sovereign_ext.config.model import Capability, Deployment, Model, Policy, Provider
 from sovereign_ext.policy.registry import RULES
-from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, RuleFailure
+from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, Rule, RuleFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Evaluation:
 
 def evaluate(policy: Policy, candidates: Iterable[Candidate], request: RequestFacts) -> Evaluation:
     """Ask every rule that applies under ``policy`` about every candidate."""
-    rules = [rule for rule in RULES if rule.applies(policy)]
+    rules = _rules_of(policy)
     eligible: list[Candidate] = []
     rejections: list[Rejection] = []
     for candidate in candidates:
@@ -54,6 +54,20 @@ def evaluate(policy: Policy, candidates: Iterable[Candidate], request: RequestFa
             eligible.append(candidate)
     return Evaluation(tuple(eligible), tuple(rejections))
 
+
+def _rules_of(policy: Policy) -> tuple[Rule, ...]:
+    """The rules that apply under ``policy``; asked for with every call, so they are kept."""
+    kept = _kept.get(id(policy))
+    if kept is None:
+        if len(_kept) >= _KEPT_MOST:
+            _kept.clear()
+        kept = _kept[id(policy)] = policy, tuple(rule for rule in RULES if rule.applies(policy))
+    return kept[1]
+
+
+_KEPT_MOST: Final = 1024
+_kept: Final[dict[int, tuple[Policy, tuple[Rule, ...]]]] = {}
+"""By identity; the policy is kept with it, so that no other can come to have its identity."""
 
 _CONFIG_RULES: Final = tuple(rule for rule in RULES if rule.depends_on is DependsOn.CONFIG)
 _ANY_REQUEST: Final = RequestFacts(Capability.CHAT)  # such rules do not look at it
