@@ -30,9 +30,9 @@ test: ## the whole suite, with real Envoy, SDKs and independent judges
 	@scripts/setup.sh tools dev judges node rekor
 	@exec scripts/pytest.sh $(PYTEST_ARGS)
 
-unit: ## the fast tests only, no Envoy; SOVEREIGN_FUZZ=1 looks for new examples
+unit: ## the fast tests only, in a minute on two cores: no Envoy, no servers; SOVEREIGN_FUZZ=1 looks for new examples
 	@scripts/setup.sh tools dev judges node
-	@exec scripts/pytest.sh tests/unit $(PYTEST_ARGS)
+	@exec scripts/pytest.sh tests/unit -m "not services" -n auto $(PYTEST_ARGS)
 
 lint: ## ruff's rules and format, and the one-way imports
 	@scripts/setup.sh dev

@@ -113,6 +113,7 @@ class Vouching:
             random=random.random,
         )
         log.anchored_by(anchors.covering)
+        log.observe(lambda _: anchors.notice())
         return anchors
 
     async def _keep_evidence(self, kind: str, body: bytes) -> None:

@@ -18,6 +18,8 @@ from sovereign_ext.attest import rekor as facts
 from sovereign_ext.attest.rekor import V1, V2, RekorKey
 from sovereign_ext.errors import AnchorFailed
 
+pytestmark = pytest.mark.services
+
 SIZES = [0, 1, 2, 5, 254, 255, 256, 300, 511, 512, 600]
 
 

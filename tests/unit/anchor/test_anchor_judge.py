@@ -15,6 +15,8 @@ from rekor_server import Rekor, b64, running
 
 from sovereign_ext.attest.rekor import V1
 
+pytestmark = pytest.mark.services
+
 JUDGE = Path(__file__).parents[2] / "judges/node"
 
 

@@ -17,6 +17,8 @@ from test_anchor_service import check
 from sovereign_ext.attest.rekor import V1, V2
 from sovereign_ext.errors import AnchorFailed
 
+pytestmark = pytest.mark.services
+
 
 def test_a_real_rekor_v2_includes_and_names_duplicates(real_v2: Rekor) -> None:
     """New entries get consecutive indices; the same submission again is proven out of the served tiles."""

@@ -26,6 +26,8 @@ from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 
+pytestmark = pytest.mark.services
+
 
 def rekor_of(kind: str) -> Rekor:
     return Rekor(private_key("p256" if kind == V1 else "ed25519"))

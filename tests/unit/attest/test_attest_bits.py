@@ -25,6 +25,8 @@ from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog import cosignature, note
 from sovereign_ext.tlog.checkpoint import open_checkpoint
 
+pytestmark = pytest.mark.services
+
 
 def remember(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same answer, or the same error, to the same arguments."""

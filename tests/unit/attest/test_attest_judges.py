@@ -19,6 +19,8 @@ from judging import sigstore_js, sigstore_python
 
 from sovereign_ext.attest.keys import spki
 
+pytestmark = pytest.mark.services
+
 JUDGES = {"js": sigstore_js, "python": sigstore_python}
 Judge = Callable[..., "CompletedProcess[str]"]
 

@@ -14,6 +14,8 @@ import pytest
 
 from sovereign_ext.cli import main as cli
 
+pytestmark = pytest.mark.services
+
 ANSWER: dict[str, Any] = {
     "policy": "policies/clinical",
     "policy_digest": "sha256:" + "ab" * 32,

@@ -25,6 +25,8 @@ from sovereign_ext.cli.supervise.child import (
 from sovereign_ext.cli.supervise.watch import Supervisor
 from sovereign_ext.errors import StartError
 
+pytestmark = pytest.mark.services
+
 SERVE = "open(sys.argv[1], 'w').close(); signal.pause()"
 """Announce and live until a signal."""
 

@@ -23,6 +23,8 @@ from sovereign_ext.mock.verifier import Verifier
 from sovereign_ext.mock.verifier_thread import RunningVerifier
 from sovereign_ext.registry.eat import encode_nonce
 
+pytestmark = pytest.mark.services
+
 NONCE = bytes(range(32))
 CHANNEL = identity()
 

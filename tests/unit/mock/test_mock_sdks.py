@@ -11,6 +11,8 @@ from mock_world import judge
 from sovereign_ext.mock.faults import ErrorEvent, Fault, Frame
 from sovereign_ext.mock.thread import RunningMock
 
+pytestmark = pytest.mark.services
+
 FAULTS = {
     "limited": Fault(status=429),
     "overloaded": Fault(status=529),

@@ -29,6 +29,8 @@ from sovereign_ext.registry.manifest import (
     verify_manifest,
 )
 
+pytestmark = pytest.mark.services
+
 ROOT = Path(__file__).parents[3]
 SHARD_SIZE = 700_000
 BIG = bytes(range(256)) * 8_192  # 2 MiB: more than one read, three shards

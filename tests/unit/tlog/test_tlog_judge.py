@@ -11,6 +11,8 @@ from log_world import fill, opened
 
 from sovereign_ext.tlog.checkpoint import open_checkpoint
 
+pytestmark = pytest.mark.services
+
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 700])
 def test_go_verifies_a_live_log(size: int, tmp_path: Path, go_judge: Any) -> None:

@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from log_world import ORIGIN, fsck, opened
 
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint
 from sovereign_ext.tlog.proof import consistency_proof, tree_root, verify_consistency
+
+pytestmark = pytest.mark.services
 
 ROUNDS = 20
 APPENDER = Path(__file__).with_name("killed_appender.py")

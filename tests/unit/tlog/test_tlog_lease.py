@@ -16,6 +16,8 @@ from sovereign_ext.errors import LogCorrupt, LogUnavailable
 from sovereign_ext.tlog.files import Lease
 from sovereign_ext.tlog.service import TransparencyLog
 
+pytestmark = pytest.mark.services
+
 RIVAL = Path(__file__).with_name("rival_opener.py")
 
 

@@ -28,6 +28,8 @@ from sovereign_ext.tlog.addcheckpoint import AddCheckpoint, with_lines
 from sovereign_ext.tlog.cosignature import find_cosignature, parse_cosigner_key, verify_ack
 from sovereign_ext.tlog.note import parse_note
 
+pytestmark = pytest.mark.services
+
 HONEST = Branch(600)
 FORKED = HONEST.fork(5)
 STRANGER = Branch(20, seed=2)

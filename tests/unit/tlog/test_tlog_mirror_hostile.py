@@ -23,6 +23,8 @@ from sovereign_ext.mirror.witness import WitnessedLog
 from sovereign_ext.tlog.addcheckpoint import AddCheckpoint, parse_size
 from sovereign_ext.tlog.policyfile import PolicyLog
 
+pytestmark = pytest.mark.services
+
 HONEST = Branch(60)
 RIVAL = HONEST.fork(20)
 KEY = HONEST.signer.verifier

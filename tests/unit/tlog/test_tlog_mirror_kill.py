@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 from mirror_world import (
     Branch,
     MirrorProcess,
@@ -22,6 +23,8 @@ from sovereign_ext.tlog.addcheckpoint import parse_size, with_lines
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import find_cosignature, parse_cosigner_key, verify_ack
 from sovereign_ext.tlog.tiles import Tile, tile_width
+
+pytestmark = pytest.mark.services
 
 ROUNDS = 10
 SUBMITTERS = 3

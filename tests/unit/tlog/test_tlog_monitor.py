@@ -31,6 +31,8 @@ from sovereign_ext.tlog.monitor import EntryMonitor
 from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.service import Sequenced, TransparencyLog
 
+pytestmark = pytest.mark.services
+
 Scenario = Callable[[TransparencyLog], Awaitable[None]]
 
 

@@ -38,6 +38,8 @@ from sovereign_ext.tlog.proof import verify_inclusion
 from sovereign_ext.tlog.service import TransparencyLog
 from sovereign_ext.tlog.witnesses import WitnessSet, witness_set
 
+pytestmark = pytest.mark.services
+
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
