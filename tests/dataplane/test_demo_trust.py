@@ -104,6 +104,14 @@ def test_sigstores_own_verifiers(proven: Proven, judge: Any, tmp_path: Path) -> 
     assert (said.returncode, said.stdout) == (0, "verified\n"), said.stderr
 
 
+def test_gos_reader_of_c2sp_logs(proven: Proven, go_judge: Any) -> None:
+    """Go's sumdb opens the published checkpoint and proves the entry by the published tiles."""
+    log = proven.gateway.state_dir / "log"
+    key = json.loads((log / "public" / "log-keys.json").read_text())["checkpoint"]
+    said = go_judge("log", str(log / "tiles"), key, str(proven.attestation["rekor_index"]))
+    assert said.returncode == 0, said.stderr
+
+
 def test_the_receipt_says_how_far_the_entry_has_come(proven: Proven) -> None:
     """The mirror follows on its own; soon it holds the entry."""
     index = proven.attestation["rekor_index"]

@@ -285,7 +285,7 @@ def test_a_client_that_hangs_up(fresh: Fresh, when: str):
     """The provider's stream is cancelled, the row says who left, and nobody's health suffers."""
     fault = Fault(delay_ms=60_000) if when == "before" else Fault(tokens=500, pace_ms=20)
     fresh.mocks["alpha"].fault(fault)
-    since = len(fresh.stack.rows())
+    since = len(fresh.stack.indices())
     body = json.dumps({"model": fresh.model, "stream": True, "messages": [{"role": "user", "content": "x"}]})
     connection = http.client.HTTPConnection("127.0.0.1", fresh.stack.port, timeout=30)
     headers = {"authorization": f"Bearer {fresh.stack.config.key}", "content-type": "application/json"}
