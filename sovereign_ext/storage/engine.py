@@ -6,6 +6,7 @@ does not, in WAL mode). The schema is brought up to date by ``migrate``, not her
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
     """
     if not read_only:
         # Prompts are not in it, but nonces are: whoever can read the file can test guesses.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Only ever made, never opened again: closing any descriptor of a file drops this process's POSIX locks on it.
+        # SQLite's would be among them, and another process, taking itself for the last user, would delete the WAL.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     mode = "ro" if read_only else "rw"
     # Not as one string: SQLAlchemy would undo the quoting of the path.
     url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query={"mode": mode, "uri": "true"})

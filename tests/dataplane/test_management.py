@@ -348,6 +348,14 @@ def test_providers(gateway: Gateway) -> None:
                     "retry_in_s": 10,
                     "window": {"successes": 0, "failures": 1, "success_rate": 0},
                 },
+                "standing": {
+                    "tier": "open",
+                    "reasons": ["no_evidence"],
+                    "scopes": [],
+                    "drift": "unknown",
+                    "model_hash": "",
+                    "model_hash_basis": "none",
+                },
             }
         ],
     }

@@ -168,3 +168,16 @@ def test_a_read_only_engine_does_not_write(store: EntryStore, path: Path) -> Non
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reading.append([row(0)])
     reading.close()
+
+
+def test_a_second_engine_does_not_give_the_firsts_locks_away(store: EntryStore, path: Path) -> None:
+    """Another process that comes and goes must not take itself for the last user and delete the WAL in use."""
+    store.append([row(1)])
+    open_sqlite(path).dispose()
+    visitor = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE'); c.close()"
+    subprocess.run([sys.executable, "-c", visitor, str(path)], check=True, timeout=30)
+    store.append([row(2)])
+    seen = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    count = [sys.executable, "-c", seen, str(path), "SELECT count(*) FROM log_entries"]
+    done = subprocess.run(count, check=True, timeout=30, capture_output=True, text=True)
+    assert done.stdout == "2\n"
