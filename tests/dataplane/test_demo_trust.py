@@ -107,7 +107,7 @@ def test_sigstores_own_verifiers(proven: Proven, judge: Any, tmp_path: Path) -> 
 def test_gos_reader_of_c2sp_logs(proven: Proven, go_judge: Any) -> None:
     """Go's sumdb opens the published checkpoint and proves the entry by the published tiles."""
     log = proven.gateway.state_dir / "log"
-    key = json.loads((log / "public" / "log-keys.json").read_text())["checkpoint"]
+    key = json.loads((log / "public" / "log-keys.json").read_text())["keys"]["checkpoint"]
     said = go_judge("log", str(log / "tiles"), key, str(proven.attestation["rekor_index"]))
     assert said.returncode == 0, said.stderr
 
