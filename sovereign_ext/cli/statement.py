@@ -14,7 +14,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sovereign_ext.cli.keyfiles import about, fail, read_file, read_private, read_public, sha256_of, write_new
+from sovereign_ext.cli.keyfiles import (
+    about,
+    fail,
+    read_file,
+    read_private,
+    read_public,
+    sha256_of,
+    write_key_pair,
+    write_new,
+)
 
 if TYPE_CHECKING:
     from sovereign_ext.registry.envelope import PrivateKey
@@ -111,12 +120,6 @@ def run(args: argparse.Namespace) -> int:
 def _keygen(args: argparse.Namespace) -> int:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
 
     private, public = Path(f"{args.name}.pem"), Path(f"{args.name}.pub.pem")
     for path in (private, public):
@@ -125,8 +128,7 @@ def _keygen(args: argparse.Namespace) -> int:
     key: PrivateKey = (
         Ed25519PrivateKey.generate() if args.ed25519 else ec.generate_private_key(ec.SECP256R1())
     )
-    write_new(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    write_key_pair(private, public, key)
     print(f"{private} (keep it secret) and {public}")
     return 0
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from base64 import b64encode
 from dataclasses import dataclass
-from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sovereign_ext.attest.keys import private_pem, spki
+from sovereign_ext.registry.evidence import pin_of
 
 _LIFE = datetime.timedelta(days=3650)
 _EARLIER = datetime.timedelta(minutes=5)  # clocks of one machine's parts agree, those of its tools may not
@@ -37,9 +38,7 @@ class Identity:
     @property
     def key_pem(self) -> bytes:
         """Unencrypted PKCS #8: for a file that only its owner may read."""
-        return self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        return private_pem(self.key)
 
     @property
     def fingerprint(self) -> str:
@@ -49,10 +48,7 @@ class Identity:
     @property
     def spki_pin(self) -> str:
         """Base64 SHA-256 of the SubjectPublicKeyInfo (RFC 7469)."""
-        spki = self.key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return b64encode(sha256(spki).digest()).decode()
+        return pin_of(spki(self.key))
 
 
 def make_root(name: str, now: datetime.datetime) -> Identity:

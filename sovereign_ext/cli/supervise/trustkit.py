@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sovereign_ext.cli.keyfiles import write_key_pair, write_new
 from sovereign_ext.cli.supervise.certificates import make_root, make_server
 from sovereign_ext.cli.supervise.sealed import MODEL, PROVIDER, SPIFFE_ID, Places
 from sovereign_ext.config.trust import Drift
@@ -62,14 +61,13 @@ def make(directory: Path, now_s: int) -> TrustKit:
         part.mkdir(mode=0o700)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in (*_SIGNATORIES, "demo-verifier")}
     for name, key in keys.items():
-        _write_private(directory / "keys" / f"{name}.pem", _private_pem(key))
-        (directory / f"{name}.pub.pem").write_bytes(_public_pem(key))
+        write_key_pair(directory / "keys" / f"{name}.pem", directory / f"{name}.pub.pem", key)
     root_now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     root = make_root("SovereignRouter demo root", root_now)
     server = make_server(root, PROVIDER, root_now, uri=SPIFFE_ID)
     places.root.write_bytes(root.certificate_pem)
     places.certificate.write_bytes(server.certificate_pem)
-    _write_private(places.certificate_key, server.key_pem)
+    write_new(places.certificate_key, server.key_pem, mode=0o600)
     resources = []
     for name, data in _MODEL_FILES.items():
         (directory / "model" / name).write_bytes(data)
@@ -102,20 +100,3 @@ def _statements(digest: str, pin: str, now_s: int) -> dict[str, tuple[str, State
             DriftReport(MODEL, digest, "demo-drift-lab", None, "demo-bench", Drift.STABLE, start, _VALID_S),
         ),
     }
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
