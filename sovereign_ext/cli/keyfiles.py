@@ -75,14 +75,18 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def write_key_pair(private: Path, public: Path, key: PrivateKey) -> None:
+def write_key_pair(private: Path, public: Path, key: PrivateKey, *, public_mode: int = 0o644) -> None:
     """Write both halves of a key as PEM, the private one for its owner only. Raises ``OSError``; replaces nothing."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from sovereign_ext.attest.keys import private_pem
 
     write_new(private, private_pem(key), mode=0o600)
-    write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    write_new(
+        public,
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        mode=public_mode,
+    )
 
 
 def sha256_of(raw: bytes) -> str:

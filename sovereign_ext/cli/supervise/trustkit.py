@@ -61,7 +61,10 @@ def make(directory: Path, now_s: int) -> TrustKit:
         part.mkdir(mode=0o700)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in (*_SIGNATORIES, "demo-verifier")}
     for name, key in keys.items():
-        write_key_pair(directory / "keys" / f"{name}.pem", directory / f"{name}.pub.pem", key)
+        # A state directory is its owner's alone, whatever is in it.
+        write_key_pair(
+            directory / "keys" / f"{name}.pem", directory / f"{name}.pub.pem", key, public_mode=0o600
+        )
     root_now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     root = make_root("SovereignRouter demo root", root_now)
     server = make_server(root, PROVIDER, root_now, uri=SPIFFE_ID)
