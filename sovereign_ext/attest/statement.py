@@ -8,6 +8,7 @@ subject of a key event is the public key itself. The same facts give the same by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -45,7 +46,12 @@ class MirrorAck(Protocol):
 
 def outcome_statement(facts: CallFacts, mirror: MirrorAck | None = None) -> bytes:
     """The outcome of a call, and how far the log was mirrored just before it was written down."""
-    return _statement(OUTCOME, _subjects(facts.digests), outcome_predicate(facts, mirror))
+    return outcome_saying(facts.digests, outcome_predicate(facts, mirror))
+
+
+def outcome_saying(digests: Digests, predicate: Mapping[str, Any]) -> bytes:
+    """The same, from its predicate: the attestation shows parts of it, so it is made once for both."""
+    return _statement(OUTCOME, _subjects(digests), predicate)
 
 
 def decision_statement(facts: DecisionFacts) -> bytes:
@@ -117,7 +123,7 @@ def _subjects(digests: Digests) -> list[tuple[str, bytes]]:
     return [(name, digest) for name, digest in pairs if digest is not None]
 
 
-def _statement(kind: str, subjects: list[tuple[str, bytes]], predicate: dict[str, Any]) -> bytes:
+def _statement(kind: str, subjects: list[tuple[str, bytes]], predicate: Mapping[str, Any]) -> bytes:
     return _encoder.encode(
         {
             "_type": STATEMENT_TYPE,

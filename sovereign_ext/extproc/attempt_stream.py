@@ -28,6 +28,7 @@ from sovereign_ext.envoyconf.names import (
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, Phase
 from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.exchange.trusted import standings
 from sovereign_ext.extproc import messages
@@ -163,7 +164,7 @@ class AttemptStream:
             credential, missing = None, True
         target = Target(planned.deployment, planned.provider, credential)
         attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
-        step = attempt.admit(self._standings(), now)
+        step = attempt.admit(self._standings(now), now)
         if step is not None:
             self._step(step)
             return
@@ -207,17 +208,16 @@ class AttemptStream:
             messages.attribute(message, PEER_URI_SAN),
             messages.attribute(message, PEER_TLS),
         )
-        step = attempt.head(int(headers.get(":status", "0")), headers, now, self._standings(peer))
+        step = attempt.head(int(headers.get(":status", "0")), headers, now, self._standings(now, peer))
         if step is None and self._upstream_ended:
             step = attempt.body(b"", True, now)
         self._step(step)
 
-    def _standings(self, peer: Peer | None = None) -> tuple[Standing, ...]:
+    def _standings(self, now: Moment, peer: Peer | None = None) -> tuple[Standing, ...]:
         assert self._exchange is not None
         assert self._attempt is not None
-        gateway = self._gateway
-        now_s = gateway.clock().wall_ms / 1000
-        return standings(self._exchange, gateway.snapshot(), self._attempt.planned, now_s, peer)
+        newest = self._gateway.snapshot()
+        return standings(self._exchange, newest, self._attempt.planned, now.wall_ms / 1000, peer)
 
     def _body(self, piece: bytes, end: bool) -> None:
         if self._done:

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _MODEL_ROUTES: Final = {"/v1/chat/completions": Endpoint.CHAT, "/v1/embeddings": Endpoint.EMBEDDINGS}
 _MODELS: Final = "/v1/models"
+_ID_BYTES: Final = 10
+"""Of a decision id, the random part."""
 
 
 class ExchangeStream:
@@ -86,14 +88,14 @@ class ExchangeStream:
 
     def _open(self, endpoint: Endpoint, headers: dict[str, str], snapshot: Snapshot) -> None:
         gateway = self._gateway
-        now = gateway.clock()
+        now, random = gateway.clock(), gateway.random(KEY_BYTES + _ID_BYTES)
         exchange = Exchange(
-            decision_id=_decision_id(now.wall_ms, gateway.random(10)),
+            decision_id=_decision_id(now.wall_ms, random[KEY_BYTES:]),
             started=now,
             endpoint=endpoint,
             identity=_NOBODY,
             snapshot=snapshot,
-            key=gateway.random(KEY_BYTES),
+            key=random[:KEY_BYTES],
         )
         self._exchange = exchange
         try:

@@ -11,7 +11,12 @@ from typing import Any
 
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests
-from sovereign_ext.attest.statement import decision_statement, opening, outcome_statement
+from sovereign_ext.attest.statement import (
+    decision_statement,
+    opening,
+    outcome_predicate,
+    outcome_saying,
+)
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import entry_cluster
@@ -50,17 +55,17 @@ class Gateway:
         Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Once begun, the append
         goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
-        # The attestation is made from what is signed, so both must show the same mirror.
         mirror = max(self.log.acks(), key=lambda ack: ack.time_s, default=None)
+        predicate = outcome_predicate(facts, mirror)
         draft = EntryDraft(
             kind="outcome",
             tenant=facts.tenant,
             decision_id=facts.decision_id,
-            statement=outcome_statement(facts, mirror),
+            statement=outcome_saying(facts.digests, predicate),
             opening=opening(exchange.key, facts.digests),
         )
         place = await self._append(draft)
-        return self.attestations.render(facts, place, mirror), place.index
+        return self.attestations.of_predicate(predicate, place), place.index
 
     async def record_decision(self, exchange: Exchange, facts: DecisionFacts) -> int:
         """Make the entry of a decision durable, under a policy with strict audit; its index.

@@ -162,6 +162,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._in = bytearray()
         self._out: list[Payload] = []
+        self._last_words: dict[int, bytes] = {}  # by stream: trailers, held until what was read is dealt with
         self._reading = False
         self._flush_due = False
         self._greeted = False
@@ -224,7 +225,12 @@ class Http2Connection(asyncio.Protocol):
     def frame(self, kind: int, flags: int, stream: int, payload: Payload) -> None:
         """Queue one frame; it leaves with the others of this turn of the loop."""
         size = len(payload)
-        self._out.append(_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream))
+        head = _HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream)
+        if self._reading and kind == _HEADERS and flags & _END_STREAM:
+            # Envoy ends its side and resets the stream at once: most trailers have nobody left to read them.
+            self._last_words[stream] = head + payload
+            return
+        self._out.append(head)
         self._out.append(payload)
         if not self._reading and not self._flush_due:
             self._flush_due = True
@@ -398,6 +404,7 @@ class Http2Connection(asyncio.Protocol):
             stream.drain()
 
     def _reset(self, number: int) -> None:
+        self._last_words.pop(number, None)
         stream = self._streams.pop(number, None)
         if stream is None:
             return
@@ -426,6 +433,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_due = False
+        if self._last_words:
+            self._out.extend(self._last_words.values())
+            self._last_words.clear()
         if self._out and self._transport is not None and not self._transport.is_closing():
             out = b"".join(self._out)
             self._out.clear()

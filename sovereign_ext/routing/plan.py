@@ -59,7 +59,8 @@ def plan(policy: Policy, eligible: Sequence[Deployment], health: Health, now: fl
     """
     found = preview(policy, eligible, health, now)
     claims = [health.claim(deployment.id, now) for deployment in found.order]
-    return replace(found, probes=tuple(claim for claim in claims if claim is not None))
+    probes = tuple(claim for claim in claims if claim is not None)
+    return replace(found, probes=probes) if probes else found
 
 
 def preview(policy: Policy, eligible: Sequence[Deployment], health: Health, now: float) -> Plan:

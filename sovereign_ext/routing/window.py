@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final
 
 BIN_RATIO: Final = 1.1
@@ -23,6 +21,7 @@ BINS: Final = 146
 """The last bin begins at 1.1^145 ms, about 1000 seconds; everything slower shares it."""
 
 _LOG_RATIO: Final = math.log(BIN_RATIO)
+_VALUES: Final = tuple(FASTEST_S * math.exp((index + 0.5) * _LOG_RATIO) for index in range(BINS))
 
 
 def bin_of(latency_s: float) -> int:
@@ -34,7 +33,7 @@ def bin_of(latency_s: float) -> int:
 
 def value_of(index: int) -> float:
     """The latency in seconds that stands for a bin: its geometric middle."""
-    return FASTEST_S * math.exp((index + 0.5) * _LOG_RATIO)
+    return _VALUES[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +59,51 @@ class _Bucket:
         self.latencies = array("I", bytes(array("I").itemsize * BINS))
 
 
+class _Quantile:
+    """Follows one quantile (nearest rank) of a histogram that changes by little between two questions.
+
+    Keeps the bin it gave last and how many samples lie below that, so the next answer is a step or two away.
+    """
+
+    __slots__ = ("_below", "_bin", "_share")
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._bin = 0
+        self._below = 0  # samples in the bins before it
+
+    def add(self, index: int, count: int = 1) -> None:
+        """The histogram got ``count`` more samples in bin ``index``."""
+        if index < self._bin:
+            self._below += count
+
+    def value(self, histogram: _Bucket) -> float | None:
+        """The latency in seconds; ``None`` without a sample."""
+        if not histogram.samples:
+            return None
+        rank = max(1, math.ceil(self._share * histogram.samples))
+        while self._below >= rank:
+            self._bin -= 1
+            self._below -= histogram.latencies[self._bin]
+        while self._below + histogram.latencies[self._bin] < rank:
+            self._below += histogram.latencies[self._bin]
+            self._bin += 1
+        return _VALUES[self._bin]
+
+
 class Window:
     """``span_s`` seconds in ``buckets`` buckets; what it covers varies between span minus one bucket and
     span.
     """
 
-    __slots__ = ("_bucket_s", "_buckets", "_epoch", "_stats", "_total")
+    __slots__ = ("_bucket_s", "_buckets", "_epoch", "_p50", "_p95", "_stats", "_total")
 
     def __init__(self, now: float, span_s: float = 60.0, buckets: int = 12) -> None:
         self._bucket_s = span_s / buckets
         self._buckets = [_Bucket() for _ in range(buckets)]
         self._total = _Bucket()  # kept in step, so that reading need not add up twelve histograms
         self._epoch = int(now // self._bucket_s)
+        self._p50, self._p95 = _Quantile(0.5), _Quantile(0.95)
         self._stats: WindowStats | None = EMPTY  # None: stale
 
     def success(self, now: float, latency_s: float | None = None) -> None:
@@ -84,6 +116,9 @@ class Window:
             if index is not None:
                 bucket.samples += 1
                 bucket.latencies[index] += 1
+        if index is not None:
+            self._p50.add(index)
+            self._p95.add(index)
 
     def failure(self, now: float) -> None:
         """Count a failure."""
@@ -97,7 +132,7 @@ class Window:
         self._advance(now)
         if self._stats is None:
             total = self._total
-            p50_s, p95_s = self._quantiles(0.5, 0.95)
+            p50_s, p95_s = self._p50.value(total), self._p95.value(total)
             self._stats = WindowStats(total.successes, total.failures, p50_s, p95_s)
         return self._stats
 
@@ -118,17 +153,11 @@ class Window:
                 if latencies:
                     total.latencies[index] -= latencies
                     bucket.latencies[index] = 0
+                    self._p50.add(index, -latencies)
+                    self._p95.add(index, -latencies)
         if bucket.successes or bucket.failures:
             total.successes -= bucket.successes
             total.failures -= bucket.failures
             total.samples -= bucket.samples
             bucket.successes = bucket.failures = bucket.samples = 0
             self._stats = None
-
-    def _quantiles(self, *quantiles: float) -> tuple[float | None, ...]:
-        samples = self._total.samples
-        if not samples:
-            return (None,) * len(quantiles)
-        # Nearest rank: the first bin up to which at least that share of all samples lies.
-        below = list(accumulate(self._total.latencies))
-        return tuple(value_of(bisect_left(below, max(1, math.ceil(q * samples)))) for q in quantiles)
