@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sovereign_ext.credentials import ProviderCredential
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.providers.base import Fault, Target, Usage
+from sovereign_ext.secret import Secret
 
 USER_AGENT: Final = "sovereign-router"
 _MAX_MESSAGE: Final = 1000  # characters of a provider's message that a client may see
@@ -156,12 +158,40 @@ def safe_message(message: Any, target: Target) -> str | None:
     """
     if not isinstance(message, str) or not message.strip() or _MARKUP.search(message):
         return None
-    secret = target.credential.reveal() if target.credential is not None else ""
     host = urlsplit(target.provider.endpoint).hostname or ""
-    if (secret and (secret in message or secret[-4:] in message)) or (host and host in message):
+    if host and host in message:
         return None
+    for secret in _texts(target.credential):
+        if secret and (secret in message or secret[-4:] in message):
+            return None
     named = message.replace(target.deployment.upstream_model, target.deployment.model)
     return named[:_MAX_MESSAGE]
+
+
+def bearer(target: Target) -> tuple[tuple[str, str], ...]:
+    """The ``authorization`` header of a bearer credential; none where the provider needs none.
+
+    Raises ``TypeError`` for AWS keys: only an adapter that signs may be given those.
+    """
+    if target.credential is None:
+        return ()
+    if not isinstance(target.credential, Secret):
+        raise TypeError(f"a provider of kind {target.provider.kind} takes a bearer credential")
+    return (("authorization", f"Bearer {target.credential.reveal()}"),)
+
+
+def _texts(credential: ProviderCredential | None) -> tuple[str, ...]:
+    """Everything in a credential that a message must not hold."""
+    if credential is None:
+        return ()
+    if isinstance(credential, Secret):
+        return (credential.reveal(),)
+    token = credential.session_token
+    return (
+        credential.access_key_id,
+        credential.secret_access_key.reveal(),
+        *(() if token is None else (token.reveal(),)),
+    )
 
 
 def _word(value: Any, target: Target) -> str | None:

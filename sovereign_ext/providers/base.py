@@ -13,9 +13,9 @@ from enum import Enum, auto
 from typing import Protocol
 
 from sovereign_ext.config.model import Capability, Deployment, Provider, ProviderKind
+from sovereign_ext.credentials import ProviderCredential
 from sovereign_ext.errors import ApiError
 from sovereign_ext.openai.request import Request
-from sovereign_ext.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Target:
 
     deployment: Deployment
     provider: Provider
-    credential: Secret | None
+    credential: ProviderCredential | None
 
 
 class Adapter(Protocol):

@@ -49,8 +49,7 @@ class OllamaAdapter:
             body, path = embed_body(request, target.deployment.upstream_model), "/api/embed"
         accept = "application/x-ndjson" if request.stream else "application/json"
         headers = _shared.base_headers(accept)
-        if target.credential is not None:
-            headers.append(("authorization", f"Bearer {target.credential.reveal()}"))
+        headers += _shared.bearer(target)
         authority, full = _shared.place(target, path)
         return UpstreamRequest(full, authority, tuple(headers), msgspec.json.encode(body))
 

@@ -53,8 +53,7 @@ class OpenAIAdapter:
         if request.stream and not request.include_usage:
             members["stream_options"] = _with_usage(members.get("stream_options"))
         headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
-        if target.credential is not None:
-            headers.append(("authorization", f"Bearer {target.credential.reveal()}"))
+        headers += _shared.bearer(target)
         if target.provider.organization:
             headers.append(("openai-organization", target.provider.organization))
         if target.provider.project:
