@@ -1,27 +1,64 @@
-"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python.
+"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python, AWS's libraries.
 
-Each takes a receipt, a trusted root and the envelope key (PEM) and prints ``verified`` or ``refused: …``.
+Each of Sigstore's takes a receipt, a trusted root and the envelope key (PEM) and prints ``verified`` or
+``refused: …``. AWS's stays and answers questions, a line each.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).parent
 
 
 def sigstore_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script on sigstore-python, in the judges' environment."""
+    command = [_judges_python(), TESTS / "judges" / "sigstore_python.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+class Aws:
+    """Questions to ``judges/aws.py``."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, question: str, **given: Any) -> Any:
+        """The answer. Raises ``ValueError`` with what the library said if it refused."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"ask": question, **given}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        if "failed" in answer:
+            raise ValueError(answer["failed"])
+        return answer["answer"]
+
+
+@contextmanager
+def aws() -> Iterator[Aws]:
+    """botocore and boto3 in the judges' environment, in one process for as long as the block runs."""
+    command = [_judges_python(), TESTS / "judges" / "aws.py"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield Aws(process)
+        finally:
+            process.terminate()
+
+
+def _judges_python() -> Path:
     python = Path(
         os.environ.get("SOVEREIGN_JUDGES_PYTHON") or TESTS.parent / ".venv-judges" / "bin" / "python"
     )
-    assert python.exists(), f"no interpreter with sigstore at {python}: run `make test`, which sets it up"
-    script = TESTS / "judges" / "sigstore_python.py"
-    return subprocess.run(
-        [python, script, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+    assert python.exists(), f"no interpreter of the judges at {python}: run `make test`, which sets it up"
+    return python
 
 
 def sigstore_js(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,88 @@
+"""AWS's own libraries as judges: botocore's signer, validator and event-stream reader, and boto3 as a client.
+
+Run in the judges' environment. Reads one JSON object per line and answers each with one, so that a test may ask
+thousands of questions of one process: ``{"ask": NAME, …}`` gives ``{"answer": …}`` or ``{"failed": TEXT}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import sys
+from typing import Any
+from unittest import mock
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import botocore.eventstream
+import botocore.session
+import botocore.validate
+
+_SHAPES = botocore.session.get_session().get_service_model("bedrock-runtime")
+
+
+def signature(
+    *,
+    method: str,
+    url: str,
+    headers: list[list[str]],
+    body: str,
+    keys: list[str | None],
+    region: str,
+    service: str,
+    now_s: float,
+) -> dict[str, str]:
+    """The headers that botocore adds; ``body`` in base64, ``headers`` only those to be signed."""
+    request = botocore.awsrequest.AWSRequest(method=method, url=url, data=base64.b64decode(body))
+    for name, value in headers:
+        request.headers.add_header(name, value)
+    at = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
+    signer = botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), service, region)
+    with mock.patch("botocore.auth.get_current_datetime", return_value=at):
+        signer.add_auth(request)
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def valid(*, operation: str, parameters: dict[str, Any]) -> str:
+    """What ``ParamValidator`` has against the parameters of an operation; empty if nothing."""
+    shape = _SHAPES.operation_model(operation).input_shape
+    return botocore.validate.ParamValidator().validate(_blobs(parameters, shape), shape).generate_report()
+
+
+def _blobs(value: Any, shape: Any) -> Any:
+    """Parameters as boto3 takes them: blobs are bytes there and base64 on the wire."""
+    if shape.type_name == "blob" and isinstance(value, str):
+        return base64.b64decode(value, validate=True)
+    if shape.type_name == "structure" and isinstance(value, dict) and not shape.is_document_type:
+        return {
+            key: _blobs(one, shape.members[key]) if key in shape.members else one
+            for key, one in value.items()
+        }
+    if shape.type_name == "list" and isinstance(value, list):
+        return [_blobs(one, shape.member) for one in value]
+    return value
+
+
+def events(*, data: str) -> list[dict[str, Any]]:
+    """The frames in the bytes (base64), as botocore's buffer reads them."""
+    buffer = botocore.eventstream.EventStreamBuffer()
+    buffer.add_data(base64.b64decode(data))
+    return [
+        {"headers": found.headers, "payload": base64.b64encode(found.payload).decode()} for found in buffer
+    ]
+
+
+def main() -> None:
+    asked = {"signature": signature, "valid": valid, "events": events}
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            answer = {"answer": asked[question.pop("ask")](**question)}
+        except Exception as error:  # the judge's verdict, whatever its class
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer, default=str), flush=True)
+
+
+main()
