@@ -250,6 +250,33 @@ class Credential(Frozen):
         return self
 
 
+class Aws(Frozen):
+    """Where and as whom a provider of kind ``bedrock`` is called.
+
+    With ``role_arn`` the credential found for the provider only assumes that role; with ``web_identity_token_file`` the
+    role is assumed by that token, and no other credential is needed.
+    """
+
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z0-9]+)+-[0-9]$", description="signed into every request")
+    role_arn: str | None = Field(default=None, pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$")
+    external_id: str | None = Field(default=None, min_length=2, max_length=1224)
+    session_name: str = Field(default="sovereign-router", pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$")
+    web_identity_token_file: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _token_has_a_role(self) -> Aws:
+        if self.web_identity_token_file is not None and self.role_arn is None:
+            raise ValueError("web_identity_token_file takes role_arn")
+        return self
+
+
+class Google(Frozen):
+    """Whose models, and where, a provider of kind ``vertex`` is asked for."""
+
+    project: str = Field(pattern=r"^[a-z0-9.:-]{4,100}$")
+    location: str = Field(pattern=r"^[a-z0-9-]{2,40}$", description="such as us-central1, eu or global")
+
+
 class Timeouts(Frozen):
     """Limits of one attempt at this provider, in milliseconds."""
 
@@ -279,6 +306,8 @@ class Provider(Frozen):
     credential: Credential | None = None
     organization: str | None = Field(default=None, description="OpenAI-Organization of our own account")
     project: str | None = Field(default=None, description="OpenAI-Project of our own account")
+    aws: Aws | None = None
+    google: Google | None = None
     tls_ca_file: str | None = Field(default=None, description="PEM roots instead of the system's")
     origin: Origin = Origin()
     region: str | None = Field(default=None, min_length=1, max_length=100)

@@ -93,6 +93,7 @@ class Attempt:
         self._timing = Deadline(self._bounds, now)
         self._limits = exchange.snapshot.config.limits
         self._status = 0
+        self._dropped: tuple[str, ...] = ()
         self._standing: Standing | None = None  # as the answering connection showed it
         self._headers: Mapping[str, str] = {}
         self._inflate: Inflate | None = None
@@ -135,6 +136,7 @@ class Attempt:
     def request(self) -> UpstreamRequest:
         """What to send to the provider. Raises ``CallerError`` if it cannot do what is asked."""
         upstream = self.planned.adapter.request(self._decision.request, self._target)
+        self._dropped = upstream.dropped
         self._evidence.sent(upstream.body)
         return upstream
 
@@ -413,9 +415,11 @@ class Attempt:
 
     def _sf_headers(self) -> tuple[tuple[str, str], ...]:
         unrecorded = 1 if self.phase is Phase.RELEASED else 0
+        dropped = (("x-sf-dropped-parameters", ", ".join(self._dropped)),) if self._dropped else ()
         return (
             *sf_headers(self.exchange, attempts=len(self.exchange.attempts) + unrecorded),
             ("x-sf-provider", self.planned.provider.id),
+            *dropped,
         )
 
     def _translator(self, now: Moment) -> StreamTranslator:

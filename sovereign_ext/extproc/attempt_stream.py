@@ -162,7 +162,7 @@ class AttemptStream:
         except CredentialMissingError as error:
             _log.error("credential of %s is missing: %s", planned.provider.id, error)
             credential, missing = None, True
-        target = Target(planned.deployment, planned.provider, credential)
+        target = Target(planned.deployment, planned.provider, credential, now.wall_ms / 1000)
         attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
         step = attempt.admit(self._standings(now), now)
         if step is not None:

@@ -6,6 +6,7 @@ with ``include_usage`` every chunk but the last has ``usage: null``, without it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -33,9 +34,32 @@ class ChunkWriter:
     def reasoning(self, text: str) -> bytes:
         return self._delta(msgspec.json.encode({"reasoning_content": text}))
 
-    def tool_call(self, index: int, id: str, name: str) -> bytes:  # noqa: A002
+    def tool_call(
+        self,
+        index: int,
+        id: str,  # noqa: A002
+        name: str,
+        extra: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """The beginning of a call. ``extra`` is its ``extra_content``: what the provider wants back with it."""
         call = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
+        if extra:
+            call["extra_content"] = extra
         return self._delta(msgspec.json.encode({"tool_calls": [call]}))
+
+    def function_call(self, name: str) -> bytes:
+        """The beginning of a call in the shape of old, for requests that used ``functions``."""
+        return self._delta(msgspec.json.encode({"function_call": {"name": name, "arguments": ""}}))
+
+    def function_arguments(self, fragment: str) -> bytes:
+        return self._delta(msgspec.json.encode({"function_call": {"arguments": fragment}}))
+
+    def refusal(self, text: str) -> bytes:
+        return self._delta(msgspec.json.encode({"refusal": text}))
+
+    def extra_content(self, content: Mapping[str, Any]) -> bytes:
+        """``extra_content`` of the message: what the provider wants back with it on the next turn."""
+        return self._delta(msgspec.json.encode({"extra_content": content}))
 
     def tool_arguments(self, index: int, fragment: str) -> bytes:
         call = {"index": index, "function": {"arguments": fragment}}
@@ -51,10 +75,26 @@ class ChunkWriter:
         return self._head + delta + b',"logprobs":null,"finish_reason":null}]' + self._tail
 
 
-def usage_object(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
-    """OpenAI's usage: total is always the sum."""
-    return {
+def usage_object(
+    prompt_tokens: int,
+    completion_tokens: int,
+    *,
+    cached_tokens: int | None = None,
+    cache_write_tokens: int | None = None,
+    reasoning_tokens: int | None = None,
+) -> dict[str, Any]:
+    """OpenAI's usage: total is always the sum; details are parts of their totals, and only there if known."""
+    usage: dict[str, Any] = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
+    prompt = {"cached_tokens": cached_tokens, "cache_write_tokens": cache_write_tokens}
+    for whole, details in (
+        ("prompt_tokens_details", prompt),
+        ("completion_tokens_details", {"reasoning_tokens": reasoning_tokens}),
+    ):
+        known = {name: count for name, count in details.items() if count is not None}
+        if known:
+            usage[whole] = known
+    return usage

@@ -20,20 +20,32 @@ from sovereign_ext.openai.request import Request
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What goes out: ``path`` with the endpoint's prefix, header names in lower case, the exact body."""
+    """What goes out: ``path`` with the endpoint's prefix, header names in lower case, the exact body.
+
+    ``dropped`` names the parameters that were left out because the answer does not depend on them much; the client is
+    told in a response header.
+    """
 
     path: str
     authority: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; ``None`` where it said nothing."""
+    """Tokens as the provider counted them; ``None`` where it said nothing.
+
+    As OpenAI counts: ``cached_tokens`` (read from a cache) and ``cache_write_tokens`` are parts of
+    ``prompt_tokens``, ``reasoning_tokens`` of ``completion_tokens``.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +116,12 @@ class StreamTranslator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one attempt goes, and with which credential."""
+    """Where one attempt goes, with which credential, and when (``now_s``, Unix seconds, for signatures)."""
 
     deployment: Deployment
     provider: Provider
     credential: ProviderCredential | None
+    now_s: float
 
 
 class Adapter(Protocol):

@@ -35,7 +35,7 @@ def target_of(kind: ProviderKind, *, secret: str | None = SECRET, **more: Any) -
         upstream_model="served-as",
         capabilities=(Capability.CHAT, Capability.EMBEDDINGS),
     )
-    return Target(deployment, provider, Secret(secret) if secret is not None else None)
+    return Target(deployment, provider, Secret(secret) if secret is not None else None, NOW_S)
 
 
 def chat(**members: Any) -> Request:

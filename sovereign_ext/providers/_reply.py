@@ -1,0 +1,222 @@
+"""An answer told piece by piece, written as OpenAI's chunks or gathered into OpenAI's completion.
+
+Adapters of other wires tell both kinds of answer in the same words (``text``, ``call``, ``arguments``, ``finish`` …),
+so that a streamed answer adds up to the whole one. What is decided here, once for all of them:
+
+- the first chunk carries the role, every call its own index, and a call without arguments gets ``{}``;
+- where a forced tool imitates structured output (``imitated``), its arguments are the content, and the end is ``stop``;
+- a request that used ``functions`` is answered with ``function_call``; it has room for one call only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from sovereign_ext.openai.chunks import ChunkWriter, usage_object
+from sovereign_ext.openai.request import Request
+from sovereign_ext.providers.base import Answer, Item, Part, Usage
+
+
+class Reply(Protocol):
+    """Takes an answer in. Each method gives the chunks that come of it, none where the answer is gathered."""
+
+    def text(self, text: str) -> Iterator[Item]:
+        """More of what the assistant says."""
+
+    def reasoning(self, text: str) -> Iterator[Item]:
+        """More of what it thinks: the extension ``reasoning_content``."""
+
+    def extra_content(self, content: Mapping[str, Any]) -> Iterator[Item]:
+        """``extra_content`` of the message: what the provider wants back on the next turn."""
+
+    def call(self, id: str, name: str, extra: Mapping[str, Any] | None = None) -> Iterator[Item]:  # noqa: A002
+        """The beginning of a tool call; its ``arguments`` follow."""
+
+    def arguments(self, fragment: str) -> Iterator[Item]:
+        """More of the last call's arguments, JSON text."""
+
+    def finish(self, reason: str, usage: Usage) -> Iterator[Item]:
+        """The end, with OpenAI's finish reason."""
+
+
+class ReplyStream:
+    """A ``Reply`` that writes chunks. ``created`` is Unix seconds; ``id`` must be known when the first chunk is."""
+
+    def __init__(
+        self,
+        request: Request,
+        id: str,  # noqa: A002
+        created: int,
+        imitated: str | None = None,
+        *,
+        legacy: bool = False,
+    ) -> None:
+        self._writer = ChunkWriter(id, created, request.model, include_usage=request.include_usage)
+        self._include_usage = request.include_usage
+        self._imitated = imitated
+        self._legacy = legacy
+        self._started = False
+        self._calls = 0
+        self._open = False  # a call whose arguments have not begun
+        self._imitating = False  # the call at hand is content
+
+    def begin(self) -> Iterator[Item]:
+        """The chunk with the role, once; the others begin by themselves."""
+        if not self._started:
+            self._started = True
+            yield Item(Part.LIFECYCLE, self._writer.role())
+
+    def text(self, text: str) -> Iterator[Item]:
+        yield from self.begin()
+        if text:
+            yield Item(Part.CONTENT, self._writer.content(text))
+
+    def reasoning(self, text: str) -> Iterator[Item]:
+        yield from self.begin()
+        if text:
+            yield Item(Part.CONTENT, self._writer.reasoning(text))
+
+    def extra_content(self, content: Mapping[str, Any]) -> Iterator[Item]:
+        yield from self.begin()
+        yield Item(Part.CONTENT, self._writer.extra_content(content))
+
+    def call(self, id: str, name: str, extra: Mapping[str, Any] | None = None) -> Iterator[Item]:  # noqa: A002
+        yield from self.begin()
+        yield from self._close_call()
+        self._imitating = name == self._imitated
+        if self._imitating:
+            return
+        self._open = True
+        self._calls += 1
+        if self._legacy:
+            if self._calls == 1:
+                yield Item(Part.CONTENT, self._writer.function_call(name))
+        else:
+            yield Item(Part.CONTENT, self._writer.tool_call(self._calls - 1, id, name, extra))
+
+    def arguments(self, fragment: str) -> Iterator[Item]:
+        if not fragment:
+            return
+        if self._imitating:
+            yield Item(Part.CONTENT, self._writer.content(fragment))
+            return
+        self._open = False
+        if not self._legacy:
+            yield Item(Part.CONTENT, self._writer.tool_arguments(self._calls - 1, fragment))
+        elif self._calls == 1:
+            yield Item(Part.CONTENT, self._writer.function_arguments(fragment))
+
+    def finish(self, reason: str, usage: Usage) -> Iterator[Item]:
+        yield from self.begin()
+        yield from self._close_call()
+        yield Item(Part.FINISH, self._writer.finish(_reason(reason, self._calls, legacy=self._legacy)))
+        if self._include_usage:
+            yield Item(Part.USAGE, self._writer.usage(usage_of(usage)))
+        yield Item(Part.DONE)
+
+    def _close_call(self) -> Iterator[Item]:
+        if self._open:
+            yield from self.arguments("{}")
+        self._open = self._imitating = False
+
+
+class ReplyBody:
+    """A ``Reply`` that gathers a completion."""
+
+    def __init__(self, request: Request, imitated: str | None = None, *, legacy: bool = False) -> None:
+        self._request = request
+        self._imitated = imitated
+        self._legacy = legacy
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._extra: dict[str, Any] = {}
+        self._calls: list[dict[str, Any]] = []
+        self._arguments: list[list[str]] = []
+        self._imitating = False
+        self._end: tuple[str, Usage] = ("stop", Usage())
+
+    def text(self, text: str) -> Iterator[Item]:
+        self._text.append(text)
+        return iter(())
+
+    def reasoning(self, text: str) -> Iterator[Item]:
+        self._reasoning.append(text)
+        return iter(())
+
+    def extra_content(self, content: Mapping[str, Any]) -> Iterator[Item]:
+        self._extra |= content
+        return iter(())
+
+    def call(self, id: str, name: str, extra: Mapping[str, Any] | None = None) -> Iterator[Item]:  # noqa: A002
+        self._imitating = name == self._imitated
+        if not self._imitating:
+            call: dict[str, Any] = {"id": id, "type": "function", "function": {"name": name}}
+            if extra:
+                call["extra_content"] = extra
+            self._calls.append(call)
+            self._arguments.append([])
+        return iter(())
+
+    def arguments(self, fragment: str) -> Iterator[Item]:
+        (self._text if self._imitating else self._arguments[-1]).append(fragment)
+        return iter(())
+
+    def finish(self, reason: str, usage: Usage) -> Iterator[Item]:
+        self._end = reason, usage
+        return iter(())
+
+    def answer(self, id: str, created: int) -> Answer:  # noqa: A002
+        """The whole completion; ``created`` is Unix seconds."""
+        reason, usage = self._end
+        for call, fragments in zip(self._calls, self._arguments, strict=True):
+            call["function"]["arguments"] = "".join(fragments) or "{}"
+        text = "".join(self._text)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": text or (None if self._calls else ""),
+            "refusal": None,
+        }
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
+        if self._calls and self._legacy:
+            message["function_call"] = self._calls[0]["function"]
+        elif self._calls:
+            message["tool_calls"] = self._calls
+        if self._extra:
+            message["extra_content"] = self._extra
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": _reason(reason, len(self._calls), legacy=self._legacy),
+        }
+        completion = {
+            "id": id,
+            "object": "chat.completion",
+            "created": created,
+            "model": self._request.model,
+            "choices": [choice],
+            "usage": usage_of(usage),
+        }
+        return Answer(msgspec.json.encode(completion), usage)
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage object."""
+    return usage_object(
+        usage.prompt_tokens or 0,
+        usage.completion_tokens or 0,
+        cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+def _reason(reason: str, calls: int, *, legacy: bool) -> str:
+    """``tool_calls`` only where the client was given some."""
+    if reason == "tool_calls" and not calls:
+        return "stop"
+    return "function_call" if legacy and reason == "tool_calls" else reason
