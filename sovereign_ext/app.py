@@ -202,12 +202,17 @@ class Processor:
 
     # -- a new configuration -------------------------------------------------------------------------------
 
-    def _changed(self, loaded: Loaded) -> None:
+    async def _changed(self, loaded: Loaded) -> None:
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
-        snapshot, prepared = self._live.prepare(loaded), self._vouching.prepare(loaded)
+        # In a thread: checking a thousand statements takes a second, in which no call would go on. ``watch`` waits
+        # for it, so an earlier change is never ready after a later one.
+        snapshot, prepared = await asyncio.to_thread(self._prepare, loaded)
         if self._reload is not None:
             self._reload.cancel()
         self._reload = asyncio.create_task(self._take_up(loaded, snapshot, prepared))
+
+    def _prepare(self, loaded: Loaded) -> tuple[Snapshot, Prepared]:
+        return self._live.prepare(loaded), self._vouching.prepare(loaded)
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
@@ -215,6 +220,7 @@ class Processor:
             _log.error("configuration not used: %s", line)
 
     async def _take_up(self, loaded: Loaded, snapshot: Snapshot, prepared: Prepared) -> None:
+        known_faults = self._live.faults
         try:
             await self._vouching.keep(snapshot)
         except LogError as error:
@@ -227,7 +233,8 @@ class Processor:
         if await self._taken_up() is False:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return
-        self._live.use(snapshot)
+        faults = self._live.faults  # new ones are those of a later edit, and stay
+        snapshot = self._live.use(snapshot, () if faults is known_faults else faults)
         try:
             await self._vouching.follow(loaded, prepared)
         except LogError as error:

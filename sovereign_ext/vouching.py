@@ -1,8 +1,9 @@
 """Everything around a configuration's trust that lives as long as the process: registry, evidence, and who watches
 the log: witnesses, mirrors, anchors.
 
-``prepare`` says whether a configuration can be used; ``keep`` makes durable what entries will refer to, before any
-entry can; ``follow`` sets what runs in the background to it. In this order, at start and at each reload.
+``registry`` and ``prepare`` say whether a configuration can be used; ``keep`` makes durable what entries will refer
+to, before any entry can; ``follow`` sets what runs in the background to it. In this order, at start and at each
+reload. The first two may take seconds and run in any thread, the others belong to the event loop.
 """
 
 from __future__ import annotations

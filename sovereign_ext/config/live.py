@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ POLL_S: Final = 0.25
 State = tuple[FileState, tuple[tuple[str, FileState], ...]]
 """Of the file, and of every document that it refers to."""
 
-OnChange = Callable[[Loaded], object]
+OnChange = Callable[[Loaded], Awaitable[object]]
 OnFaults = Callable[[ConfigError], object]
 Sleep = Callable[[float], Awaitable[object]]
 Vouching = Callable[[Loaded], Assessor]
@@ -37,9 +38,9 @@ def unassessed(_: Loaded) -> Assessor:
 
 
 class Live:
-    """Holds the snapshot in use. ``accept`` and ``refuse`` are the callbacks that ``watch`` wants.
+    """Holds the snapshot in use, and what is wrong with the file.
 
-    Belongs to one event loop; a call takes ``snapshot`` once and keeps it.
+    Belongs to one event loop, ``prepare`` apart; a call takes ``snapshot`` once and keeps it.
     """
 
     def __init__(self, loaded: Loaded, routable: Routable, vouching: Vouching = unassessed) -> None:
@@ -60,23 +61,29 @@ class Live:
         return self._faults
 
     def prepare(self, loaded: Loaded) -> Snapshot:
-        """The snapshot that ``accept`` would use; nothing changes yet. Raises ``ConfigError`` if it cannot be used.
+        """The snapshot of ``loaded``; nothing changes yet. Raises ``ConfigError`` if it cannot be used.
 
-        A file that went back to the text in use keeps its snapshot and version.
+        May take seconds with many statements, and may be called from any thread. A file that went back to the
+        text in use keeps its snapshot.
         """
-        if loaded.digest == self._snapshot.digest:
-            return self._snapshot
-        return self._made(loaded, version=self._snapshot.version + 1)
+        in_use = self._snapshot
+        return in_use if loaded.digest == in_use.digest else self._made(loaded, version=in_use.version + 1)
 
-    def accept(self, loaded: Loaded) -> Snapshot:
-        """Use ``loaded`` from now on. Raises as ``prepare``, and then nothing has changed."""
-        return self.use(self.prepare(loaded))
+    def use(self, snapshot: Snapshot, faults: tuple[ConfigError, ...] = ()) -> Snapshot:
+        """Use what ``prepare`` made, from now on; gives it back with its version.
 
-    def use(self, snapshot: Snapshot) -> Snapshot:
-        """Use what ``prepare`` made, from now on."""
-        self._snapshot = snapshot
-        self._faults = ()
-        return snapshot
+        Another one may have come into use in the meantime: the version is always the next. ``faults`` are those
+        of a file that is newer still.
+        """
+        in_use = self._snapshot
+        if snapshot is not in_use:
+            self._snapshot = replace(snapshot, version=in_use.version + 1)
+        self._faults = faults
+        return self._snapshot
+
+    def refuse(self, error: ConfigError) -> None:
+        """Keep the snapshot and remember why the file is not in use."""
+        self._faults = error.faults
 
     def _made(self, loaded: Loaded, version: int) -> Snapshot:
         return Snapshot.from_config(
@@ -86,10 +93,6 @@ class Live:
             routable=self._routable,
             trust=self._vouching(loaded),
         )
-
-    def refuse(self, error: ConfigError) -> None:
-        """Keep the snapshot and remember why the file is not in use."""
-        self._faults = error.faults
 
 
 async def watch(
@@ -104,10 +107,10 @@ async def watch(
     """Follow the file and its documents until cancelled.
 
     ``known`` is the digest of what is in use (``Loaded.digest``). After each change ``on_change`` gets the
-    new configuration or ``on_faults`` what is wrong with it, once per different text. A ``ConfigError``
-    raised by ``on_change`` (a credential that cannot be read, say) is reported like a fault of the file. A
-    change is taken up once the file has stood still for one interval, so that half-written files are not
-    read.
+    new configuration or ``on_faults`` what is wrong with it, once per different text. The next change is not
+    looked for before ``on_change`` has ended, so they come one by one and in order. A ``ConfigError`` raised
+    by it (a statement with a broken signature, say) is reported like a fault of the file. A change is taken up
+    once the file has stood still for one interval, so that half-written files are not read.
     """
     follower = Follower(path, known)
     while True:
@@ -116,7 +119,7 @@ async def watch(
         outcome = await asyncio.to_thread(follower.poll)
         if isinstance(outcome, Loaded):
             try:
-                on_change(outcome)
+                await on_change(outcome)
             except ConfigError as error:
                 on_faults(error)
         elif outcome is not None:

@@ -271,7 +271,7 @@ def test_a_registry_that_cannot_be_made_keeps_the_last_one(file: Path) -> None:
     first = live.snapshot
     (file.parent / "one.json").write_bytes(b"broken")
     with pytest.raises(ConfigError):
-        live.accept(load(file))
+        live.prepare(load(file))
     assert live.snapshot is first
     with pytest.raises(ConfigError):
         Live(load(file), routable, vouching)

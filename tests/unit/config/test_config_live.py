@@ -16,6 +16,7 @@ from sovereign_ext.policy.evaluate import routable
 
 ONE = "version: 1\nmodels: [{id: one}]\n"
 TWO = "version: 1\nmodels: [{id: two}]\n"  # as long as ONE
+THREE = "version: 1\nmodels: [{id: three}]\n"
 BAD = "version: 1\nmodels: [{id: no}]\n"
 
 
@@ -144,7 +145,10 @@ def run_watch(file: Path, steps: list[Callable[[], None]], live: Live, **more: o
             raise asyncio.CancelledError
         steps[len(slept) - 1]()
 
-    callbacks = {"on_change": live.accept, "on_faults": live.refuse} | more
+    async def accept(loaded: Loaded) -> None:
+        live.use(live.prepare(loaded))
+
+    callbacks = {"on_change": accept, "on_faults": live.refuse} | more
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(watch(file, known=live.snapshot.digest, sleep=sleep, **callbacks))  # type: ignore[arg-type]
     return slept
@@ -179,9 +183,55 @@ def test_a_refusal_by_the_application_is_reported_like_a_fault(file: Path) -> No
     """A file may be right in itself and still not usable here."""
     live = Live(load(file), routable)
 
-    def refuse(_: Loaded) -> None:
+    async def refuse(_: Loaded) -> None:
         raise ConfigError("no such credential")
 
     run_watch(file, [nothing, lambda: put(file, TWO), nothing, nothing], live, on_change=refuse)
     assert [fault.reason for fault in live.faults] == ["no such credential"]
     assert live.snapshot.version == 1
+
+
+def test_the_next_change_waits_until_the_last_is_dealt_with(file: Path) -> None:
+    """However long that takes: an edit made meanwhile comes after it, never before."""
+    live = Live(load(file), routable)
+    order: list[str] = []
+
+    async def slow(loaded: Loaded) -> None:
+        name = loaded.config.models[0].id
+        order.append(f"{name} begins")
+        if name == "two":
+            put(file, THREE)
+        for _ in range(100):  # as many turns of the loop as another poll could want
+            await asyncio.sleep(0)
+        order.append(f"{name} ends")
+
+    run_watch(file, [nothing, lambda: put(file, TWO), *[nothing] * 4], live, on_change=slow)
+    assert order == ["two begins", "two ends", "three begins", "three ends"]
+
+
+def test_a_version_counts_uses_and_not_preparations(file: Path) -> None:
+    """What was prepared while another came into use follows it, also when it is what was in use before."""
+    live = Live(load(file), routable)
+    put(file, TWO)
+    two = live.prepare(load(file))
+    put(file, ONE)
+    one_again = live.prepare(load(file))
+    put(file, THREE)
+    three = live.prepare(load(file))
+    assert one_again is live.snapshot
+    used = [live.use(prepared) for prepared in (two, three, one_again)]
+    assert [each.version for each in used] == [2, 3, 4]
+    assert [each.config.models[0].id for each in used] == ["two", "three", "one"]
+    assert live.snapshot is used[-1]
+
+
+def test_faults_of_a_newer_file_stay_when_an_older_one_comes_into_use(file: Path) -> None:
+    """Whoever uses a configuration says what is still wrong; by default nothing is."""
+    live = Live(load(file), routable)
+    put(file, TWO)
+    two = live.prepare(load(file))
+    newer = ConfigError("broken")
+    live.use(two, newer.faults)
+    assert list(live.faults) == [newer]
+    live.use(live.snapshot)
+    assert not live.faults
