@@ -65,17 +65,21 @@ def _blobs(value: Any, shape: Any) -> Any:
     return value
 
 
-def events(*, data: str) -> list[dict[str, Any]]:
-    """The frames in the bytes (base64), as botocore's buffer reads them."""
+def frames(*, data: str) -> dict[str, Any]:
+    """The frames in the bytes (base64) that botocore's buffer reads, and why it stopped early, if it did."""
     buffer = botocore.eventstream.EventStreamBuffer()
     buffer.add_data(base64.b64decode(data))
-    return [
-        {"headers": found.headers, "payload": base64.b64encode(found.payload).decode()} for found in buffer
-    ]
+    found: list[dict[str, Any]] = []
+    try:
+        for frame in buffer:
+            found.append({"headers": frame.headers, "payload": base64.b64encode(frame.payload).decode()})
+    except Exception as error:  # its parsers raise whatever reading past the end raises
+        return {"frames": found, "broken": type(error).__name__}
+    return {"frames": found, "broken": None}
 
 
 def main() -> None:
-    asked = {"signature": signature, "valid": valid, "events": events}
+    asked = {"signature": signature, "valid": valid, "frames": frames}
     for line in sys.stdin:
         question = json.loads(line)
         try:
