@@ -7,13 +7,15 @@ STATE_DIR   ?= .sovereign
 PORT        ?= 8080
 PYTEST_ARGS ?=
 LOCK_ARGS   ?=
+FUZZ_ARGS   ?=
 BENCH_ARGS  ?=
 BENCH_REQUESTS ?= 20000
+FUZZ_SECONDS ?= 60
 BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test unit lint format type proto lock bench bench-peers bench-log setup clean distclean
+.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log setup clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +35,10 @@ test: ## the whole suite, with real Envoy, SDKs and independent judges
 unit: ## the fast tests only, in a minute on two cores: no Envoy, no servers; SOVEREIGN_FUZZ=1 looks for new examples
 	@scripts/setup.sh tools dev judges node
 	@exec scripts/pytest.sh tests/unit -m "not services" -n auto $(PYTEST_ARGS)
+
+fuzz: ## damaged provider bytes at every decoder for FUZZ_SECONDS=60; FUZZ_ARGS='--only NAME --seed N --rounds 1' repeats
+	@scripts/setup.sh dev
+	$(BIN)/python tests/fuzz/decoders.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 lint: ## ruff's rules and format, and the one-way imports
 	@scripts/setup.sh dev
