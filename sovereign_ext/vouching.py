@@ -29,6 +29,7 @@ from sovereign_ext.evidence.follower import Edges
 from sovereign_ext.evidence.service import EvidenceService
 from sovereign_ext.registry.build import build
 from sovereign_ext.registry.registry import Registry
+from sovereign_ext.roots import read_roots
 from sovereign_ext.storage.anchors import AnchorStore
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.engine import open_sqlite
@@ -71,6 +72,9 @@ class Vouching:
                 raise ConfigError(f"{path} was not loaded", file=self._file)
             return files[path]
 
+        for at, provider in enumerate(loaded.config.providers):
+            if provider.evidence is not None:
+                read_roots(provider.evidence.ca_file, read, f"providers[{at}].evidence.ca_file")
         settings = loaded.config.log
         asked = bool(settings.mirrors) or settings.policy_file is not None
         witnesses = witness_set(settings, read) if asked else None

@@ -25,6 +25,7 @@ from sovereign_ext.anchor.target import Target
 from sovereign_ext.attest import rekor, rekor_json
 from sovereign_ext.attest.rekor import Artefact, InclusionProof, RekorEntry
 from sovereign_ext.errors import AnchorFailed, LogCorrupt, VerificationError
+from sovereign_ext.roots import tls_context
 from sovereign_ext.tlog.hashing import HASH_SIZE
 from sovereign_ext.tlog.proof import inclusion_proof
 from sovereign_ext.tlog.tiles import Tile, node_reader
@@ -55,7 +56,7 @@ class RekorClient:
         self._http = httpx.AsyncClient(
             timeout=timeout_s,
             trust_env=False,
-            verify=True if target.ca_pem is None else ssl.create_default_context(cadata=target.ca_pem),
+            verify=tls_context(target.roots),
             headers={"accept": "application/json", "user-agent": "sovereign-router"},
         )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sovereign_ext.attest.rekor import RekorKey
 from sovereign_ext.config.trust import Anchor
 from sovereign_ext.errors import ConfigError, ConfigErrors, VerificationError
+from sovereign_ext.roots import read_roots
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An external Rekor. ``origin`` is the first line of its checkpoints, where it is known; ``ca_pem`` replaces
-    the usual certificate authorities; a checkpoint is anchored every ``every_s`` seconds."""
+    """An external Rekor. ``origin`` is the first line of its checkpoints, where it is known; ``roots`` are PEM
+    certificates instead of the system's; a checkpoint is anchored every ``every_s`` seconds."""
 
     id: str
     kind: str  # rekor.V1 or rekor.V2
@@ -22,7 +22,7 @@ class Target:
     key: RekorKey
     every_s: float
     origin: str | None = None
-    ca_pem: str | None = None
+    roots: bytes | None = None
 
 
 def targets(anchors: Iterable[Anchor], read: Callable[[str], bytes]) -> tuple[Target, ...]:
@@ -41,20 +41,14 @@ def targets(anchors: Iterable[Anchor], read: Callable[[str], bytes]) -> tuple[Ta
         except VerificationError as error:
             faults.append(ConfigError(str(error), field=f"{place}.key_file"))
             continue
-        ca_pem = None if anchor.ca_file is None else read(anchor.ca_file).decode("ascii", "replace")
-        if ca_pem is not None and not _is_ca(ca_pem):
-            faults.append(ConfigError("holds no PEM certificate", field=f"{place}.ca_file"))
+        try:
+            roots = read_roots(anchor.ca_file, read, f"{place}.ca_file")
+        except ConfigError as error:
+            faults.append(error)
+            continue
         found[anchor.id] = Target(
-            anchor.id, anchor.kind.value, anchor.url, key, anchor.every_s, anchor.origin, ca_pem
+            anchor.id, anchor.kind.value, anchor.url, key, anchor.every_s, anchor.origin, roots
         )
     if faults:
         raise ConfigErrors(faults)
     return tuple(found.values())
-
-
-def _is_ca(pem: str) -> bool:
-    try:
-        ssl.create_default_context(cadata=pem)
-    except (ssl.SSLError, ValueError):
-        return False
-    return True

@@ -10,7 +10,6 @@ import asyncio
 import binascii
 import ipaddress
 import re
-import ssl
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +22,7 @@ from sovereign_ext.errors import EvidenceRefused, VerificationError
 from sovereign_ext.registry.appraisal import NO_EVIDENCE
 from sovereign_ext.registry.eat import encode_nonce
 from sovereign_ext.registry.jose import MAX_TOKEN_BYTES, read_json_object
+from sovereign_ext.roots import tls_context
 
 TOTAL_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -43,16 +43,13 @@ class Answer:
 class VerifierClient:
     """One verifier. ``roots`` are PEM certificates instead of the system's. Close it when done.
 
-    Raises ``ssl.SSLError`` or ``ValueError`` for roots that are none.
+    Raises ``ConfigError`` for roots that are none.
     """
 
     def __init__(self, config: Evidence, roots: bytes | None) -> None:
         self._config = config
-        if roots is not None and not roots.strip():
-            raise ValueError("no roots")  # OpenSSL's default would be to take the system's
-        context = ssl.create_default_context(cadata=None if roots is None else roots.decode("ascii"))
         self._http = httpx.AsyncClient(
-            verify=context,
+            verify=tls_context(roots),
             timeout=TOTAL_S,
             trust_env=False,
             headers={"accept-encoding": "identity", "user-agent": "sovereign-router"},

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from sovereign_ext.attest.documents import EVIDENCE
 from sovereign_ext.config.trust import Evidence, EvidenceKind
-from sovereign_ext.errors import EvidenceRefused, SovereignError, VerificationError
+from sovereign_ext.errors import ConfigError, EvidenceRefused, SovereignError, VerificationError
 from sovereign_ext.evidence.board import EvidenceBoard
 from sovereign_ext.evidence.fetch import Answer, VerifierClient
 from sovereign_ext.evidence.peer import Shown, observe
@@ -116,8 +116,8 @@ class Follower:
         try:
             # In a thread: reading the system's roots takes tens of milliseconds, in which no call would go on.
             client = await asyncio.to_thread(self._edges.client, self.target.config, self.target.roots)
-        except (ValueError, OSError):  # ssl.SSLError is an OSError
-            self._fault(EvidenceRefused(NO_EVIDENCE, "ca_file holds no PEM certificates"))
+        except ConfigError as error:
+            self._fault(EvidenceRefused(NO_EVIDENCE, f"ca_file: {error.reason}"))
             return
         async with aclosing(client):
             if self.held is not None:

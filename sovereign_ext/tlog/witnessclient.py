@@ -12,12 +12,13 @@ from typing import Final
 import httpx
 
 from sovereign_ext.errors import VerificationError, WitnessRefused
+from sovereign_ext.roots import tls_context
 from sovereign_ext.tlog.addcheckpoint import SIZE_TYPE, AddCheckpoint, parse_size, with_lines
 from sovereign_ext.tlog.checkpoint import Checkpoint, origin_hash
 from sovereign_ext.tlog.cosignature import Cosignature, MirrorAck, find_cosignature, verify_ack
 from sovereign_ext.tlog.note import Signature, Verifier
 from sovereign_ext.tlog.proof import NodeReader, consistency_proof, tree_root
-from sovereign_ext.tlog.witnesses import WitnessPeer, tls_context
+from sovereign_ext.tlog.witnesses import WitnessPeer
 
 TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024

@@ -6,12 +6,12 @@ Made from ``Config.log``; files it names are read through a function, so nothing
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sovereign_ext.errors import ConfigError, VerificationError
+from sovereign_ext.roots import read_roots
 from sovereign_ext.tlog.cosignature import CosignerKey, parse_cosigner_key
 from sovereign_ext.tlog.note import Verifier
 from sovereign_ext.tlog.policyfile import (
@@ -94,17 +94,8 @@ def _peer(mirror: Mirror, field: str, read: Callable[[str], bytes]) -> WitnessPe
     if mirror_key is not None and mirror_key.public_key == key.public_key:
         # An Ed25519 cosignature does not say which of the two statements it makes.
         raise ConfigError("a mirror's two keys must differ", field=f"{field}.mirror_key")
-    roots = None if mirror.ca_file is None else read(mirror.ca_file)
-    try:
-        tls_context(roots)
-    except (ssl.SSLError, ValueError):
-        raise ConfigError(f"{mirror.ca_file} holds no PEM certificates", field=f"{field}.ca_file") from None
+    roots = read_roots(mirror.ca_file, read, f"{field}.ca_file")
     return WitnessPeer(mirror.url.rstrip("/"), key, mirror_key, roots)
-
-
-def tls_context(roots: bytes | None) -> ssl.SSLContext:
-    """TLS that trusts ``roots`` (PEM), or the system's. Raises ``ssl.SSLError`` or ``ValueError``."""
-    return ssl.create_default_context(cadata=None if roots is None else roots.decode())
 
 
 def _key(text: str, field: str) -> CosignerKey:

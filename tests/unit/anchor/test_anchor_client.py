@@ -332,4 +332,4 @@ def test_the_certificate_must_be_by_the_given_authority() -> None:
     with running(Rekor(private_key("ed25519"))) as rekor:
         plain = replace(rekor, url=rekor.url.replace("http://", "https://"))
         with pytest.raises(AnchorFailed, match="ConnectError"):
-            submit(plain, V2, artefact(), ca_pem=pem)
+            submit(plain, V2, artefact(), roots=pem.encode())

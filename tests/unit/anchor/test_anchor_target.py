@@ -47,7 +47,7 @@ def test_targets_carry_what_the_client_needs() -> None:
         ("b", "rekor-v1", 600, None),
     ]
     assert found[0].key.spki == Rekor(private_key("ed25519")).spki
-    assert (found[0].ca_pem, found[1].ca_pem) == (FILES["ca.pem"].decode(), None)
+    assert (found[0].roots, found[1].roots) == (FILES["ca.pem"], None)
 
 
 @pytest.mark.parametrize(
