@@ -7,8 +7,6 @@ Requests are translated in ``ollama_request``; here is what comes back.
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +17,7 @@ from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.openai.chunks import ChunkWriter, usage_object
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
+from sovereign_ext.providers._vectors import embeddings
 from sovereign_ext.providers.base import (
     Answer,
     Fault,
@@ -58,7 +57,8 @@ class OllamaAdapter:
         if "error" in parsed:
             raise StreamFault(_shared.unusable("error_event"))
         if request.endpoint is Endpoint.EMBEDDINGS:
-            return _embeddings(request, parsed)
+            tokens = _shared.count(parsed.get("prompt_eval_count"))
+            return embeddings(request, parsed.get("embeddings"), tokens)
         return _completion(request, parsed, call_id)
 
     def stream(
@@ -152,30 +152,6 @@ class OllamaStream:
             counted = usage_object(self.usage.prompt_tokens or 0, self.usage.completion_tokens or 0)
             yield Item(Part.USAGE, self._writer.usage(counted))
         yield Item(Part.DONE)
-
-
-def _embeddings(request: Request, parsed: dict[str, Any]) -> Answer:
-    try:
-        vectors = msgspec.convert(parsed.get("embeddings"), list[list[float]])
-    except msgspec.ValidationError:
-        raise StreamFault(_shared.unusable("invalid_answer")) from None
-    packed = request.values.get("encoding_format") == "base64"
-    data = [
-        {"object": "embedding", "index": at, "embedding": _pack(vector) if packed else vector}
-        for at, vector in enumerate(vectors)
-    ]
-    tokens = _shared.count(parsed.get("prompt_eval_count"))
-    usage = {"prompt_tokens": tokens or 0, "total_tokens": tokens or 0}
-    body = msgspec.json.encode({"object": "list", "data": data, "model": request.model, "usage": usage})
-    return Answer(body, Usage(tokens, None))
-
-
-def _pack(vector: list[float]) -> str:
-    """Little-endian float32, as OpenAI's ``encoding_format: base64``."""
-    try:
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    except OverflowError:  # beyond float32
-        raise StreamFault(_shared.unusable("invalid_answer")) from None
 
 
 def _completion(request: Request, parsed: dict[str, Any], call_id: str) -> Answer:

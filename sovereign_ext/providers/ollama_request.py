@@ -15,6 +15,7 @@ import msgspec
 
 from sovereign_ext.errors import CallerError
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._vectors import dimensions_of, texts_of
 
 _NUMBERS: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _EFFORT: Final[dict[str, bool | str]] = {
@@ -65,16 +66,8 @@ def chat_body(request: Request, upstream_model: str) -> dict[str, Any]:
 
 def embed_body(request: Request, upstream_model: str) -> dict[str, Any]:
     """The body of ``/api/embed``. Raises ``CallerError``."""
-    given = request.values["input"]
-    texts = [given] if isinstance(given, str) else given
-    if not all(isinstance(text, str) for text in texts):
-        raise CallerError(
-            400, "This model's provider embeds text, not token ids.", param="input", code="unsupported_value"
-        )
-    if request.values.get("encoding_format") not in (None, "float", "base64"):
-        raise _invalid("encoding_format", "float or base64")
-    body: dict[str, Any] = {"model": upstream_model, "input": texts}
-    dimensions = _integer(request.values, "dimensions")
+    body: dict[str, Any] = {"model": upstream_model, "input": texts_of(request)}
+    dimensions = dimensions_of(request)
     return body if dimensions is None else body | {"dimensions": dimensions}
 
 
