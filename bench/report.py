@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import targets
+from bench.adapters import Cost
 from bench.loads import CHUNKS, PACE_MS
 from bench.machine import Machine
 from bench.rounds import Samples
@@ -51,6 +52,8 @@ class Report:
     """That the gateway answered in this run."""
     entries: int
     """That its log holds."""
+    adapters: dict[str, Cost]
+    signature_us: float
 
 
 def judge(report: Report) -> list[targets.Target]:
@@ -60,6 +63,7 @@ def judge(report: Report) -> list[targets.Target]:
     return [
         *targets.json_cpu(report.json),
         *targets.chunk_cpu(report.sse),
+        targets.signature(report.signature_us),
         targets.added_p50(next(iter(report.json.values()))),
         targets.peer_elsewhere(),
         targets.first_answer(report.starts_s),
@@ -83,12 +87,20 @@ def lines(report: Report, results: list[targets.Target]) -> list[str]:
         f"Streams of {CHUNKS} chunks, paced {PACE_MS} ms or not. CPU in µs per chunk",
         *_sse_table(report.sse),
     ]
+    out += ["", "Adapters alone, no sockets. CPU in µs", *_adapter_table(report.adapters)]
     out += ["", "Resident memory in MB; long run at 16 connections", *_memory_table(report.memory)]
     starts = ", ".join(f"{number(took)} s" for took in report.starts_s)
     out += ["", f"From `sovereign up --detach` to the first chat answer: {starts}"]
     out += [f"The gateway answered {report.calls:,} calls; its log has {report.entries:,} entries."]
     out += ["", *render([["Target", "", "figure", ""], *(result.row() for result in results)])]
     return out
+
+
+def _adapter_table(costs: dict[str, Cost]) -> list[str]:
+    rows = [["", "request", "whole answer", "streamed chunk"]]
+    for kind, cost in costs.items():
+        rows.append([kind, *(number(each) for each in (cost.request_us, cost.answer_us, cost.chunk_us))])
+    return render(rows)
 
 
 def _json_table(loads: dict[str, Samples]) -> list[str]:

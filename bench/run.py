@@ -1,8 +1,8 @@
 """``make bench``: bare Envoy and the gateway in turns on one machine, as one table. See bench/README.md.
 
-In order: the start (three fresh directories), whole JSON answers, streams, the long run for memory. Every call is
-checked, and at the end the log must hold an entry for each. Exit code 1 when something could not be measured; a target
-that is missed is shown, not an error.
+In order: the start (three fresh directories), the adapters alone, whole JSON answers, streams, the long run for
+memory. Every call is checked, and at the end the log must hold an entry for each. Exit code 1 when something could
+not be measured; a target that is missed is shown, not an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.adapters import measure as adapter_costs
 from bench.children import BenchError, Children
 from bench.gateway import Gateway, first_answer_s
 from bench.loads import json_load, paced, unpaced
@@ -42,6 +43,8 @@ def measure(options: Options, directory: Path) -> Report:
     machine = describe(directory)
     say(f"{options.starts} starts")
     starts = [first_answer_s(directory / f"start-{number}") for number in range(options.starts)]
+    say("adapters alone")
+    adapters = adapter_costs()
     with Children() as children:
         gateway = Gateway(children, directory / "gateway")
         gateway_side = gateway.side()
@@ -64,6 +67,7 @@ def measure(options: Options, directory: Path) -> Report:
             memory,
             bench.calls["gateway"],
             gateway.entries(),
+            *adapters,
         )
 
 

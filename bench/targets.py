@@ -18,6 +18,7 @@ LONG_RUN_CALLS = 100_000
 FLAT_GROWTH = 0.05
 """Memory counts as flat when the last 40 % of the long run add no more than this share."""
 PEER_FACTOR = 10.0
+SIGNATURE_US = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,16 @@ def peer(name: str, loads: Mapping[str, Samples]) -> list[Target]:
             )
         )
     return targets
+
+
+def signature(us: float) -> Target:
+    """``us`` is CPU of one SigV4 signature of a request of 2 KB."""
+    return Target(
+        "CPU of a SigV4 signature, 2 KB",
+        f"<= {SIGNATURE_US:g} µs",
+        f"{number(us)} µs",
+        us <= SIGNATURE_US,
+    )
 
 
 def peer_elsewhere() -> Target:
