@@ -98,6 +98,9 @@ class CallFacts:
     candidates: tuple[JsonObject, ...] = ()  # every deployment of the model, each with the rules it fails
     witnesses: tuple[tuple[str, str, str], ...] = ()
     evidence_documents: tuple[str, ...] = ()
+    cached_tokens: int | None = None  # part of prompt_tokens: read from the provider's cache
+    cache_write_tokens: int | None = None  # part of prompt_tokens, disjoint from the former: written to it
+    reasoning_tokens: int | None = None  # part of completion_tokens
     cost_nano_usd: int | None = (
         None  # what the answer cost by the deployment's price, billionths of a US dollar
     )

@@ -181,10 +181,12 @@ def nano_usd(amount: Decimal) -> int:
 
 
 class Price(Frozen):
-    """US dollars for a million tokens."""
+    """US dollars for a million tokens. Input read from a cache or written to one costs as other input, unless said."""
 
     input_per_mtok: Usd
     output_per_mtok: Usd = Decimal(0)
+    cached_input_per_mtok: Usd | None = None
+    cache_write_per_mtok: Usd | None = None
 
     @cached_property
     def input_nano_usd(self) -> int:
@@ -195,6 +197,18 @@ class Price(Frozen):
     def output_nano_usd(self) -> int:
         """Billionths of a dollar for a million tokens of output."""
         return nano_usd(self.output_per_mtok)
+
+    @cached_property
+    def cached_input_nano_usd(self) -> int:
+        """Billionths of a dollar for a million tokens that were read from a cache."""
+        given = self.cached_input_per_mtok
+        return self.input_nano_usd if given is None else nano_usd(given)
+
+    @cached_property
+    def cache_write_nano_usd(self) -> int:
+        """Billionths of a dollar for a million tokens that were written to a cache."""
+        given = self.cache_write_per_mtok
+        return self.input_nano_usd if given is None else nano_usd(given)
 
 
 class Mirror(Frozen):

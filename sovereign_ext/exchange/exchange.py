@@ -186,7 +186,11 @@ class Exchange:
             candidates=candidates,
             shadows=tuple(each.facts() for each in self.considered.shadows) if self.considered else (),
             cost_nano_usd=cost_nano_usd(
-                answered.deployment.price, usage.prompt_tokens, usage.completion_tokens
+                answered.deployment.price,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
             )
             if answered
             else None,
@@ -194,6 +198,9 @@ class Exchange:
             attempts=tuple(self.attempts),
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
             digests=Digests(
                 client_request=self.client_request,
                 sent_request=sent,

@@ -1,7 +1,8 @@
 """What a request may cost and what an answer did, in billionths of a US dollar. Integer arithmetic, rounded up.
 
-Prices are the deployment's in the file: dollars for a million tokens, input and output. Discounts (cached input,
-batches) and other charges are not known here, so the estimate errs upwards and the actual cost is the list price.
+Prices are the deployment's: dollars for a million tokens, input and output, perhaps other ones for input that is read
+from a cache or written to one. What a cache will hold is not known before, so the estimate takes the dearest of them
+for all input. Discounts for batches and other charges are not known here.
 """
 
 from __future__ import annotations
@@ -40,19 +41,32 @@ def estimate_nano_usd(price: Price | None, model: Model, request: RequestFacts) 
     """The most that ``request`` can be expected to cost; ``None`` without a price."""
     if price is None:
         return None
-    return _cost(price, request.prompt_tokens, output_tokens(model, request))
+    dearest = max(price.input_nano_usd, price.cached_input_nano_usd, price.cache_write_nano_usd)
+    return _rounded(request.prompt_tokens * dearest + output_tokens(model, request) * price.output_nano_usd)
 
 
 def cost_nano_usd(
-    price: Price | None, prompt_tokens: int | None, completion_tokens: int | None
+    price: Price | None,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    *,
+    cached_tokens: int | None = None,
+    cache_write_tokens: int | None = None,
 ) -> int | None:
     """What an answer with that usage cost; ``None`` without a price or where the provider told no usage.
 
-    One count alone is taken with 0 for the other: embeddings have no completion tokens.
+    One count alone is taken with 0 for the other: embeddings have no completion tokens. ``cached_tokens`` and
+    ``cache_write_tokens`` are disjoint parts of ``prompt_tokens`` and cost what the price says of them.
     """
     if price is None or (prompt_tokens is None and completion_tokens is None):
         return None
-    return _cost(price, prompt_tokens or 0, completion_tokens or 0)
+    cached, written = cached_tokens or 0, cache_write_tokens or 0
+    return _rounded(
+        ((prompt_tokens or 0) - cached - written) * price.input_nano_usd
+        + cached * price.cached_input_nano_usd
+        + written * price.cache_write_nano_usd
+        + (completion_tokens or 0) * price.output_nano_usd
+    )
 
 
 def usd_text(nano_usd: int) -> str:
@@ -61,6 +75,6 @@ def usd_text(nano_usd: int) -> str:
     return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
-def _cost(price: Price, input_tokens: int, generated_tokens: int) -> int:
-    millionths = input_tokens * price.input_nano_usd + generated_tokens * price.output_nano_usd
+def _rounded(millionths: int) -> int:
+    """Tokens times nano-dollars for a million of them, as nano-dollars: up to the next whole one."""
     return min(-(-millionths // _PER_PRICE), MOST_NANO_USD)

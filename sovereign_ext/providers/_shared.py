@@ -20,6 +20,7 @@ _MAX_MESSAGE: Final = 1000  # characters of a provider's message that a client m
 _MAX_WORD: Final = 200  # characters of a code or a parameter's name
 _MARKUP: Final = re.compile(r"<[!/]?[a-z][^<>]*>", re.IGNORECASE)
 _TOO_LONG: Final = re.compile(r"(maximum )?context (length|window)|prompt is too long", re.IGNORECASE)
+_MOST_TOKENS: Final = (1 << 53) - 1  # RFC 8259: beyond it readers of JSON disagree about a number
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; beyond it a hint is not believable
 
 
@@ -40,14 +41,36 @@ def base_headers(accept: str = "application/json") -> list[tuple[str, str]]:
 
 
 def usage_of(usage: Any) -> Usage:
-    """OpenAI's usage object as a value; anything that is not a non-negative integer counts as unsaid."""
+    """OpenAI's usage object as a value; anything that is not a non-negative integer counts as unsaid.
+
+    So does a part that is more than its whole: what was read from a cache and what was written to one are disjoint
+    parts of the prompt.
+    """
     if not isinstance(usage, dict):
         return Usage()
-    return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    of_prompt, of_completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = _part(of_prompt, "cached_tokens", prompt)
+    rest = None if prompt is None else prompt - (cached or 0)
+    return Usage(
+        prompt,
+        completion,
+        cached_tokens=cached,
+        cache_write_tokens=_part(of_prompt, "cache_write_tokens", rest),
+        reasoning_tokens=_part(of_completion, "reasoning_tokens", completion),
+    )
+
+
+def _part(details: Any, name: str, whole: int | None) -> int | None:
+    """A count that is part of ``whole``; ``None`` where there is no whole or it would be exceeded."""
+    part = count(details.get(name)) if isinstance(details, dict) else None
+    return part if part is not None and whole is not None and part <= whole else None
 
 
 def count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A count of tokens as a provider told it; ``None`` if it is none, or more than a JSON number can hold exactly."""
+    counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if counts else None
 
 
 def unusable(outcome: str, message: str = "The provider's answer could not be used.") -> Fault:

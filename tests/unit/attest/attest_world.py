@@ -182,6 +182,9 @@ def facts(
         shadows=(SHADOW,),
         prompt_tokens=12,
         completion_tokens=3,
+        cached_tokens=8,
+        cache_write_tokens=0,
+        reasoning_tokens=2,
         digests=Digests(
             client_request=commit.commit(KEY, commit.CLIENT_REQUEST, REQUEST),
             sent_request=commit.commit(KEY, commit.SENT_REQUEST, REQUEST),

@@ -307,7 +307,8 @@ def test_findings_and_key_events() -> None:
 
 def test_facts_that_do_not_exist_are_left_out() -> None:
     """A denied call has no provider, digest or tokens, and the statement has no nulls."""
-    names = ("policy_digest", "deployment", "provider", "prompt_tokens", "completion_tokens")
+    parts = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    names = ("policy_digest", "deployment", "provider", "prompt_tokens", "completion_tokens", *parts)
     call = dataclasses.replace(facts(), digests=Digests(), **dict.fromkeys(names))  # type: ignore[arg-type]
     statement = json.loads(outcome_statement(call))
     assert statement["subject"] == []

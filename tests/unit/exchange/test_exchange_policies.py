@@ -42,7 +42,8 @@ providers:
   - {id: b, kind: mock, endpoint: "http://b.example:1"}
   - {id: c, kind: mock, endpoint: "http://c.example:1"}
 deployments:
-  - {id: m.a, model: m, provider: a, upstream_model: u, price: {input_per_mtok: 1, output_per_mtok: 2}}
+  - {id: m.a, model: m, provider: a, upstream_model: u,
+     price: {input_per_mtok: 1, output_per_mtok: 2, cached_input_per_mtok: 0.5, cache_write_per_mtok: 0.75}}
   - {id: m.b, model: m, provider: b, upstream_model: u, price: {input_per_mtok: 0.1, output_per_mtok: 0.2}}
   - {id: m.c, model: m, provider: c, upstream_model: u}
 """
@@ -109,6 +110,18 @@ def test_the_entry_has_the_estimates_and_what_it_really_cost() -> None:
     assert [each.get("cost_nano_usd") for each in facts.candidates] == [29_000, 2_900, None]
     assert [each["failed"] for each in facts.candidates] == [[], [], ["cost"]]
     assert facts.cost_nano_usd == 14_000
+
+
+def test_the_entry_has_the_parts_of_the_usage() -> None:
+    exchange = call()
+    exchange.decision = decided(exchange, "cheap", max_tokens=10)
+    usage = Usage(8, 3, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=1)
+    facts = exchange.settle(
+        START, Result.ANSWERED, status=200, answered=exchange.decision.plan[0], usage=usage
+    )
+    assert facts is not None
+    assert (facts.cached_tokens, facts.cache_write_tokens, facts.reasoning_tokens) == (4, 2, 1)
+    assert facts.cost_nano_usd == 2 * 1_000 + 4 * 500 + 2 * 750 + 3 * 2_000
 
 
 # -- shadows -------------------------------------------------------------------------------------------------------

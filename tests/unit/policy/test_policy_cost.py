@@ -75,14 +75,58 @@ def test_integers_agree_with_exact_decimals(
     assert cost_nano_usd(price, prompt, completion) == wanted
 
 
-@given(prices, prices, counts, counts, st.data())
+CACHE = Price(
+    input_per_mtok=Decimal(3),
+    output_per_mtok=Decimal(15),
+    cached_input_per_mtok=Decimal("0.3"),
+    cache_write_per_mtok=Decimal("3.75"),
+)
+
+
+def test_cached_and_written_tokens_cost_what_the_price_says_of_them() -> None:
+    """7 plain, 9000 read and 100 written tokens of a prompt of 9107; without prices for a cache all are plain."""
+    assert cost_nano_usd(CACHE, 9107, 1, cached_tokens=9000, cache_write_tokens=100) == (
+        7 * 3_000 + 9000 * 300 + 100 * 3_750 + 15_000
+    )
+    assert cost_nano_usd(PRICE, 9107, 1, cached_tokens=9000, cache_write_tokens=100) == cost_nano_usd(
+        PRICE, 9107, 1
+    )
+    free = Price(input_per_mtok=Decimal(3), cached_input_per_mtok=Decimal(0))
+    assert cost_nano_usd(free, 10, 0, cached_tokens=10) == 0
+
+
+def test_the_estimate_takes_the_dearest_input() -> None:
+    """A cache that is written to must not make an answer dearer than what was promised."""
+    assert estimate_nano_usd(CACHE, ANY, RequestFacts(CHAT, 1000, 0)) == 3_750_000
+
+
+maybe_prices = st.none() | prices
+
+
+@given(prices, prices, maybe_prices, maybe_prices, counts, counts, st.data())
 def test_an_answer_within_the_estimates_bounds_never_costs_more(
-    input_: Decimal, output: Decimal, prompt: int, limit: int, data: st.DataObject
+    input_: Decimal,
+    output: Decimal,
+    read: Decimal | None,
+    write: Decimal | None,
+    prompt: int,
+    limit: int,
+    data: st.DataObject,
 ) -> None:
-    """Whatever share of the bounds it uses."""
-    price = Price(input_per_mtok=input_, output_per_mtok=output)
+    """Whatever share of the bounds it uses, and whatever of it a cache had."""
+    price = Price(
+        input_per_mtok=input_, output_per_mtok=output, cached_input_per_mtok=read, cache_write_per_mtok=write
+    )
     estimate = estimate_nano_usd(price, ANY, RequestFacts(CHAT, prompt, limit))
-    actual = cost_nano_usd(price, data.draw(st.integers(0, prompt)), data.draw(st.integers(0, limit)))
+    used = data.draw(st.integers(0, prompt))
+    cached = data.draw(st.integers(0, used))
+    actual = cost_nano_usd(
+        price,
+        used,
+        data.draw(st.integers(0, limit)),
+        cached_tokens=cached,
+        cache_write_tokens=data.draw(st.integers(0, used - cached)),
+    )
     assert estimate is not None
     assert actual is not None
     assert actual <= estimate

@@ -79,8 +79,51 @@ def test_error_fields(body: Any, message: str | None):
         ({"prompt_tokens": "7", "completion_tokens": 1.0}, Usage()),
         (None, Usage()),
         ([], Usage()),
+        ({"prompt_tokens": 2**53}, Usage()),
+        (
+            {
+                "prompt_tokens": 9107,
+                "prompt_tokens_details": {"cached_tokens": 9000, "cache_write_tokens": 100},
+                "completion_tokens": 5,
+                "completion_tokens_details": {"reasoning_tokens": 5},
+            },
+            Usage(9107, 5, cached_tokens=9000, cache_write_tokens=100, reasoning_tokens=5),
+        ),
+        ({"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 8}}, Usage(7)),
+        (
+            {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 4}},
+            Usage(7, cached_tokens=4),
+        ),
+        ({"prompt_tokens_details": {"cached_tokens": 1}}, Usage()),
+        ({"completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": -1}}, Usage(None, 7)),
+        ({"prompt_tokens": 7, "prompt_tokens_details": None, "completion_tokens_details": []}, Usage(7)),
     ],
 )
 def test_usage(usage: Any, expected: Usage):
     """Only non-negative integers count; the rest is unsaid, never made up."""
     assert usage_of(usage) == expected
+
+
+anything = st.none() | st.integers(-3, 12) | st.just(2**60) | st.just("7") | st.just(1.5) | st.booleans()
+details = st.none() | st.dictionaries(
+    st.sampled_from(("cached_tokens", "cache_write_tokens", "reasoning_tokens")), anything
+)
+
+
+@given(anything, anything, details, details)
+def test_parts_are_disjoint_and_within_their_whole(
+    prompt: Any, completion: Any, of_prompt: Any, of_completion: Any
+):
+    """Whatever a provider says."""
+    usage = usage_of(
+        {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "prompt_tokens_details": of_prompt,
+            "completion_tokens_details": of_completion,
+        }
+    )
+    read, written, reasoning = usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+    assert all(part is None or part >= 0 for part in (read, written, reasoning))
+    assert (read or 0) + (written or 0) <= (usage.prompt_tokens or 0)
+    assert (reasoning or 0) <= (usage.completion_tokens or 0)
