@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.live import Live, watch
-from sovereign_ext.config.load import Loaded, load
+from sovereign_ext.config.load import Loaded, base_of, load
 from sovereign_ext.config.model import Config, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf import names, render
@@ -265,6 +265,7 @@ class Processor:
 def _layout(settings: Settings, config: Config) -> Layout:
     return Layout(
         directory=settings.envoy_dir.absolute(),
+        config_directory=base_of(settings.config_file.absolute()),
         processor_socket=str(settings.processor_socket.absolute()),
         management_socket=str(settings.management_socket.absolute()),
         admin_socket=str(settings.admin_socket.absolute()),

@@ -2,7 +2,8 @@
 
 They are read together with it, relative to its directory, and belong to the configuration: a change of one of them
 is a change of the configuration. What is in them is ``registry``'s matter. Provider credentials are not among
-them: secrets are read where they are used. Neither is ``tls_ca_file``, which Envoy reads and follows itself.
+them: secrets are read where they are used. Neither is ``tls_ca_file``, relative to the same directory, which Envoy
+reads itself.
 """
 
 from __future__ import annotations

@@ -308,7 +308,9 @@ class Provider(Frozen):
     project: str | None = Field(default=None, description="OpenAI-Project of our own account")
     aws: Aws | None = None
     google: Google | None = None
-    tls_ca_file: str | None = Field(default=None, description="PEM roots instead of the system's")
+    tls_ca_file: str | None = Field(
+        default=None, min_length=1, description="PEM roots instead of the system's"
+    )
     origin: Origin = Origin()
     region: str | None = Field(default=None, min_length=1, max_length=100)
     tls: TlsIdentity | None = None

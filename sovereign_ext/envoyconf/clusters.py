@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -66,8 +67,8 @@ _PLENTY: Final = (
 )
 
 
-def provider(item: Provider) -> Cluster:
-    """The provider as Envoy reaches it: DNS, TLS, connect timeout."""
+def provider(item: Provider, config_directory: Path) -> Cluster:
+    """The provider as Envoy reaches it: DNS, TLS, connect timeout. Its paths are relative to ``config_directory``."""
     parts = urlsplit(item.endpoint)
     host = parts.hostname or ""
     secure = parts.scheme == "https"
@@ -91,7 +92,7 @@ def provider(item: Provider) -> Cluster:
     cluster.type = ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS
     cluster.connect_timeout = timedelta(milliseconds=item.timeouts.connect_ms)
     if secure:
-        cluster.transport_socket = _tls(item, host, numeric=numeric)
+        cluster.transport_socket = _tls(item, host, config_directory, numeric=numeric)
     return cluster
 
 
@@ -158,7 +159,7 @@ def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Clust
     )
 
 
-def _tls(item: Provider, host: str, *, numeric: bool) -> TransportSocket:
+def _tls(item: Provider, host: str, config_directory: Path, *, numeric: bool) -> TransportSocket:
     """TLS with the roots, name and pins of the provider.
 
     A SPIFFE id stands in for the host's name, which such certificates do not carry. Envoy takes any one of
@@ -168,11 +169,12 @@ def _tls(item: Provider, host: str, *, numeric: bool) -> TransportSocket:
     name = host
     if item.tls is not None and item.tls.spiffe_id is not None:
         kind, name = SubjectAltNameMatcherSanType.URI, item.tls.spiffe_id
+    roots = system_roots() if item.tls_ca_file is None else str(config_directory / item.tls_ca_file)
     context = UpstreamTlsContext(
         sni="" if numeric else host,
         common_tls_context=CommonTlsContext(
             validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=item.tls_ca_file or system_roots()),
+                trusted_ca=DataSource(filename=roots),
                 match_typed_subject_alt_names=[
                     SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
                 ],

@@ -10,9 +10,13 @@ from typing import Any as Json
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """``directory`` holds the rendered files; sockets are absolute paths of at most 104 bytes."""
+    """``directory`` holds the rendered files, ``config_directory`` is what paths in the configuration are relative to.
+
+    Both are absolute, since Envoy may run elsewhere; sockets are absolute paths of at most 104 bytes.
+    """
 
     directory: Path
+    config_directory: Path
     processor_socket: str
     management_socket: str
     admin_socket: str

@@ -74,7 +74,7 @@ def write_static(layout: Layout) -> None:
 def write_providers(layout: Layout, providers: Iterable[Provider], version: str) -> None:
     """Write clusters and internal routes for these providers."""
     found = list(providers)
-    resources = [clusters.provider(item).to_dict() for item in found]
+    resources = [clusters.provider(item, layout.config_directory).to_dict() for item in found]
     resources += [clusters.entry(item).to_dict() for item in found]
     table = routes.egress(found).to_dict()
     _write(layout.clusters_file, _discovery(version, _CLUSTER, resources))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from stack import ConfigFile, Gateway, Stack
+from stack import ConfigFile, Gateway, Stack, eventually
 
 from sovereign_ext.cli.supervise.certificates import Identity, make_root, make_server
 from sovereign_ext.mock.thread import RunningMock
@@ -81,3 +81,19 @@ def test_anybody_else_is_sent_nothing(identities: Gateway, name: str) -> None:
     assert (reply.status, reply.error["code"]) == (502, "provider_unreachable")
     assert identities.stack.row_of(reply).outcomes == ["tls_failure"]
     assert {mock: len(each.requests()) for mock, each in identities.mocks.items()} == before
+
+
+def test_roots_are_found_beside_the_configuration_file(identities: Gateway) -> None:
+    """A relative path is relative to sovereign.yaml, wherever Envoy and the processor run."""
+    stack = identities.stack
+    trusted = next(each["tls_ca_file"] for each in stack.config.providers if each["id"] == "right-pin")
+    directory = stack.config_file.parent / "roots"
+    directory.mkdir()
+    (directory / "beside.pem").write_bytes(Path(trusted).read_bytes())
+    assert not Path("roots/beside.pem").exists()
+    stack.config.provider(
+        "beside", "openai", identities.mocks["plain"].url, secret=None, tls_ca_file="roots/beside.pem"
+    )
+    stack.config.model("beside", ["beside"])
+    stack.config.write(stack.config_file)
+    eventually(lambda: stack.chat("beside").status == 200, "an answer from behind the root")

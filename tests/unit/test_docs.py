@@ -78,7 +78,7 @@ def _documented_errors() -> set[ErrorRow]:
 
 
 def _local_replies() -> set[ErrorRow]:
-    layout = Layout(Path(), "", "", "", "", 0, 1024)
+    layout = Layout(Path(), Path(), "", "", "", "", 0, 1024)
     found = set()
     for mapper in localreply.config(layout).to_dict()["mappers"]:
         error = mapper["bodyFormatOverride"]["jsonFormat"]["error"]

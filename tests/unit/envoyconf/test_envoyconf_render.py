@@ -34,6 +34,7 @@ PROVIDERS = pytest.mark.parametrize("provider", ALL, ids=lambda each: each.id)
 def layout(tmp_path: Path) -> Layout:
     return Layout(
         directory=tmp_path / "envoy",
+        config_directory=tmp_path,
         processor_socket="/run/x/extproc.sock",
         management_socket="/run/x/management.sock",
         admin_socket="/run/x/admin.sock",
@@ -72,7 +73,7 @@ def test_files_are_private_and_whole(layout: Layout):
 @PROVIDERS
 def test_clusters(provider: Provider):
     """A provider's cluster reaches its host and port, with TLS and the right name where the scheme says so."""
-    made = clusters.provider(provider).to_dict()
+    made = clusters.provider(provider, Path("/etc/sovereign")).to_dict()
     address = walk(made)
     (socket,) = [each["socketAddress"] for each in address if "socketAddress" in each]
     assert (socket["address"], socket["portValue"]) == {
@@ -87,6 +88,23 @@ def test_clusters(provider: Provider):
         text = str(made)
         assert "matchTypedSubjectAltNames" in text or "match_typed_subject_alt_names" in text
         assert "trustedCa" in text or "trusted_ca" in text
+
+
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        ("roots/corp.pem", "/etc/sovereign/roots/corp.pem"),
+        ("../corp.pem", "/etc/sovereign/../corp.pem"),
+        ("/etc/ssl/corp.pem", "/etc/ssl/corp.pem"),
+        (None, clusters.system_roots()),
+    ],
+)
+def test_roots_are_relative_to_the_configuration_file(named: str | None, read: str):
+    """As all its paths are, and not to where Envoy happens to run; an absolute path stays as it is."""
+    provider = NAMED.model_copy(update={"tls_ca_file": named})
+    made = clusters.provider(provider, Path("/etc/sovereign")).to_dict()
+    contexts = [each["validationContext"] for each in walk(made) if "validationContext" in each]
+    assert [each["trustedCa"] for each in contexts] == [{"filename": read}]
 
 
 def test_a_changed_provider_is_another_cluster():
