@@ -6,30 +6,42 @@ with ``include_usage`` every chunk but the last has ``usage: null``, without it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 
 class ChunkWriter:
-    """Chunks of one stream, as JSON bytes. ``created`` is Unix seconds."""
+    """Chunks of one choice of a stream, as JSON bytes. ``created`` is Unix seconds, ``choice`` the choice's index."""
 
     __slots__ = ("_head", "_tail", "_usage_head")
 
-    def __init__(self, id: str, created: int, model: str, *, include_usage: bool) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        created: int,
+        model: str,
+        *,
+        include_usage: bool,
+        choice: int = 0,
+    ) -> None:
         head = msgspec.json.encode(
             {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         )
         self._usage_head = head[:-1] + b',"choices":[],"usage":'
-        self._head = head[:-1] + b',"choices":[{"index":0,"delta":'
+        self._head = head[:-1] + b',"choices":[{"index":%d,"delta":' % choice
         self._tail = b',"usage":null}' if include_usage else b"}"
 
     def role(self) -> bytes:
         return self._delta(b'{"role":"assistant","content":""}')
 
-    def content(self, text: str) -> bytes:
-        return self._delta(msgspec.json.encode({"content": text}))
+    def content(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> bytes:
+        """Text, with OpenAI's ``logprobs.content`` of its tokens where they were asked for."""
+        delta = msgspec.json.encode({"content": text})
+        if not logprobs:
+            return self._delta(delta)
+        return self._delta(delta, msgspec.json.encode(logprobs_object(logprobs)))
 
     def reasoning(self, text: str) -> bytes:
         return self._delta(msgspec.json.encode({"reasoning_content": text}))
@@ -71,8 +83,13 @@ class ChunkWriter:
     def usage(self, usage: dict[str, Any]) -> bytes:
         return self._usage_head + msgspec.json.encode(usage) + b"}"
 
-    def _delta(self, delta: bytes) -> bytes:
-        return self._head + delta + b',"logprobs":null,"finish_reason":null}]' + self._tail
+    def _delta(self, delta: bytes, logprobs: bytes = b"null") -> bytes:
+        return self._head + delta + b',"logprobs":' + logprobs + b',"finish_reason":null}]' + self._tail
+
+
+def logprobs_object(content: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """A choice's ``logprobs``: null where there are none."""
+    return {"content": content, "refusal": None} if content else None
 
 
 def usage_object(

@@ -6,16 +6,19 @@ so that a streamed answer adds up to the whole one. What is decided here, once f
 - the first chunk carries the role, every call its own index, and a call without arguments gets ``{}``;
 - where a forced tool imitates structured output (``imitated``), its arguments are the content, and the end is ``stop``;
 - a request that used ``functions`` is answered with ``function_call``; it has room for one call only.
+
+One ``Reply`` is one choice. Where there are several (``n``), each has its own: streams share ``id`` and ``created``,
+end each with ``end`` and all together with ``complete``; bodies give their ``choice`` to ``completion``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from sovereign_ext.openai.chunks import ChunkWriter, usage_object
+from sovereign_ext.openai.chunks import ChunkWriter, logprobs_object, usage_object
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.base import Answer, Item, Part, Usage
 
@@ -23,8 +26,8 @@ from sovereign_ext.providers.base import Answer, Item, Part, Usage
 class Reply(Protocol):
     """Takes an answer in. Each method gives the chunks that come of it, none where the answer is gathered."""
 
-    def text(self, text: str) -> Iterator[Item]:
-        """More of what the assistant says."""
+    def text(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> Iterator[Item]:
+        """More of what the assistant says, with OpenAI's ``logprobs.content`` of it, if that was asked for."""
 
     def reasoning(self, text: str) -> Iterator[Item]:
         """More of what it thinks: the extension ``reasoning_content``."""
@@ -53,8 +56,11 @@ class ReplyStream:
         imitated: str | None = None,
         *,
         legacy: bool = False,
+        choice: int = 0,
     ) -> None:
-        self._writer = ChunkWriter(id, created, request.model, include_usage=request.include_usage)
+        self._writer = ChunkWriter(
+            id, created, request.model, include_usage=request.include_usage, choice=choice
+        )
         self._include_usage = request.include_usage
         self._imitated = imitated
         self._legacy = legacy
@@ -69,10 +75,10 @@ class ReplyStream:
             self._started = True
             yield Item(Part.LIFECYCLE, self._writer.role())
 
-    def text(self, text: str) -> Iterator[Item]:
+    def text(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> Iterator[Item]:
         yield from self.begin()
-        if text:
-            yield Item(Part.CONTENT, self._writer.content(text))
+        if text or logprobs:
+            yield Item(Part.CONTENT, self._writer.content(text, logprobs))
 
     def reasoning(self, text: str) -> Iterator[Item]:
         yield from self.begin()
@@ -110,9 +116,17 @@ class ReplyStream:
             yield Item(Part.CONTENT, self._writer.function_arguments(fragment))
 
     def finish(self, reason: str, usage: Usage) -> Iterator[Item]:
+        yield from self.end(reason)
+        yield from self.complete(usage)
+
+    def end(self, reason: str) -> Iterator[Item]:
+        """The end of this choice; others may go on."""
         yield from self.begin()
         yield from self._close_call()
         yield Item(Part.FINISH, self._writer.finish(_reason(reason, self._calls, legacy=self._legacy)))
+
+    def complete(self, usage: Usage) -> Iterator[Item]:
+        """The end of the stream, after that of its choices. Told to one of them only."""
         if self._include_usage:
             yield Item(Part.USAGE, self._writer.usage(usage_of(usage)))
         yield Item(Part.DONE)
@@ -131,6 +145,7 @@ class ReplyBody:
         self._imitated = imitated
         self._legacy = legacy
         self._text: list[str] = []
+        self._logprobs: list[Mapping[str, Any]] = []
         self._reasoning: list[str] = []
         self._extra: dict[str, Any] = {}
         self._calls: list[dict[str, Any]] = []
@@ -138,8 +153,9 @@ class ReplyBody:
         self._imitating = False
         self._end: tuple[str, Usage] = ("stop", Usage())
 
-    def text(self, text: str) -> Iterator[Item]:
+    def text(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> Iterator[Item]:
         self._text.append(text)
+        self._logprobs += logprobs
         return iter(())
 
     def reasoning(self, text: str) -> Iterator[Item]:
@@ -170,7 +186,10 @@ class ReplyBody:
 
     def answer(self, id: str, created: int) -> Answer:  # noqa: A002
         """The whole completion; ``created`` is Unix seconds."""
-        reason, usage = self._end
+        return completion(self._request, id, created, [self.choice()], self._end[1])
+
+    def choice(self, index: int = 0) -> dict[str, Any]:
+        """What was told, as the completion's choice of that index. To be called once."""
         for call, fragments in zip(self._calls, self._arguments, strict=True):
             call["function"]["arguments"] = "".join(fragments) or "{}"
         text = "".join(self._text)
@@ -187,21 +206,31 @@ class ReplyBody:
             message["tool_calls"] = self._calls
         if self._extra:
             message["extra_content"] = self._extra
-        choice = {
-            "index": 0,
+        return {
+            "index": index,
             "message": message,
-            "logprobs": None,
-            "finish_reason": _reason(reason, len(self._calls), legacy=self._legacy),
+            "logprobs": logprobs_object(self._logprobs),
+            "finish_reason": _reason(self._end[0], len(self._calls), legacy=self._legacy),
         }
-        completion = {
-            "id": id,
-            "object": "chat.completion",
-            "created": created,
-            "model": self._request.model,
-            "choices": [choice],
-            "usage": usage_of(usage),
-        }
-        return Answer(msgspec.json.encode(completion), usage)
+
+
+def completion(
+    request: Request,
+    id: str,  # noqa: A002
+    created: int,
+    choices: Sequence[Mapping[str, Any]],
+    usage: Usage,
+) -> Answer:
+    """A whole completion of these ``ReplyBody.choice``; ``created`` is Unix seconds."""
+    body = {
+        "id": id,
+        "object": "chat.completion",
+        "created": created,
+        "model": request.model,
+        "choices": choices,
+        "usage": usage_of(usage),
+    }
+    return Answer(msgspec.json.encode(body), usage)
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
