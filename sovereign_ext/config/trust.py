@@ -54,7 +54,10 @@ _TIER_RANK: Final = {tier: rank for rank, tier in enumerate(Tier)}
 
 
 class Drift(StrEnum):
-    """What the last valid drift report says, best first. ``unknown`` stands for none."""
+    """What drift reports say, best first: the worst of the newest ones, of every observer, metric and deployment.
+
+    ``unknown`` stands for no newest report that is still valid.
+    """
 
     STABLE = "stable"
     WATCH = "watch"
