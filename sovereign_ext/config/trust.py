@@ -5,12 +5,14 @@ Only the shape. Whether a statement holds, and what tier follows, is ``registry`
 
 from __future__ import annotations
 
+import ipaddress
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 IDENTIFIER_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
 DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
@@ -149,6 +151,15 @@ class Evidence(Frozen):
     max_age_s: int = Field(default=300, ge=1, le=86_400)
     refresh_s: int = Field(default=60, ge=1, le=86_400)
 
+    @field_validator("jwks_url")
+    @classmethod
+    def _unchangeable(cls, url: str | None) -> str | None:
+        if url is not None and not _is_protected(url):
+            raise ValueError(
+                "must be https, or on this host: who changes keys on their way can sign anything"
+            )
+        return url
+
     @model_validator(mode="after")
     def _roots(self) -> Evidence:
         if self.kind is EvidenceKind.EAT and (self.jwks_file is None) == (self.jwks_url is None):
@@ -158,6 +169,18 @@ class Evidence(Frozen):
         if self.refresh_s > self.max_age_s:
             raise ValueError("refresh_s is longer than max_age_s, so evidence would lapse in between")
         return self
+
+
+def _is_protected(url: str) -> bool:
+    """Whether nobody between can change what is fetched there: TLS, or this host's loopback."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return True
+    host = parts.hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class DataHandling(Frozen):

@@ -145,6 +145,52 @@ def test_a_fault_names_line_field_and_reason(old: str, new: str, expected: str) 
         assert len(found) == 1, found
 
 
+KEYS_BY_URL = """\
+version: 1
+providers:
+  - id: p
+    kind: vllm
+    endpoint: https://p/v1
+    evidence:
+      url: http://p/attest
+      jwks_url: "%s"
+      measurements: [m]
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://keys.example/jwks",
+        "http://127.0.0.1:1/jwks",
+        "http://127.9.9.9/jwks",
+        "http://[::1]:1/jwks",
+        "http://localhost/jwks",
+    ],
+)
+def test_keys_of_evidence_may_come_over_tls_or_from_this_host(url: str) -> None:
+    """Nobody between can change them there."""
+    evidence = parse(KEYS_BY_URL % url, "f").providers[0].evidence
+    assert evidence is not None
+    assert evidence.jwks_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1/jwks",
+        "http://localhost.example/jwks",
+        "http://keys.example/jwks",
+        "http://127.0.0.1.example/jwks",
+        "http://[::2]/jwks",
+    ],
+)
+def test_keys_of_evidence_that_somebody_could_change_are_a_fault(url: str) -> None:
+    """Told by the file's check, not once they are needed. Documents that are signed may come over http."""
+    reason = "must be https, or on this host: who changes keys on their way can sign anything"
+    assert faults(KEYS_BY_URL % url) == [f"f:8: providers[0].evidence.jwks_url: {reason}"]
+
+
 def test_all_faults_are_reported_at_once_in_file_order() -> None:
     """YAML, shape and reference faults of one file come together."""
     text = GOOD.replace("- id: acme\n", "- id: no\n").replace("[any, gold]", "[any, gld]")

@@ -208,20 +208,3 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with RunningVerifier(Verifier(CHANNEL.certificate)) as verifier:
         assert ask(eat(verifier.attest_url)).nonce == NONCE
-
-
-@pytest.mark.parametrize(
-    ("url", "allowed"),
-    [
-        ("https://keys.example/jwks", True),
-        ("http://127.0.0.1:1/jwks", True),
-        ("http://127.9.9.9/jwks", True),
-        ("http://[::1]:1/jwks", True),
-        ("http://localhost/jwks", True),
-        ("http://10.0.0.1/jwks", False),
-        ("http://localhost.example/jwks", False),
-        ("http://keys.example/jwks", False),
-    ],
-)
-def test_keys_are_fetched_only_where_nobody_can_change_them(url: str, allowed: bool) -> None:
-    assert fetch._is_protected(url) is allowed
