@@ -109,6 +109,7 @@ class ProviderKind(StrEnum):
     OPENAI = "openai"
     VLLM = "vllm"
     OLLAMA = "ollama"
+    BEDROCK = "bedrock"
     MOCK = "mock"
 
 
@@ -318,6 +319,12 @@ class Provider(Frozen):
     evidence: Evidence | None = None
     data_handling: DataHandling = DataHandling()
     timeouts: Timeouts = Timeouts()
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_takes(self) -> Provider:
+        if self.kind is ProviderKind.BEDROCK and self.aws is None:
+            raise ValueError("a provider of kind bedrock takes aws")
+        return self
 
 
 class Deployment(Frozen):

@@ -52,7 +52,12 @@ from sovereign_ext.providers.base import (
 from sovereign_ext.routing.health import Verdict
 
 _ERROR_BODY_LIMIT: Final = 64 * 1024
-_STREAM_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/ndjson")
+_STREAM_TYPES: Final = (
+    "text/event-stream",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/vnd.amazon.eventstream",
+)
 _SSE_HEADERS: Final = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
 
 
@@ -220,6 +225,11 @@ class Attempt:
     def refused(self, error: ApiError, now: Moment) -> Step | None:
         """This provider cannot do what the request asks for; nothing was sent. Another one may."""
         return self._fail(Fault("refused", walk=True, caller=True, error=error), now)
+
+    def without_credential(self, outcome: str, error: ApiError, now: Moment) -> Step | None:
+        """We have no credential for this call; nothing was sent. That says nothing about the provider's health:
+        another tenant may well have one."""
+        return self._fail(Fault(outcome, walk=True, caller=True, error=error), now)
 
     def gone(self, now: Moment, *, walked: bool = False) -> CallFacts | None:
         """The transport ended before this attempt did: the client left, or the provider's connection broke.

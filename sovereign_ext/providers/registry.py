@@ -6,6 +6,7 @@ from typing import Final
 
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.providers.base import Adapter
+from sovereign_ext.providers.bedrock import BedrockAdapter
 from sovereign_ext.providers.mock import MockAdapter
 from sovereign_ext.providers.ollama import OllamaAdapter
 from sovereign_ext.providers.openai import OpenAIAdapter
@@ -15,5 +16,6 @@ ADAPTERS: Final[dict[ProviderKind, Adapter]] = {
     ProviderKind.OPENAI: OpenAIAdapter(),
     ProviderKind.VLLM: VllmAdapter(),
     ProviderKind.OLLAMA: OllamaAdapter(),
+    ProviderKind.BEDROCK: BedrockAdapter(),
     ProviderKind.MOCK: MockAdapter(),
 }

@@ -7,13 +7,24 @@ was written together with it. An adapter without samples fails the contract test
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from struct import pack
 from typing import Any
+from urllib.parse import unquote
+from zlib import crc32
 
-from sovereign_ext.config.model import Capability, Deployment, Provider, ProviderKind
+from sovereign_ext.config.model import Aws, Capability, Deployment, Provider, ProviderKind
 from sovereign_ext.openai.request import Endpoint, Request, read_request
-from sovereign_ext.providers.base import Adapter, Item, Part, StreamTranslator, Target, Usage
+from sovereign_ext.providers.base import (
+    Adapter,
+    Item,
+    Part,
+    StreamTranslator,
+    Target,
+    UpstreamRequest,
+    Usage,
+)
 from sovereign_ext.secret import Secret
 
 SECRET = "sk-own-3f1c9a7754b2e8d0"
@@ -24,15 +35,24 @@ LIMIT = 1024 * 1024
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 TEXT = 'Grüße, 北京 🌍 "quoted" \\ <b>'
+UPSTREAM_MODELS = {ProviderKind.BEDROCK: "amazon.titan-embed-text-v2:0/served-as"}
+"""Where the name decides about the wire; else it is ``served-as``."""
+OF_KIND: dict[ProviderKind, dict[str, Any]] = {ProviderKind.BEDROCK: {"aws": Aws(region="eu-central-1")}}
+"""What a provider of this kind cannot do without."""
+
+
+def upstream_model_of(kind: ProviderKind) -> str:
+    return UPSTREAM_MODELS.get(kind, "served-as")
 
 
 def target_of(kind: ProviderKind, *, secret: str | None = SECRET, **more: Any) -> Target:
-    provider = Provider(id="p", kind=kind, endpoint=f"https://{HOST}:8443/base/v1", **more)
+    given = {"endpoint": f"https://{HOST}:8443/base/v1", **OF_KIND.get(kind, {}), **more}
+    provider = Provider(id="p", kind=kind, **given)
     deployment = Deployment(
         id="d",
         model="org/asked",
         provider="p",
-        upstream_model="served-as",
+        upstream_model=upstream_model_of(kind),
         capabilities=(Capability.CHAT, Capability.EMBEDDINGS),
     )
     return Target(deployment, provider, Secret(secret) if secret is not None else None, NOW_S)
@@ -89,9 +109,19 @@ def translate(adapter: Adapter, request: Request, pieces: Iterable[bytes]) -> Tr
     return Translated(items, stream.usage, stream.terminal)
 
 
+def asked_in_body(upstream: UpstreamRequest) -> tuple[str, bool]:
+    """Where most providers are told the model, and whether to stream."""
+    body = json.loads(upstream.body)
+    return body["model"], bool(body.get("stream"))
+
+
 @dataclass(frozen=True)
 class Samples:
-    """One provider kind's native answers. ``usage`` is what they all say: 7 in, 5 out."""
+    """One provider kind's native answers. ``usage`` is what they all say: 7 in, 5 out.
+
+    ``asked`` finds in a request which model it asks, and whether for a stream. ``endless`` begins an event; that it
+    never ends is to be noticed.
+    """
 
     answer: bytes
     tool_answer: bytes
@@ -100,6 +130,8 @@ class Samples:
     error_in_stream: bytes  # after some text
     embeddings: bytes
     error: bytes  # body of a 400, with the message "top_k is odd"
+    asked: Callable[[UpstreamRequest], tuple[str, bool]] = asked_in_body
+    endless: bytes = b""
 
 
 def _sse(*chunks: Any, done: bool = True) -> bytes:
@@ -198,9 +230,91 @@ OLLAMA = Samples(
     error=b'{"error":"top_k is odd"}',
 )
 
+
+def frame(headers: dict[str, str], payload: bytes) -> bytes:
+    """An AWS event stream frame."""
+    block = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + pack(">H", len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+    start = pack(">II", 16 + len(block) + len(payload), len(block))
+    start += pack(">I", crc32(start)) + block + payload
+    return start + pack(">I", crc32(start))
+
+
+def bedrock_event(name: str, **members: Any) -> bytes:
+    headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    return frame(headers, json.dumps({**members, "p": "abcdef"}, ensure_ascii=False).encode())
+
+
+def bedrock_exception(name: str, message: str) -> bytes:
+    headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
+    return frame(headers, json.dumps({"message": message}).encode())
+
+
+def bedrock_text(text: str, index: int = 0) -> bytes:
+    return bedrock_event("contentBlockDelta", delta={"text": text}, contentBlockIndex=index)
+
+
+def bedrock_input(fragment: str, index: int = 0) -> bytes:
+    return bedrock_event("contentBlockDelta", delta={"toolUse": {"input": fragment}}, contentBlockIndex=index)
+
+
+def bedrock_tool(name: str, id_: str, index: int = 0) -> bytes:
+    use = {"toolUse": {"toolUseId": id_, "name": name}}
+    return bedrock_event("contentBlockStart", start=use, contentBlockIndex=index)
+
+
+def bedrock_end(reason: str, **usage: int) -> bytes:
+    counts = {"inputTokens": 7, "outputTokens": 5, "totalTokens": 12, **usage}
+    stop = bedrock_event("messageStop", stopReason=reason)
+    return stop + bedrock_event("metadata", usage=counts, metrics={"latencyMs": 9})
+
+
+def _asked_of_bedrock(upstream: UpstreamRequest) -> tuple[str, bool]:
+    """The model is one segment of the path, encoded once."""
+    model, operation = upstream.path.removeprefix("/base/v1/model/").split("/")
+    assert "/" not in model
+    assert operation in ("converse", "converse-stream", "invoke")
+    return unquote(model), operation == "converse-stream"
+
+
+def converse(content: list[dict[str, Any]], reason: str, **usage: int) -> bytes:
+    """A complete answer of Converse."""
+    counts = {"inputTokens": 7, "outputTokens": 5, "totalTokens": 12, **usage}
+    output = {"message": {"role": "assistant", "content": content}}
+    return json.dumps(
+        {"output": output, "stopReason": reason, "usage": counts, "metrics": {"latencyMs": 9}}
+    ).encode()
+
+
+_TOO_LONG = pack(">II", 80 * 1024, 0)
+BEDROCK_START = bedrock_event("messageStart", role="assistant")
+_BEDROCK_CALL = {"toolUseId": "tooluse_1", "name": "look", "input": {"city": "北京"}}
+
+BEDROCK = Samples(
+    answer=converse([{"text": TEXT}], "end_turn"),
+    tool_answer=converse([{"toolUse": _BEDROCK_CALL}], "tool_use"),
+    stream=BEDROCK_START + b"".join(map(bedrock_text, TEXT)) + bedrock_end("end_turn"),
+    tool_stream=BEDROCK_START
+    + bedrock_tool("look", "tooluse_1")
+    + bedrock_input('{"city":')
+    + bedrock_input('"北京"}')
+    + bedrock_event("contentBlockStop", contentBlockIndex=0)
+    + bedrock_end("tool_use"),
+    error_in_stream=BEDROCK_START
+    + bedrock_text("some")
+    + bedrock_exception("serviceUnavailableException", f"{HOST} {SECRET} broke"),
+    embeddings=json.dumps({"embedding": [0.5, -1.25], "inputTextTokenCount": 7}).encode(),
+    error=b'{"message":"top_k is odd"}',
+    asked=_asked_of_bedrock,
+    endless=_TOO_LONG + pack(">I", crc32(_TOO_LONG)),
+)
+
 SAMPLES = {
     ProviderKind.OPENAI: OPENAI,
     ProviderKind.VLLM: OPENAI,
     ProviderKind.MOCK: OPENAI,
     ProviderKind.OLLAMA: OLLAMA,
+    ProviderKind.BEDROCK: BEDROCK,
 }
