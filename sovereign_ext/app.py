@@ -17,11 +17,12 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from sovereign_ext.attest.attestation import Attestations
+from sovereign_ext.config.listprices import with_list_prices
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, base_of, load
 from sovereign_ext.config.model import Config, Provider
@@ -93,6 +94,10 @@ def moment() -> Moment:
     return Moment(time.monotonic(), time.time_ns() // 1_000_000)
 
 
+def _with_list_prices(config: Config) -> Config:
+    return with_list_prices(config, datetime.now(UTC))
+
+
 class Processor:
     """A running processor. ``start``, then ``wait`` until ``stop`` is called."""
 
@@ -114,7 +119,7 @@ class Processor:
         loaded = load(settings.config_file)
         database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
-        self._live = Live(loaded, routable, self._vouching.registry)
+        self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         prepared = self._vouching.prepare(loaded)
         self._health.follow(self._live.snapshot)
         self._layout = _layout(settings, loaded.config)

@@ -104,6 +104,7 @@ class CallFacts:
     cost_nano_usd: int | None = (
         None  # what the answer cost by the deployment's price, billionths of a US dollar
     )
+    price_source: str | None = None  # who says the price: "configured", or a price list with its version
     decision_index: int | None = None
     shadows: tuple[JsonObject, ...] = ()
     findings: int = 0  # what detectors found in the bytes of the call; each has an entry of its own

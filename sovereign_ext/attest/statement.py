@@ -174,6 +174,7 @@ def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict
         "cache_write_tokens": facts.cache_write_tokens,
         "reasoning_tokens": facts.reasoning_tokens,
         "cost_nano_usd": facts.cost_nano_usd,
+        "price_source": facts.price_source,
         "findings": facts.findings,
         "mirror": None if mirror is None else {"id": mirror.name, "size": mirror.size, "time": mirror.time_s},
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 CONFIG_FILE = Path("sovereign.yaml")
@@ -39,6 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from sovereign_ext.config.documents import idle_patterns
+    from sovereign_ext.config.listprices import with_list_prices
     from sovereign_ext.config.load import base_of, load
     from sovereign_ext.config.yamltree import dotted
     from sovereign_ext.errors import ConfigError
@@ -56,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     for idle in idle_patterns(config, base_of(file)):
         print(f"warning: {ConfigError(idle.reason, file=str(file), field=dotted(idle.field))}")
-    for warning in (*registry.warnings, *satisfiable.warnings(config, str(file))):
+    priced = with_list_prices(config, datetime.now(UTC))
+    for warning in (*registry.warnings, *satisfiable.warnings(priced, str(file))):
         print(f"warning: {warning}")
     counts = (
         (len(config.tenants), "tenant", "tenants"),

@@ -16,6 +16,7 @@ from typing import Final
 
 from sovereign_ext.config.documents import FileState, Reference, documents_state, file_state, references
 from sovereign_ext.config.load import Loaded, base_of, digest_of, load_documents, parse_bytes, read_bytes
+from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Routable, Snapshot
 from sovereign_ext.config.standing import Assessor, Unassessed
 from sovereign_ext.errors import ConfigError
@@ -30,11 +31,18 @@ OnFaults = Callable[[ConfigError], object]
 Sleep = Callable[[float], Awaitable[object]]
 Vouching = Callable[[Loaded], Assessor]
 """Makes the registry of a configuration (``registry.build``). Raises ``ConfigError`` where that cannot be."""
+Pricing = Callable[[Config], Config]
+"""Gives a configuration the prices that its file leaves out (``listprices.with_list_prices``)."""
 
 
 def unassessed(_: Loaded) -> Assessor:
     """No registry: everything is ``open``."""
     return Unassessed()
+
+
+def as_configured(config: Config) -> Config:
+    """No prices but those of the file."""
+    return config
 
 
 class Live:
@@ -43,10 +51,17 @@ class Live:
     Belongs to one event loop, ``prepare`` apart; a call takes ``snapshot`` once and keeps it.
     """
 
-    def __init__(self, loaded: Loaded, routable: Routable, vouching: Vouching = unassessed) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        routable: Routable,
+        vouching: Vouching = unassessed,
+        pricing: Pricing = as_configured,
+    ) -> None:
         """Raises ``ConfigError`` as ``vouching`` does."""
         self._routable = routable
         self._vouching = vouching
+        self._pricing = pricing
         self._snapshot = self._made(loaded, version=1)
         self._faults: tuple[ConfigError, ...] = ()
 
@@ -87,7 +102,7 @@ class Live:
 
     def _made(self, loaded: Loaded, version: int) -> Snapshot:
         return Snapshot.from_config(
-            loaded.config,
+            self._pricing(loaded.config),
             version=version,
             digest=loaded.digest,
             routable=self._routable,

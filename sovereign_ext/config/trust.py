@@ -236,6 +236,21 @@ class Price(Frozen):
         given = self.cache_write_per_mtok
         return self.input_nano_usd if given is None else nano_usd(given)
 
+    @property
+    def source(self) -> str:
+        """Who says so, as entries name it."""
+        return "configured"
+
+
+class ListPrice(Price):
+    """A price that the file does not give. ``catalogue`` is the table that does, with its version."""
+
+    catalogue: str
+
+    @property
+    def source(self) -> str:
+        return self.catalogue
+
 
 class Mirror(Frozen):
     """A log witness that is asked to cosign checkpoints (C2SP tlog-witness), and perhaps a mirror too.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Digests, Result
@@ -46,7 +47,7 @@ class Planned:
         return self.candidate.provider
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the cached properties
 class Considered:
     """What a decision or a denial by policy was made from."""
 
@@ -54,9 +55,18 @@ class Considered:
     evaluation: Evaluation
     shadows: tuple[ShadowResult, ...] = ()
 
+    @cached_property
     def facts(self) -> tuple[Facts, tuple[Facts, ...]]:
-        """The request and every candidate, as entries record them."""
+        """The request and every candidate, as entries record them: the same in the decision's and in the outcome's.
+
+        Not to be changed by callers.
+        """
         return request_facts(self.request), evaluation_facts(self.evaluation)
+
+    @cached_property
+    def shadow_facts(self) -> tuple[Facts, ...]:
+        """The shadows likewise."""
+        return tuple(shadow.facts() for shadow in self.shadows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class Exchange:
         assert decision is not None
         assert considered is not None
         assert self.client_request is not None
-        request, candidates = considered.facts()
+        request, candidates = considered.facts
         return DecisionFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -122,7 +132,7 @@ class Exchange:
             plan=tuple(planned.deployment.id for planned in decision.plan),
             decided_ms=now.wall_ms,
             client_request=self.client_request,
-            shadows=tuple(each.facts() for each in considered.shadows),
+            shadows=considered.shadow_facts,
         )
 
     def refuse(self, now: Moment, result: Result, error: ApiError) -> CallFacts | None:
@@ -157,8 +167,16 @@ class Exchange:
         usage = usage or Usage()
         decision = self.decision
         policy = self.snapshot.policies.get(self.policy_name)
-        request, candidates = self.considered.facts() if self.considered else ({}, ())
+        request, candidates = self.considered.facts if self.considered else ({}, ())
         observed = standing if answered and standing else Standing()
+        price = answered.deployment.price if answered else None
+        cost = cost_nano_usd(
+            price,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )
         return CallFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -184,16 +202,9 @@ class Exchange:
             evidence_documents=observed.documents,
             request=request,
             candidates=candidates,
-            shadows=tuple(each.facts() for each in self.considered.shadows) if self.considered else (),
-            cost_nano_usd=cost_nano_usd(
-                answered.deployment.price,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                cached_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-            )
-            if answered
-            else None,
+            shadows=self.considered.shadow_facts if self.considered else (),
+            cost_nano_usd=cost,
+            price_source=None if price is None or cost is None else price.source,
             decision_index=self.decision_index,
             attempts=tuple(self.attempts),
             prompt_tokens=usage.prompt_tokens,

@@ -1,4 +1,4 @@
-"""Policies that no deployment of a configuration could ever satisfy, as far as the file alone tells.
+"""Policies that some deployments of a configuration, or all of them, can never satisfy, as far as the file alone tells.
 
 Looks at data handling and prices. Tiers, scopes, drift and origins are ``registry.reach``'s, which knows the
 statements; what a call may cost, how fast a provider is and conditions are only known when there is a call.
@@ -23,7 +23,8 @@ _SHOWN: Final = 4
 
 
 def warnings(config: Config, file: str = "sovereign.yaml") -> Iterator[ConfigError]:
-    """A warning for each policy under which every call will be refused, whatever it asks for.
+    """A warning for each policy under which every call will be refused, whatever it asks for, and for each with a cost
+    cap that rules out deployments only because they have no price.
 
     They name ``file`` and are not raised: such a file can be used.
     """
@@ -44,6 +45,11 @@ def warnings(config: Config, file: str = "sovereign.yaml") -> Iterator[ConfigErr
         if failed and all(failures for _, failures in failed):
             reason = f"can never be satisfied: {_in_words(failed)}"
             yield ConfigError(reason, file=file, field=dotted(("policies", index)))
+            continue
+        unpriced = [f"'{each.deployment.id}'" for each in left if each.deployment.price is None]
+        if unpriced and policy.cost_cap_usd is not None:
+            reason = f"never lets {_listed(unpriced, ', ')} answer, since the price is not known"
+            yield ConfigError(reason, file=file, field=dotted(("policies", index, "cost_cap_usd")))
 
 
 def _failures(rules: list[Rule], policy: Policy, candidate: Candidate) -> list[RuleFailure]:
@@ -54,8 +60,11 @@ def _failures(rules: list[Rule], policy: Policy, candidate: Candidate) -> list[R
 def _in_words(failed: list[tuple[Candidate, list[RuleFailure]]]) -> str:
     words = [
         f"'{each.deployment.id}' fails {', '.join(f'{one.rule} ({one.actual})' for one in failures)}"
-        for each, failures in failed[:_SHOWN]
+        for each, failures in failed
     ]
-    if len(failed) > _SHOWN:
-        words.append(f"and {len(failed) - _SHOWN} more")
-    return "; ".join(words)
+    return _listed(words, "; ")
+
+
+def _listed(words: list[str], separator: str) -> str:
+    more = [f"and {len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
+    return separator.join(words[:_SHOWN] + more)

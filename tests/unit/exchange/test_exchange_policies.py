@@ -109,7 +109,16 @@ def test_the_entry_has_the_estimates_and_what_it_really_cost() -> None:
     assert facts.request == {"capability": "chat", "prompt_tokens": 9, "max_tokens": 10}
     assert [each.get("cost_nano_usd") for each in facts.candidates] == [29_000, 2_900, None]
     assert [each["failed"] for each in facts.candidates] == [[], [], ["cost"]]
-    assert facts.cost_nano_usd == 14_000
+    assert (facts.cost_nano_usd, facts.price_source) == (14_000, "configured")
+
+
+def test_without_a_cost_no_price_is_named() -> None:
+    """A price, but no usage: what was not charged was charged by nobody's price."""
+    exchange = call()
+    exchange.decision = decided(exchange, "cheap", max_tokens=10)
+    facts = exchange.settle(START, Result.ANSWERED, status=200, answered=exchange.decision.plan[0])
+    assert facts is not None
+    assert (facts.cost_nano_usd, facts.price_source) == (None, None)
 
 
 def test_the_entry_has_the_parts_of_the_usage() -> None:
@@ -148,6 +157,21 @@ def test_shadows_are_reported_and_change_nothing() -> None:
         "rejected": [{"deployment": "m.c", "rules": ["cost"]}],
         "plan_changes": 1,
     }
+
+
+def test_the_two_entries_of_a_call_have_one_account_of_what_was_considered() -> None:
+    """Made once: with many deployments it costs more than the rules do."""
+    exchange = call()
+    exchange.decision = decided(exchange, "watched", max_tokens=1)
+    exchange.client_request = bytes(32)
+    before = exchange.decided(START)
+    after = exchange.settle(START, Result.FAILED, status=503)
+    assert after is not None
+    assert before.request is after.request
+    assert before.candidates is after.candidates
+    assert before.shadows is after.shadows
+    assert [each["deployment"] for each in before.candidates] == ["m.a", "m.b", "m.c"]
+    assert [each["policy"] for each in before.shadows] == ["cheap", "turned", "none"]
 
 
 def test_a_shadow_that_would_have_done_the_same_says_so() -> None:

@@ -34,7 +34,6 @@ deployments:
                 "'m.b' fails data_handling (training unknown, unknown retention)"
             ),
         ),
-        ("cost_cap_usd: 0", None),
         ("cost_cap_usd: 1, providers: [a]", "'m.a' fails cost (no price)"),
         (
             "cost_cap_usd: 1, data_handling: {no_training: true}",
@@ -47,6 +46,24 @@ deployments:
 def test_warnings(policy: str, reason: str | None) -> None:
     """One for the policy, with what each deployment lacks."""
     wanted = [] if reason is None else [f"f.yaml: policies[0]: can never be satisfied: {reason}"]
+    assert [str(warning) for warning in warnings(parse(TEXT % policy), "f.yaml")] == wanted
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("cost_cap_usd: 0", "'m.a'"),
+        ("cost_cap_usd: 0, providers: [b]", None),
+        ("required_tier: open", None),
+    ],
+)
+def test_a_cap_warns_of_what_has_no_price(policy: str, reason: str | None) -> None:
+    """The policy can be satisfied, but not by all that its author may expect."""
+    wanted = (
+        []
+        if reason is None
+        else [f"f.yaml: policies[0].cost_cap_usd: never lets {reason} answer, since the price is not known"]
+    )
     assert [str(warning) for warning in warnings(parse(TEXT % policy), "f.yaml")] == wanted
 
 
