@@ -23,6 +23,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--message-timeout-ms", type=int, default=10_000, metavar="MS",
         help="how long Envoy waits for this process before it gives a call up (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning"), default="info", help="default: %(default)s"
+    )
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
     parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
 
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     from sovereign_ext.app import Processor, Settings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
