@@ -34,7 +34,8 @@ from sovereign_ext.errors import ConfigError, LogError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
-from sovereign_ext.keystore.declared import DeclaredKeystore
+from sovereign_ext.keystore.service import Keys, Place
+from sovereign_ext.keystore.service import Prepared as PreparedKeys
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.policy.evaluate import routable
@@ -121,6 +122,12 @@ class Processor:
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         prepared = self._vouching.prepare(loaded)
+        self._keys = Keys(
+            loaded.config,
+            Place(base_of(settings.config_file), settings.state_dir),
+            self._environ,
+            settings.message_timeout.total_seconds(),
+        )
         self._health.follow(self._live.snapshot)
         self._layout = _layout(settings, loaded.config)
         self._give(loaded.config.providers)
@@ -140,7 +147,7 @@ class Processor:
             health=self._health,
             log=self._transparency,
             attestations=Attestations(self._transparency.origin, self._transparency.log_id),
-            keystore=DeclaredKeystore(self._environ, time.monotonic),
+            keystore=self._keys.chain,
             adapters=ADAPTERS,
             clock=moment,
             random=os.urandom,
@@ -149,6 +156,7 @@ class Processor:
         )
         if settings.admin_socket.exists() and await self._taken_up() is False:
             _log.warning("the Envoy that runs did not take up the providers within 10 s")
+        self._keys.start()
         await self._serve(loaded.config)
         if not await self._vouching.evidence.ready(_EVIDENCE_WAIT_S):
             _log.warning("not every provider has shown evidence yet; `sovereign status` says why")
@@ -201,6 +209,7 @@ class Processor:
         await self._server.stop(_STOP_GRACE_S)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._gateway.drain()
+        await self._keys.stop()
         await self._vouching.stop()
         await self._transparency.close()
         self._stopped.set()
@@ -211,20 +220,22 @@ class Processor:
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
         # In a thread: checking a thousand statements takes a second, in which no call would go on. ``watch`` waits
         # for it, so an earlier change is never ready after a later one.
-        snapshot, prepared = await asyncio.to_thread(self._prepare, loaded)
+        snapshot, prepared, keys = await asyncio.to_thread(self._prepare, loaded)
         if self._reload is not None:
             self._reload.cancel()
-        self._reload = asyncio.create_task(self._take_up(loaded, snapshot, prepared))
+        self._reload = asyncio.create_task(self._take_up(loaded, snapshot, prepared, keys))
 
-    def _prepare(self, loaded: Loaded) -> tuple[Snapshot, Prepared]:
-        return self._live.prepare(loaded), self._vouching.prepare(loaded)
+    def _prepare(self, loaded: Loaded) -> tuple[Snapshot, Prepared, PreparedKeys]:
+        return self._live.prepare(loaded), self._vouching.prepare(loaded), self._keys.prepare(loaded.config)
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
         for line in str(error).splitlines():
             _log.error("configuration not used: %s", line)
 
-    async def _take_up(self, loaded: Loaded, snapshot: Snapshot, prepared: Prepared) -> None:
+    async def _take_up(
+        self, loaded: Loaded, snapshot: Snapshot, prepared: Prepared, keys: PreparedKeys
+    ) -> None:
         known_faults = self._live.faults
         try:
             await self._vouching.keep(snapshot)
@@ -240,6 +251,7 @@ class Processor:
             return
         faults = self._live.faults  # new ones are those of a later edit, and stay
         snapshot = self._live.use(snapshot, () if faults is known_faults else faults)
+        self._keys.use(keys)
         try:
             await self._vouching.follow(loaded, prepared)
         except LogError as error:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from sovereign_ext.condition import Condition
+from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -371,6 +372,7 @@ class Config(Frozen):
     limits: Limits = Limits()
     log: Log = Log()
     trust: Trust = Trust()
+    keystore: KeystoreConfig = KeystoreConfig()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     policies: tuple[Policy, ...] = ()

@@ -2,7 +2,8 @@
 
 Envoy's order is headers, then body pieces, then trailers or end of stream; the reply to the response headers may
 be withheld as long as the attempt wants (FULL_DUPLEX_STREAMED), and body replies are independent of what came.
-Everything but the log's commit is done at once; what arrives while a commit is awaited waits in a queue.
+Everything is done at once but the log's commit and, where it is not at hand, finding the credential; what arrives
+meanwhile waits in a queue.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sovereign_ext.envoyconf.names import (
 )
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, Phase
-from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.exchange import Exchange, Planned
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.exchange.trusted import standings
@@ -35,10 +36,11 @@ from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.extproc.refusal import with_entry
-from sovereign_ext.extproc.unreachable import explain
-from sovereign_ext.keystore.base import CredentialMissingError
+from sovereign_ext.extproc.unreachable import explain, explain_keyless
+from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError, Found
 from sovereign_ext.openai.envelope import error_headers, error_object
 from sovereign_ext.providers.base import Target
+from sovereign_ext.routing.health import Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +48,13 @@ _LINGER_S: Final = 0.25
 """How long a provider may take to close its stream after the answer is complete, so that the connection can be
 used again; then the stream is ended without it."""
 
-_NO_CREDENTIAL: Final[ApiError] = ServiceError(
-    502, "The gateway has no credential for the provider.", type="api_error", code="provider_auth_failed"
-)
+_NOT_ACCEPTED: Final = (401, 403)
+"""What a provider answers to a credential that it does not take."""
+
+_OF_THE_ACCOUNT: Final = (401, 402, 403, 429)
+"""What a provider answers to a caller whose account is at fault, or over its limits."""
+
+_NO_KEY: Final = Found(None, None, None)
 
 
 class AttemptStream:
@@ -63,6 +69,8 @@ class AttemptStream:
         self._upstream_ended = False
         self._trailers = False
         self._settling = False
+        self._seeking: tuple[Planned, Moment] | None = None  # whose credential is being fetched, since when
+        self._found = _NO_KEY
         self._whole: Emit | None = None  # a settled answer of which nothing was sent before
         self._heir: Callable[[Emit], None] | None = None
         self._waiting: deque[Any] = deque()
@@ -73,7 +81,7 @@ class AttemptStream:
     def message(self, data: bytes) -> None:
         """One processing request."""
         message = pb.ProcessingRequest.FromString(data)
-        if self._settling:
+        if self._settling or self._seeking is not None:
             self._upstream_ended = self._upstream_ended or message.response_body.end_of_stream
             self._waiting.append(message)
         else:
@@ -87,6 +95,8 @@ class AttemptStream:
             return
         exchange.active -= 1
         gateway = self._gateway
+        if self._seeking is not None:
+            self._sought_in_vain(exchange, *self._seeking)
         if self._attempt is not None and not self._done:
             if self._attempt.phase is Phase.RELEASED and not exchange.ended:
                 # Envoy resets the client's stream, or, if it had passed nothing on yet, takes the next element.
@@ -155,26 +165,62 @@ class AttemptStream:
             self._exhausted(exchange)
             return
         planned = exchange.decision.plan[number - 1]
-        now = gateway.clock()
-        missing = False
+        found = gateway.keystore.ready(exchange.identity.tenant.id, planned.provider)
+        if found is not None:
+            self._begin(exchange, planned, found, headers)
+            return
+        self._seeking = (planned, gateway.clock())
+        gateway.spawn(self._seek(exchange, planned, headers))
+
+    async def _seek(self, exchange: Exchange, planned: Planned, headers: dict[str, str]) -> None:
+        """Wait for the credential, begin with it or walk on without, then see to what came in the meantime."""
+        found, failure = _NO_KEY, None
         try:
-            credential = gateway.keystore.find(planned.provider)
-        except CredentialMissingError as error:
-            _log.error("credential of %s is missing: %s", planned.provider.id, error)
-            credential, missing = None, True
+            found = await self._gateway.keystore.fetch(exchange.identity.tenant.id, planned.provider)
+        except (CredentialMissingError, CredentialUnavailableError) as error:
+            failure = error  # the keystore has logged it, once for all who wait
+        if self._seeking is None or exchange.ended:
+            return  # nobody wants the answer any more: nothing is sent
+        begun, self._seeking = self._seeking[1], None
+        if failure is None:
+            self._begin(exchange, planned, found, headers)
+        else:
+            attempt = self._made(exchange, planned, begun)
+            now = self._gateway.clock()
+            step = attempt.admit(self._standings(now), now)
+            self._step(step or attempt.without_credential(*explain_keyless(failure), now))
+        while self._waiting and not self._settling:
+            self._message(self._waiting.popleft())
+
+    def _sought_in_vain(self, exchange: Exchange, planned: Planned, begun: Moment) -> None:
+        """The stream is over before the credential was there. The client left, or Envoy lost patience with us."""
+        self._seeking = None
+        attempt = self._made(exchange, planned, begun)
+        if not exchange.client_gone:
+            late = CredentialUnavailableError("timeout", "the stream ended first")
+            attempt.without_credential(*explain_keyless(late), self._gateway.clock())
+            self._finish()
+
+    def _made(self, exchange: Exchange, planned: Planned, now: Moment) -> Attempt:
+        assert exchange.decision is not None
+        credential = self._found.credential
         target = Target(planned.deployment, planned.provider, credential, now.wall_ms / 1000)
         attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
+        return attempt
+
+    def _begin(self, exchange: Exchange, planned: Planned, found: Found, headers: dict[str, str]) -> None:
+        """Send the request, if the deployment still satisfies the policy."""
+        now = self._gateway.clock()
+        self._found = found
+        attempt = self._made(exchange, planned, now)
         step = attempt.admit(self._standings(now), now)
         if step is not None:
             self._step(step)
             return
-        if missing:
-            self._step(attempt.unreachable("credential_missing", _NO_CREDENTIAL, now))
-            return
         try:
             upstream = attempt.request()
         except CallerError as error:
-            self._step(attempt.refused(error, gateway.clock()))
+            self._step(attempt.refused(error, self._gateway.clock()))
             return
         self._send(messages.send_attempt(upstream, headers, attempt.first_byte_limit_ms))
 
@@ -208,7 +254,11 @@ class AttemptStream:
             messages.attribute(message, PEER_URI_SAN),
             messages.attribute(message, PEER_TLS),
         )
-        step = attempt.head(int(headers.get(":status", "0")), headers, now, self._standings(now, peer))
+        status = int(headers.get(":status", "0"))
+        if status in _NOT_ACCEPTED:
+            tenant = attempt.exchange.identity.tenant.id
+            self._gateway.keystore.refused(tenant, attempt.planned.provider, self._found)
+        step = attempt.head(status, headers, now, self._standings(now, peer))
         if step is None and self._upstream_ended:
             step = attempt.body(b"", True, now)
         self._step(step)
@@ -325,9 +375,11 @@ class AttemptStream:
         attempt = self._attempt
         if attempt is not None and attempt.judgement is not None:
             judged = attempt.judgement
+            # A tenant's own account says nothing about how the provider serves others.
+            theirs = self._found.own and judged.status in _OF_THE_ACCOUNT
             self._gateway.health.report(
                 attempt.planned.deployment,
-                judged.verdict,
+                Verdict.IGNORED if theirs else judged.verdict,
                 self._gateway.clock().mono,
                 latency_s=judged.latency_s,
                 reason=judged.reason,

@@ -1,4 +1,5 @@
-"""Envoy's response code details, as outcomes of an attempt: why a provider gave no answer at all.
+"""Why a provider gave no answer at all, as outcomes of an attempt: Envoy's response code details, and the keystore's
+reasons for having no credential.
 
 Source: Envoy's response code details (``StreamInfo::ResponseCodeDetails``), as seen from 1.40.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from sovereign_ext.errors import ApiError, ServiceError
+from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError
 
 _TIMEOUTS: Final = ("upstream_per_try_timeout", "response_timeout", "upstream_response_timeout")
 
@@ -32,3 +34,28 @@ def explain(details: str, transport_reason: str) -> tuple[str, ApiError]:
     if "reset" in text or "termination" in text:
         return "reset", broken
     return "no_answer", broken
+
+
+def explain_keyless(failure: CredentialMissingError | CredentialUnavailableError) -> tuple[str, ApiError]:
+    """The outcome's reason code and what a client may be told, where we have no credential. No source is named."""
+    if isinstance(failure, CredentialMissingError):
+        return "credential_missing", ServiceError(
+            502,
+            "The gateway has no credential for the provider.",
+            type="api_error",
+            code="provider_auth_failed",
+        )
+    unavailable = ServiceError(
+        503, "The gateway could not get at its credential for the provider.", code="credential_unavailable"
+    )
+    if failure.reason == "denied":
+        return "credential_denied", unavailable
+    if failure.reason == "throttled":
+        return "credential_throttled", unavailable
+    if failure.reason == "unreachable":
+        return "credential_unreachable", unavailable
+    if failure.reason == "timeout":
+        return "credential_timeout", unavailable
+    if failure.reason == "damaged":
+        return "credential_damaged", unavailable
+    return "credential_unavailable", unavailable

@@ -89,11 +89,13 @@ class Found:
     """What a call is authorised with. All ``None``: the provider takes none.
 
     ``fingerprint`` is that of the stored secret, ``source`` the name of the link that had it; both may be logged.
+    ``own``: the key is this tenant's alone, so that what the provider says about it (401, 429) is no news for others.
     """
 
     credential: ProviderCredential | None = field(repr=False)
     fingerprint: str | None
     source: str | None
+    own: bool = False
 
 
 class Keystore(Protocol):

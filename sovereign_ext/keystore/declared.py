@@ -1,31 +1,32 @@
-"""Credentials that ``sovereign.yaml`` points at: an environment variable or a file.
+"""Credentials that ``providers[].credential`` points at: an environment variable or a file. The chain's last resort.
 
-A file is read again when it changes (checked at most once a second), so a rotated key needs no restart.
+Not a ``Source``: it knows nothing of tenants, and what is declared and missing is an error.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
+from sovereign_ext.config.documents import FileState, file_state
 from sovereign_ext.config.model import Provider
 from sovereign_ext.keystore.base import CredentialMissingError
 from sovereign_ext.secret import Secret
 
-_LOOK_AGAIN_S: Final = 1.0
 
+class Declared:
+    """Reads what ``provider.credential`` names, each time it is asked."""
 
-class DeclaredKeystore:
-    """Reads what ``provider.credential`` names. ``clock`` gives monotonic seconds."""
+    name = "declared"
 
-    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._clock = clock
-        self._files: dict[str, tuple[float, Secret]] = {}
+        self._files: dict[Path, FileState] = {}  # as they were when they were read, or looked at last
 
-    def find(self, provider: Provider) -> Secret | None:
+    async def find(self, provider: Provider) -> Secret | None:
+        """The credential, ``None`` if the provider names none. Raises ``CredentialMissingError``."""
         source = provider.credential
         if source is None:
             return None
@@ -35,19 +36,24 @@ class DeclaredKeystore:
                 raise CredentialMissingError(f"environment variable {source.env} is not set")
             return Secret(value)
         assert source.file is not None
-        return self._read(source.file)
-
-    def _read(self, path: str) -> Secret:
-        now = self._clock()
-        known = self._files.get(path)
-        if known is not None and now - known[0] < _LOOK_AGAIN_S:
-            return known[1]
+        path = _expanded(source.file)
+        # Before it is read: a change while it is read is then noticed.
+        self._files[path] = await asyncio.to_thread(file_state, path)
         try:
-            value = Path(os.path.expanduser(path)).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            value = (await asyncio.to_thread(path.read_text, "utf-8")).strip()
+        except (OSError, UnicodeDecodeError, ValueError):
             value = ""
         if not value:
-            raise CredentialMissingError(f"file {path} cannot be read or is empty")
-        secret = Secret(value)
-        self._files[path] = (now, secret)
-        return secret
+            raise CredentialMissingError(f"file {source.file} cannot be read or is empty")
+        return Secret(value)
+
+    def changed(self) -> bool:
+        """Whether a file that was read is another since. May block: for a thread."""
+        known = dict(self._files)
+        now = {path: file_state(path) for path in known}
+        self._files.update(now)
+        return now != known
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expanduser(path))

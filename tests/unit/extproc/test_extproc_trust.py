@@ -35,7 +35,9 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.extproc.gateway import Gateway
-from sovereign_ext.keystore.declared import DeclaredKeystore
+from sovereign_ext.keystore.chain import Chain
+from sovereign_ext.keystore.declared import Declared
+from sovereign_ext.keystore.links import Links
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.policy.facts import candidate_facts
 from sovereign_ext.providers.registry import ADAPTERS
@@ -176,7 +178,7 @@ def excluded(exchange: Exchange, planned: Planned, standing: Standing) -> bool:
     assert exchange.considered is not None
     facts = candidate_facts(replace(planned.candidate, standing=standing))
     policy = read_policy(canonical_json(policy_document(exchange.decision.policy)))
-    request = msgspec.convert(exchange.considered.facts()[0], RequestFacts)
+    request = msgspec.convert(exchange.considered.facts[0], RequestFacts)
     return bool(failed_rules(policy, request, msgspec.convert(facts, CandidateFacts)))
 
 
@@ -207,7 +209,7 @@ class World:
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),
-            keystore=DeclaredKeystore({}, lambda: self.now.mono),
+            keystore=Chain(Links((), Declared({})), lambda: self.now.mono, lambda: self.now.wall_ms / 1000),
             adapters=ADAPTERS,
             clock=lambda: self.now,
             random=bytes,
@@ -257,6 +259,7 @@ async def _one_call(data: st.DataObject) -> None:
         head = {EXCHANGE_HEADER: exchange.decision_id, "x-envoy-attempt-count": str(number)}
         excludes = world.excludes(exchange, planned)
         attempt.message(request(head))
+        await world.gateway.drain()  # a credential that is not at hand is looked for in a task
         (answer,) = answers.sent
         sent = answer.WhichOneof("response") == "request_headers"
         assert not (sent and excludes)
