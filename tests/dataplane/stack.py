@@ -71,7 +71,7 @@ class ConfigFile:
         ``more`` goes into the file as it is, for example ``timeouts={"first_byte_ms": 300}``.
         """
         entry: dict[str, Any] = {"id": name, "kind": kind, "endpoint": url}
-        if kind != "ollama":
+        if kind not in ("ollama", "bedrock"):
             entry["endpoint"] += "/v1"
         if secret is not None:
             variable = f"SF_TEST_KEY_{name.upper().replace('-', '_').replace('.', '_')}"
