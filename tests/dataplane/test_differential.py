@@ -1,8 +1,9 @@
 """One conversation, all kinds of providers, one answer: whatever speaks behind the gateway, the client sees the same.
 
 Each case goes through real Envoy to the mock of every kind, whole and streamed, read by the unmodified OpenAI SDK.
-What may differ is in ``KNOWN``, with the reason; nothing else may. A streamed answer must add up to the whole one. Where a
-case has neighbours of one role, the last message stands alone: the mocks echo the last turn, and most wires merge turns.
+What may differ is in ``KNOWN``, with the reason; nothing else may. A streamed answer must add up to the whole one.
+Where a case has neighbours of one role, the last message stands alone: the mocks echo the last turn, and most wires
+merge turns.
 """
 
 from __future__ import annotations
