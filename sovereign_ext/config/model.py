@@ -111,6 +111,7 @@ class ProviderKind(StrEnum):
     VLLM = "vllm"
     OLLAMA = "ollama"
     BEDROCK = "bedrock"
+    VERTEX = "vertex"
     MOCK = "mock"
 
 
@@ -325,6 +326,8 @@ class Provider(Frozen):
     def _has_what_its_kind_takes(self) -> Provider:
         if self.kind is ProviderKind.BEDROCK and self.aws is None:
             raise ValueError("a provider of kind bedrock takes aws")
+        if self.kind is ProviderKind.VERTEX and self.google is None:
+            raise ValueError("a provider of kind vertex takes google")
         return self
 
 

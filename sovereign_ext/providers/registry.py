@@ -10,6 +10,7 @@ from sovereign_ext.providers.bedrock import BedrockAdapter
 from sovereign_ext.providers.mock import MockAdapter
 from sovereign_ext.providers.ollama import OllamaAdapter
 from sovereign_ext.providers.openai import OpenAIAdapter
+from sovereign_ext.providers.vertex import VertexAdapter
 from sovereign_ext.providers.vllm import VllmAdapter
 
 ADAPTERS: Final[dict[ProviderKind, Adapter]] = {
@@ -17,5 +18,6 @@ ADAPTERS: Final[dict[ProviderKind, Adapter]] = {
     ProviderKind.VLLM: VllmAdapter(),
     ProviderKind.OLLAMA: OllamaAdapter(),
     ProviderKind.BEDROCK: BedrockAdapter(),
+    ProviderKind.VERTEX: VertexAdapter(),
     ProviderKind.MOCK: MockAdapter(),
 }

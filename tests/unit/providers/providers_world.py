@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 from zlib import crc32
 
-from sovereign_ext.config.model import Aws, Capability, Deployment, Provider, ProviderKind
+from sovereign_ext.config.model import Aws, Capability, Deployment, Google, Provider, ProviderKind
 from sovereign_ext.openai.request import Endpoint, Request, read_request
 from sovereign_ext.providers.base import (
     Adapter,
@@ -37,7 +37,10 @@ FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_ca
 TEXT = 'Grüße, 北京 🌍 "quoted" \\ <b>'
 UPSTREAM_MODELS = {ProviderKind.BEDROCK: "amazon.titan-embed-text-v2:0/served-as"}
 """Where the name decides about the wire; else it is ``served-as``."""
-OF_KIND: dict[ProviderKind, dict[str, Any]] = {ProviderKind.BEDROCK: {"aws": Aws(region="eu-central-1")}}
+OF_KIND: dict[ProviderKind, dict[str, Any]] = {
+    ProviderKind.BEDROCK: {"aws": Aws(region="eu-central-1")},
+    ProviderKind.VERTEX: {"google": Google(project="ward-7", location="eu")},
+}
 """What a provider of this kind cannot do without."""
 
 
@@ -311,10 +314,58 @@ BEDROCK = Samples(
     endless=_TOO_LONG + pack(">I", crc32(_TOO_LONG)),
 )
 
+def gemini(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    """A ``GenerateContentResponse`` with one candidate, as Vertex sends it: counts only with the end."""
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": list(parts)}}
+    counts: dict[str, Any] = {"trafficType": "ON_DEMAND"}
+    if finish is not None:
+        candidate["finishReason"] = finish
+        counts |= {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12}
+    head = {"modelVersion": "served-as-001", "responseId": "cm9idXN0", "createTime": "2026-09-21T14:13:20.5Z"}
+    return {"candidates": [candidate], "usageMetadata": counts, **head, **more}
+
+
+def gemini_stream(*responses: Any) -> bytes:
+    """Server-sent events as Google frames them: CRLF, characters as they are, no end marker."""
+    return b"".join(
+        b"data: " + json.dumps(each, ensure_ascii=False).encode() + b"\r\n\r\n" for each in responses
+    )
+
+
+def _asked_of_vertex(upstream: UpstreamRequest) -> tuple[str, bool]:
+    """The model and the method are the last segment of the path."""
+    start, _, rest = upstream.path.partition("/models/")
+    assert start == "/base/v1/projects/ward-7/locations/eu/publishers/google"
+    model, _, method = rest.partition(":")
+    assert method in ("generateContent", "streamGenerateContent?alt=sse", "predict")
+    return unquote(model), method.startswith("stream")
+
+
+_GEMINI_CALL = {"functionCall": {"name": "look", "args": {"city": "北京"}}}
+_GEMINI_ERROR = {"error": {"code": 503, "message": f"{HOST} {SECRET} broke", "status": "UNAVAILABLE"}}
+
+VERTEX = Samples(
+    answer=json.dumps(gemini({"text": TEXT}, finish="STOP"), indent=2).encode(),
+    tool_answer=json.dumps(gemini(_GEMINI_CALL, finish="STOP"), indent=2).encode(),
+    stream=gemini_stream(*(gemini({"text": c}) for c in TEXT), gemini({"text": ""}, finish="STOP")),
+    tool_stream=gemini_stream(gemini(_GEMINI_CALL), gemini({"text": ""}, finish="STOP")),
+    error_in_stream=gemini_stream(gemini({"text": "some"}))
+    + json.dumps(_GEMINI_ERROR, indent=2).encode()
+    + b"\n",
+    embeddings=json.dumps(
+        {"predictions": [{"embeddings": {"values": [0.5, -1.25], "statistics": {"token_count": 7.0}}}]}
+    ).encode(),
+    error=json.dumps(
+        [{"error": {"code": 400, "message": "top_k is odd", "status": "INVALID_ARGUMENT"}}]
+    ).encode(),
+    asked=_asked_of_vertex,
+)
+
 SAMPLES = {
     ProviderKind.OPENAI: OPENAI,
     ProviderKind.VLLM: OPENAI,
     ProviderKind.MOCK: OPENAI,
     ProviderKind.OLLAMA: OLLAMA,
     ProviderKind.BEDROCK: BEDROCK,
+    ProviderKind.VERTEX: VERTEX,
 }
