@@ -16,8 +16,6 @@ nothing about what the entry says. Pure: no key is looked up and no clock is rea
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from sovereign_ext.attest import rekor, rekor_json
+from sovereign_ext.attest.base64text import base64_text, read_base64
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.rekor import Artefact, RekorEntry, RekorKey
 from sovereign_ext.errors import VerificationError
@@ -66,7 +65,7 @@ def anchor_json(anchor: Anchor) -> dict[str, Any]:
         "id": anchor.id,
         "kind": anchor.entry.kind,
         "checkpoint": artefact.data.decode(),
-        "consistency": [_b64(hash_) for hash_ in anchor.consistency],
+        "consistency": [base64_text(hash_) for hash_ in anchor.consistency],
         "bundle": {
             "mediaType": BUNDLE_MEDIA_TYPE,
             "verificationMaterial": {
@@ -74,8 +73,8 @@ def anchor_json(anchor: Anchor) -> dict[str, Any]:
                 "tlogEntries": [rekor_json.entry_json(anchor.entry)],
             },
             "messageSignature": {
-                "messageDigest": {"algorithm": "SHA2_256", "digest": _b64(artefact.digest)},
-                "signature": _b64(artefact.signature),
+                "messageDigest": {"algorithm": "SHA2_256", "digest": base64_text(artefact.digest)},
+                "signature": base64_text(artefact.signature),
             },
         },
     }
@@ -131,18 +130,7 @@ def _parse(value: Any) -> Anchor:
     return Anchor(value["id"], artefact, entry, tuple(_raw(hash_) for hash_ in value["consistency"]))
 
 
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()
-
-
 def _raw(value: Any) -> bytes:
-    """Base64 in its one canonical spelling."""
     if not isinstance(value, str):
         raise TypeError(f"expected base64, got {type(value).__name__}")
-    try:
-        data = b64decode(value, validate=True)
-    except binascii.Error:
-        data = b""
-    if b64encode(data).decode() != value:
-        raise ValueError(f"expected base64, got {value[:24]!r}")
-    return data
+    return read_base64(value)

@@ -8,7 +8,7 @@ DSSE does not have, and base64 in another spelling than its canonical one.
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from sovereign_ext.attest.base64text import read_base64
 from sovereign_ext.errors import VerificationError
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -102,11 +103,3 @@ def parse(data: bytes) -> Envelope:
         )
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
         raise VerificationError(f"malformed DSSE envelope: {error}") from None
-
-
-def read_base64(text: str) -> bytes:
-    """Standard base64 in its one canonical spelling. Raises ``ValueError`` for anything else."""
-    data = b64decode(text, validate=True)
-    if b64encode(data).decode() != text:
-        raise ValueError("base64 is not in its canonical spelling")
-    return data

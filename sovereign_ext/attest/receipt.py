@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +16,7 @@ import msgspec
 
 from sovereign_ext.attest import documents, entry
 from sovereign_ext.attest.anchors import Anchor, anchor_json
+from sovereign_ext.attest.base64text import base64_text
 from sovereign_ext.attest.keys import PublicKeys, key_hint
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
@@ -71,13 +71,13 @@ def build_receipt(
         "opening": msgspec.json.decode(parts.opening),
         "promise": {
             "index": parts.index,
-            "leafHash": _b64(leaf_hash(parts.body)),
+            "leafHash": base64_text(leaf_hash(parts.body)),
             "timeMs": parts.time_ms,
-            "signature": _b64(parts.promise),
+            "signature": base64_text(parts.promise),
         },
         "log": {
             "origin": keys.log.name,
-            "logId": _b64(keys.log.log_id),
+            "logId": base64_text(keys.log.log_id),
             "keys": keys_json(keys),
             "state": state,
             "mirrors": [
@@ -87,7 +87,7 @@ def build_receipt(
         },
         "anchors": [anchor_json(anchor) for anchor in anchors],
         "documents": {
-            digest: {"kind": document.kind, "body": _b64(document.body)}
+            digest: {"kind": document.kind, "body": base64_text(document.body)}
             for digest, document in enclosed.items()
         },
     }
@@ -97,8 +97,8 @@ def keys_json(keys: PublicKeys) -> dict[str, str]:
     """The public keys: the log's as a verifier key string, the others as SubjectPublicKeyInfo in base64."""
     return {
         "checkpoint": keys.log.encode(),
-        "envelope": _b64(keys.envelope),
-        "promise": _b64(keys.promise),
+        "envelope": base64_text(keys.envelope),
+        "promise": base64_text(keys.promise),
     }
 
 
@@ -108,19 +108,15 @@ def _tlog_entry(
     # Protobuf's JSON mapping writes int64 as strings. Rekor v2 has no integrated time: it is 0.
     return {
         "logIndex": str(parts.index),
-        "logId": {"keyId": _b64(keys.log.log_id)},
+        "logId": {"keyId": base64_text(keys.log.log_id)},
         "kindVersion": {"kind": entry.KIND, "version": entry.VERSION},
         "integratedTime": "0",
         "inclusionProof": {
             "logIndex": str(parts.index),
-            "rootHash": _b64(checkpoint.root),
+            "rootHash": base64_text(checkpoint.root),
             "treeSize": str(checkpoint.size),
-            "hashes": [_b64(hash_) for hash_ in path],
+            "hashes": [base64_text(hash_) for hash_ in path],
             "checkpoint": {"envelope": note.decode()},
         },
-        "canonicalizedBody": _b64(parts.body),
+        "canonicalizedBody": base64_text(parts.body),
     }
-
-
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()

@@ -15,7 +15,7 @@ import msgspec
 
 from sovereign_ext.attest import documents
 from sovereign_ext.attest.anchors import Anchor, parse_anchor
-from sovereign_ext.attest.dsse import read_base64
+from sovereign_ext.attest.base64text import read_base64
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.promise import Promise
 from sovereign_ext.errors import VerificationError

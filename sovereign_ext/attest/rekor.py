@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from sovereign_ext.attest.base64text import base64_text
 from sovereign_ext.attest.entry import EntryBody
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.checkpoint import Checkpoint, parse_checkpoint
@@ -154,9 +155,12 @@ def request(kind: str, artefact: Artefact) -> dict[str, Any]:
     """The JSON body of ``POST /api/v2/log/entries`` or ``POST /api/v1/log/entries``."""
     if kind == V1:
         return msgspec.json.decode(body(kind, artefact))  # type: ignore[no-any-return]
-    verifier = {"publicKey": {"rawBytes": _b64(artefact.signer)}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
-    signature = {"content": _b64(artefact.signature), "verifier": verifier}
-    return {"hashedRekordRequestV002": {"digest": _b64(artefact.digest), "signature": signature}}
+    verifier = {
+        "publicKey": {"rawBytes": base64_text(artefact.signer)},
+        "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+    }
+    signature = {"content": base64_text(artefact.signature), "verifier": verifier}
+    return {"hashedRekordRequestV002": {"digest": base64_text(artefact.digest), "signature": signature}}
 
 
 def body(kind: str, artefact: Artefact) -> bytes:
@@ -262,7 +266,3 @@ def _pem(spki: bytes) -> bytes:
     except (ValueError, UnsupportedAlgorithm):
         raise VerificationError("the signer's key is not a DER public key") from None
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()

@@ -7,13 +7,12 @@ shapes raises ``VerificationError``; whether an entry is true is for ``rekor.ver
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from sovereign_ext.attest.base64text import base64_text, read_base64
 from sovereign_ext.attest.rekor import V1, V2, InclusionProof, RekorEntry
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.hashing import HASH_SIZE, leaf_hash
@@ -101,19 +100,19 @@ def entry_json(entry: RekorEntry) -> dict[str, Any]:
     name, version = _VERSIONS[entry.kind]
     document: dict[str, Any] = {
         "logIndex": str(entry.index),
-        "logId": {"keyId": _b64(entry.log_id)},
+        "logId": {"keyId": base64_text(entry.log_id)},
         "kindVersion": {"kind": name, "version": version},
         "integratedTime": str(entry.integrated_s),
-        "canonicalizedBody": _b64(entry.body),
+        "canonicalizedBody": base64_text(entry.body),
     }
     if entry.set_ is not None:
-        document["inclusionPromise"] = {"signedEntryTimestamp": _b64(entry.set_)}
+        document["inclusionPromise"] = {"signedEntryTimestamp": base64_text(entry.set_)}
     if entry.proof is not None:
         document["inclusionProof"] = {
             "logIndex": str(entry.proof.index),
-            "rootHash": _b64(entry.proof.root),
+            "rootHash": base64_text(entry.proof.root),
             "treeSize": str(entry.proof.size),
-            "hashes": [_b64(hash_) for hash_ in entry.proof.hashes],
+            "hashes": [base64_text(hash_) for hash_ in entry.proof.hashes],
             "checkpoint": {"envelope": entry.proof.checkpoint.decode()},
         }
     return document
@@ -127,17 +126,17 @@ def _parse_entry(kind: str, data: bytes) -> RekorEntry:
     return RekorEntry(
         kind,
         _int64(raw.logIndex),
-        _raw(raw.logId.keyId),
+        read_base64(raw.logId.keyId),
         _int64(raw.integratedTime),
-        _raw(raw.canonicalizedBody),
-        None if raw.inclusionPromise is None else _raw(raw.inclusionPromise.signedEntryTimestamp),
+        read_base64(raw.canonicalizedBody),
+        None if raw.inclusionPromise is None else read_base64(raw.inclusionPromise.signedEntryTimestamp),
         None
         if proof is None
         else InclusionProof(
             _int64(proof.logIndex),
             _int64(proof.treeSize),
-            _raw(proof.rootHash),
-            tuple(_hashes(proof.hashes, _raw)),
+            read_base64(proof.rootHash),
+            tuple(_hashes(proof.hashes, read_base64)),
             proof.checkpoint.envelope.encode(),
         ),
     )
@@ -153,8 +152,8 @@ def _parse_v1(data: bytes) -> RekorEntry:
         _int64(raw.logIndex),
         _unhex(raw.logID),
         _int64(raw.integratedTime),
-        _raw(raw.body),
-        _raw(raw.verification.signedEntryTimestamp),
+        read_base64(raw.body),
+        read_base64(raw.verification.signedEntryTimestamp),
         _proof_v1(raw.verification.inclusionProof),
     )
     # A UUID is the leaf hash, in newer versions behind the tree's id of 16 digits.
@@ -200,22 +199,7 @@ def _int64(value: str | int) -> int:
     return value
 
 
-def _raw(value: str) -> bytes:
-    """Base64 in its one canonical spelling, so that no bit of it can change unnoticed."""
-    try:
-        data = b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        data = None
-    if data is None or b64encode(data).decode() != value:
-        raise ValueError(f"expected base64, got {value[:24]!r}")
-    return data
-
-
 def _unhex(value: str) -> bytes:
     if not _HEX.issuperset(value) or len(value) % 2:
         raise ValueError(f"expected hex digits, got {value[:24]!r}")
     return bytes.fromhex(value)
-
-
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()

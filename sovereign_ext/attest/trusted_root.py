@@ -6,7 +6,7 @@ own. Whoever verifies should get these files on another way than the receipts.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from sovereign_ext.attest.base64text import base64_text
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.receipt import keys_json
 from sovereign_ext.attest.receipt_form import parse_keys
@@ -37,11 +38,13 @@ def trusted_root(log: Verifier, valid_from_s: int) -> dict[str, Any]:
                 "baseUrl": f"https://{log.name}",
                 "hashAlgorithm": "SHA2_256",
                 "publicKey": {
-                    "rawBytes": _b64(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+                    "rawBytes": base64_text(
+                        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                    ),
                     "keyDetails": "PKIX_ED25519",
                     "validFor": {"start": start},
                 },
-                "logId": {"keyId": _b64(log.log_id)},
+                "logId": {"keyId": base64_text(log.log_id)},
             }
         ],
         "certificateAuthorities": [],
@@ -87,7 +90,3 @@ def _verifier(tlog: Any, origin: str) -> Verifier:
     if b64decode(tlog["logId"]["keyId"], validate=True) != verifier.log_id:
         raise VerificationError(f"the trusted root's log id of {origin!r} does not belong to its key")
     return verifier
-
-
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()

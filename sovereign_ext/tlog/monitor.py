@@ -23,6 +23,7 @@ import msgspec
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.audit import TAKEN, audit
+from sovereign_ext.attest.base64text import read_base64
 from sovereign_ext.attest.promise import Promise, verify_promise
 from sovereign_ext.attest.reevaluate import Condition, PolicyDocument, read_policy
 from sovereign_ext.attest.statement import DECISION, FINDING, KEY_EVENT, OUTCOME
@@ -192,9 +193,9 @@ def verify_promised(
     """
     try:
         log, promise = attestation["log"], attestation["promise"]
-        leaf = dsse.read_base64(log["leaf_hash"])
+        leaf = read_base64(log["leaf_hash"])
         made = Promise(log["origin"], attestation["rekor_index"], leaf, promise["time_ms"])
-        signature = dsse.read_base64(promise["signature"])
+        signature = read_base64(promise["signature"])
         if not all(isinstance(number, int) for number in (made.index, made.time_ms)):
             raise TypeError("index and time are not integers")
     except (LookupError, TypeError, ValueError) as error:
