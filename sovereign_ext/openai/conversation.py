@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,7 +106,10 @@ class UserTurn:
 
 @dataclass(frozen=True, slots=True)
 class AssistantTurn:
-    """What the assistant said and which tools it called. ``extra`` is the ``extra_content`` of its messages."""
+    """What the assistant said and which tools it called. ``extra`` is the ``extra_content`` of its message.
+
+    Where the turn is made of several messages there is none: what a provider gave along belongs to one answer of its.
+    """
 
     content: tuple[Text, ...]
     calls: tuple[ToolCall, ...]
@@ -148,6 +152,7 @@ class _Reader:
         self._results: dict[str, ToolResult] = {}
         self._asked: dict[str, str] = {}  # id of a call without its result: where it stands
         self._names: dict[str, str] = {}  # id of a call: its function
+        self._by_name: dict[str, deque[str]] = {}  # the same the other way round, for the results of old
         self._made = 0
 
     def take(self, message: Mapping[str, Any], where: str) -> None:
@@ -177,23 +182,24 @@ class _Reader:
     def _take_assistant(self, message: Mapping[str, Any], where: str) -> None:
         if message.get("audio"):
             raise unsupported(f"{where}.audio")
+        texts = _texts(message.get("content"), f"{where}.content")
+        refusal = message.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            texts.append(Text(refusal))
+        calls, legacy = message.get("tool_calls"), message.get("function_call")
+        if calls is not None and not isinstance(calls, list):
+            raise invalid(f"{where}.tool_calls", "an array")
+        if not texts and not calls and legacy is None:
+            return  # an empty message parts nothing
         if not self._assistant or self._said or self._results:
             self._end_assistant()
             self._end_user()
-        self._assistant = True
-        self._text += _texts(message.get("content"), f"{where}.content")
-        refusal = message.get("refusal")
-        if isinstance(refusal, str) and refusal:
-            self._text.append(Text(refusal))
         extra = message.get("extra_content")
-        if isinstance(extra, dict):
-            self._extra |= extra
-        calls = message.get("tool_calls")
-        if calls is not None and not isinstance(calls, list):
-            raise invalid(f"{where}.tool_calls", "an array")
+        self._extra = dict(extra) if isinstance(extra, dict) and not self._assistant else {}
+        self._assistant = True
+        self._text += texts
         for at, call in enumerate(calls or ()):
             self._add_call(_call(call, f"{where}.tool_calls[{at}]"), f"{where}.tool_calls[{at}].id")
-        legacy = message.get("function_call")
         if legacy is not None:
             name, arguments = _function(legacy, f"{where}.function_call")
             self._made += 1
@@ -203,13 +209,16 @@ class _Reader:
         if call.id in self._names:
             raise CallerError(400, f"'{where}' is used twice.", param=where, code="invalid_value")
         self._names[call.id], self._asked[call.id] = call.name, where
+        self._by_name.setdefault(call.name, deque()).append(call.id)
         self._calls.append(call)
 
     def _take_result(self, message: Mapping[str, Any], where: str, *, legacy: bool) -> None:
         if legacy:
             name = message.get("name")
-            # The results of old come one by one, each for the call before it.
-            waiting = [id_ for id_ in self._asked if self._names[id_] == name]
+            # The results of old come one by one, each for the first call of the function that waits for one.
+            waiting = self._by_name.get(name) if isinstance(name, str) else None
+            while waiting and waiting[0] not in self._asked:
+                waiting.popleft()
             id_ = waiting[0] if waiting else None
         else:
             id_ = message.get("tool_call_id")
@@ -223,7 +232,7 @@ class _Reader:
         self._results[id_] = ToolResult(id_, self._names[id_], content)
 
     def _end_assistant(self) -> None:
-        """The user speaks, or it is over: the calls must have their results, unless they end it all."""
+        """The user speaks, or it is over: the calls must have their results."""
         if not self._assistant:
             return
         self._assistant = False
@@ -233,19 +242,13 @@ class _Reader:
                 400, "An assistant message with tool calls must be followed by a tool message for each of them; "
                 f"there is none for '{where}'.", param=where, code="invalid_value",
             )  # fmt: skip
-        if self._text or self._calls:
-            self._turns.append(AssistantTurn(tuple(self._text), tuple(self._calls), dict(self._extra)))
+        self._turns.append(AssistantTurn(tuple(self._text), tuple(self._calls), dict(self._extra)))
         self._results = {call.id: self._results[call.id] for call in self._calls}  # in the order of the calls
         self._text, self._calls, self._extra = [], [], {}
 
     def _end_user(self) -> None:
         if self._said or self._results:
-            turn = UserTurn(tuple(self._results.values()), tuple(self._said))
-            before = self._turns[-1] if self._turns else None
-            if isinstance(before, UserTurn):  # between them was an assistant's message without content
-                turn = UserTurn(before.results + turn.results, before.content + turn.content)
-                self._turns.pop()
-            self._turns.append(turn)
+            self._turns.append(UserTurn(tuple(self._results.values()), tuple(self._said)))
         self._said, self._results = [], {}
 
 

@@ -31,6 +31,7 @@ KNOWN: Final = frozenset({
 _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
     "n": (1,),
     "logprobs": (False,),
+    "top_logprobs": (0,),
     "store": (False,),
     "parallel_tool_calls": (True,),
     "presence_penalty": (0,),
@@ -140,6 +141,11 @@ def read_chat(request: Request) -> Chat:
     )
 
 
+def uses_functions(values: Mapping[str, Any]) -> bool:
+    """Whether the request names its tools as ``functions``, and so wants ``function_call`` for an answer."""
+    return bool(values.get("functions")) and not values.get("tools")
+
+
 def in_effect(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The parameters that ask for something, in the request's order."""
     return tuple(
@@ -151,13 +157,16 @@ def in_effect(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _means_nothing(name: str, value: Any) -> bool:
     # ``1 == True`` in Python, and 1 is not what is meant by ``logprobs``.
-    return any(value == nothing and type(value) is type(nothing) for nothing in _NOTHING.get(name, ()))
+    return any(
+        value == nothing and isinstance(value, bool) == isinstance(nothing, bool)
+        for nothing in _NOTHING.get(name, ())
+    )
 
 
 def _tools(values: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
-    given, legacy = values.get("tools"), False
-    if not given and values.get("functions"):
-        functions, legacy = values["functions"], True
+    given, legacy = values.get("tools"), uses_functions(values)
+    if legacy:
+        functions = values["functions"]
         if not isinstance(functions, list):
             raise invalid("functions", "an array")
         found = [_function(each, f"functions[{at}]") for at, each in enumerate(functions)]
@@ -165,10 +174,11 @@ def _tools(values: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
         if given is not None and not isinstance(given, list):
             raise invalid("tools", "an array")
         found = [_tool(each, f"tools[{at}]") for at, each in enumerate(given or ())]
-    names = [tool.name for tool in found]
+    names: set[str] = set()
     for tool in found:
-        if names.count(tool.name) > 1:
+        if tool.name in names:
             raise invalid(tool.param, f"one tool named {tool.name[:64]!r}")
+        names.add(tool.name)
     return tuple(found), legacy
 
 
@@ -214,9 +224,9 @@ def _choice(values: Mapping[str, Any], tools: tuple[Tool, ...]) -> tuple[Choice,
     if param == "tool_choice" and choice.get("type") != "function":
         raise unsupported("tool_choice")
     name = function.get("name") if isinstance(function, dict) else None
-    if name not in {tool.name for tool in tools}:
+    if not isinstance(name, str) or all(name != tool.name for tool in tools):
         raise invalid(param, "the name of one of the tools")
-    return Choice.NAMED, str(name), None
+    return Choice.NAMED, name, None
 
 
 def _allowed(given: Any) -> tuple[Choice, str, frozenset[str]]:

@@ -5,7 +5,8 @@ so that a streamed answer adds up to the whole one. What is decided here, once f
 
 - the first chunk carries the role, every call its own index, and a call without arguments gets ``{}``;
 - where a forced tool imitates structured output (``imitated``), its arguments are the content, and the end is ``stop``;
-- a request that used ``functions`` is answered with ``function_call``; it has room for one call only.
+- a request that used ``functions`` is answered with ``function_call``; it has room for one call only;
+- halves of emoji (lone surrogates), which providers leave where they cut text, are put together or left out.
 
 One ``Reply`` is one choice. Where there are several (``n``), each has its own: streams share ``id`` and ``created``,
 end each with ``end`` and all together with ``complete``; bodies give their ``choice`` to ``completion``.
@@ -68,6 +69,7 @@ class ReplyStream:
         self._calls = 0
         self._open = False  # a call whose arguments have not begun
         self._imitating = False  # the call at hand is content
+        self._half = "", ""  # of an emoji, and what it is part of
 
     def begin(self) -> Iterator[Item]:
         """The chunk with the role, once; the others begin by themselves."""
@@ -77,11 +79,13 @@ class ReplyStream:
 
     def text(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> Iterator[Item]:
         yield from self.begin()
+        text = self._whole("text", text)
         if text or logprobs:
             yield Item(Part.CONTENT, self._writer.content(text, logprobs))
 
     def reasoning(self, text: str) -> Iterator[Item]:
         yield from self.begin()
+        text = self._whole("reasoning", text)
         if text:
             yield Item(Part.CONTENT, self._writer.reasoning(text))
 
@@ -104,6 +108,7 @@ class ReplyStream:
             yield Item(Part.CONTENT, self._writer.tool_call(self._calls - 1, id, name, extra))
 
     def arguments(self, fragment: str) -> Iterator[Item]:
+        fragment = self._whole("arguments", fragment)
         if not fragment:
             return
         if self._imitating:
@@ -135,6 +140,18 @@ class ReplyStream:
         if self._open:
             yield from self.arguments("{}")
         self._open = self._imitating = False
+        self._half = "", ""
+
+    def _whole(self, kind: str, text: str) -> str:
+        """``text`` with the half before it, without the half at its end, which waits."""
+        if text.isascii() and not self._half[0]:
+            return text
+        half, of = self._half
+        text = half + text if of == kind else text
+        self._half = "", ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._half, text = (text[-1], kind), text[:-1]
+        return mended(text)
 
 
 class ReplyBody:
@@ -191,15 +208,15 @@ class ReplyBody:
     def choice(self, index: int = 0) -> dict[str, Any]:
         """What was told, as the completion's choice of that index. To be called once."""
         for call, fragments in zip(self._calls, self._arguments, strict=True):
-            call["function"]["arguments"] = "".join(fragments) or "{}"
-        text = "".join(self._text)
+            call["function"]["arguments"] = mended("".join(fragments)) or "{}"
+        text = mended("".join(self._text))
         message: dict[str, Any] = {
             "role": "assistant",
             "content": text or (None if self._calls else ""),
             "refusal": None,
         }
         if self._reasoning:
-            message["reasoning_content"] = "".join(self._reasoning)
+            message["reasoning_content"] = mended("".join(self._reasoning))
         if self._calls and self._legacy:
             message["function_call"] = self._calls[0]["function"]
         elif self._calls:
@@ -231,6 +248,15 @@ def completion(
         "usage": usage_of(usage),
     }
     return Answer(msgspec.json.encode(body), usage)
+
+
+def mended(text: str) -> str:
+    """``text`` with halves of emoji that follow each other made whole, and halves alone left out."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return text
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

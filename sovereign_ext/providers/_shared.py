@@ -19,7 +19,7 @@ USER_AGENT: Final = "sovereign-router"
 _MAX_MESSAGE: Final = 1000  # characters of a provider's message that a client may see
 _MAX_WORD: Final = 200  # characters of a code or a parameter's name
 _MARKUP: Final = re.compile(r"<[!/]?[a-z][^<>]*>", re.IGNORECASE)
-_TOO_LONG: Final = re.compile(r"(maximum )?context (length|window)|prompt is too long", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(r"context (length|window|limit)|(prompt|input) is too long", re.IGNORECASE)
 _MOST_TOKENS: Final = (1 << 53) - 1  # RFC 8259: beyond it readers of JSON disagree about a number
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; beyond it a hint is not believable
 
@@ -28,6 +28,12 @@ def place(target: Target, path: str) -> tuple[str, str]:
     """``(authority, path)`` of an API path under the provider's endpoint."""
     parts = urlsplit(target.provider.endpoint)
     return parts.netloc, parts.path.rstrip("/") + path
+
+
+def place_versioned(target: Target, version: str, path: str) -> tuple[str, str]:
+    """``place`` of a path below an API version (``/v1``), which an endpoint may or may not end in."""
+    given = urlsplit(target.provider.endpoint).path.rstrip("/").endswith(version)
+    return place(target, path if given else version + path)
 
 
 def base_headers(accept: str = "application/json") -> list[tuple[str, str]]:
@@ -196,11 +202,16 @@ def bearer(target: Target) -> tuple[tuple[str, str], ...]:
 
     Raises ``TypeError`` for AWS keys: only an adapter that signs may be given those.
     """
+    return api_key(target, "authorization", "Bearer ")
+
+
+def api_key(target: Target, header: str, prefix: str = "") -> tuple[tuple[str, str], ...]:
+    """``bearer`` under another header's name, behind ``prefix``."""
     if target.credential is None:
         return ()
     if not isinstance(target.credential, Secret):
         raise TypeError(f"a provider of kind {target.provider.kind} takes a bearer credential")
-    return (("authorization", f"Bearer {target.credential.reveal()}"),)
+    return ((header, prefix + target.credential.reveal()),)
 
 
 def _texts(credential: ProviderCredential | None) -> tuple[str, ...]:

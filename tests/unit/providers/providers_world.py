@@ -131,10 +131,11 @@ class Samples:
     stream: bytes
     tool_stream: bytes
     error_in_stream: bytes  # after some text
-    embeddings: bytes
+    embeddings: bytes | None  # None where there are none
     error: bytes  # body of a 400, with the message "top_k is odd"
     asked: Callable[[UpstreamRequest], tuple[str, bool]] = asked_in_body
     endless: bytes = b""
+    credential: tuple[str, str] = ("authorization", f"Bearer {SECRET}")  # the header that carries it
 
 
 def _sse(*chunks: Any, done: bool = True) -> bytes:
@@ -314,6 +315,7 @@ BEDROCK = Samples(
     endless=_TOO_LONG + pack(">I", crc32(_TOO_LONG)),
 )
 
+
 def gemini(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
     """A ``GenerateContentResponse`` with one candidate, as Vertex sends it: counts only with the end."""
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": list(parts)}}
@@ -361,11 +363,87 @@ VERTEX = Samples(
     asked=_asked_of_vertex,
 )
 
+
+def anthropic_event(**event: Any) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+
+
+def anthropic_message(*content: Any, stop: str = "end_turn", **more: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 7, "output_tokens": 5}
+    head = {
+        "id": "msg_01up",
+        "type": "message",
+        "role": "assistant",
+        "model": "served-as",
+        "content": content,
+    }
+    return {**head, "stop_reason": stop, "stop_sequence": None, "usage": usage, **more}
+
+
+def anthropic_block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> bytes:
+    """One content block, from its start to its stop."""
+    return b"".join(
+        (
+            anthropic_event(type="content_block_start", index=index, content_block=start),
+            *(anthropic_event(type="content_block_delta", index=index, delta=delta) for delta in deltas),
+            anthropic_event(type="content_block_stop", index=index),
+        )
+    )
+
+
+def anthropic_stream(*blocks: bytes, stop: str = "end_turn", **usage: Any) -> bytes:
+    """A whole stream; ``usage`` is what its end adds to what its beginning says."""
+    start = anthropic_message(usage={"input_tokens": 7, "output_tokens": 1}, stop_reason=None)
+    return b"".join(
+        (
+            anthropic_event(type="message_start", message=start),
+            anthropic_event(type="ping"),
+            *blocks,
+            anthropic_event(
+                type="message_delta",
+                delta={"stop_reason": stop, "stop_sequence": None},
+                usage={"output_tokens": 5, **usage},
+            ),
+            anthropic_event(type="message_stop"),
+        )
+    )
+
+
+def text_block(index: int, *texts: str) -> bytes:
+    return anthropic_block(
+        index, {"type": "text", "text": ""}, *({"type": "text_delta", "text": text} for text in texts)
+    )
+
+
+def tool_block(index: int, id: str, name: str, *fragments: str, given: Any = None) -> bytes:  # noqa: A002
+    start = {"type": "tool_use", "id": id, "name": name, "input": given or {}}
+    return anthropic_block(
+        index, start, *({"type": "input_json_delta", "partial_json": fragment} for fragment in fragments)
+    )
+
+
+_TOOL_USE = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"city": "北京"}}
+
+ANTHROPIC = Samples(
+    answer=json.dumps(anthropic_message({"type": "text", "text": TEXT}), ensure_ascii=False).encode(),
+    tool_answer=json.dumps(anthropic_message(_TOOL_USE, stop="tool_use")).encode(),
+    stream=anthropic_stream(text_block(0, *TEXT)),
+    tool_stream=anthropic_stream(
+        tool_block(0, "toolu_1", "look", "", '{"city":', ' "北京"}'), stop="tool_use"
+    ),
+    error_in_stream=anthropic_stream(text_block(0, "some")).partition(b"event: message_delta")[0]
+    + anthropic_event(type="error", error={"type": "overloaded_error", "message": f"{HOST} {SECRET} broke"}),
+    embeddings=None,
+    error=b'{"type":"error","error":{"type":"invalid_request_error","message":"top_k is odd"},"request_id":"r"}',
+    credential=("x-api-key", SECRET),
+)
+
 SAMPLES = {
     ProviderKind.OPENAI: OPENAI,
     ProviderKind.VLLM: OPENAI,
     ProviderKind.MOCK: OPENAI,
     ProviderKind.OLLAMA: OLLAMA,
+    ProviderKind.ANTHROPIC: ANTHROPIC,
     ProviderKind.BEDROCK: BEDROCK,
     ProviderKind.VERTEX: VERTEX,
 }
