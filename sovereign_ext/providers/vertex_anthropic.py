@@ -1,0 +1,65 @@
+"""Claude on Vertex AI: Anthropic's Messages API behind ``rawPredict`` and ``streamRawPredict``.
+
+Sources: Vertex AI's REST reference (v1), Anthropic's documentation of Claude on Google Cloud. The model is named in the
+path and not in the body, which says ``anthropic_version`` instead of a header; the credential is Google's. Vertex wants
+the body's length, which Envoy gives. The older ``vertex-2023-10-16`` is sent for the reason that ``anthropic`` gives.
+Pictures are not fetched for us, and there are no service tiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from sovereign_ext.openai.request import Request
+from sovereign_ext.providers import _shared
+from sovereign_ext.providers.anthropic import chat_only, streamed_answer, upstream, whole_answer
+from sovereign_ext.providers.anthropic_reply import error_answer
+from sovereign_ext.providers.anthropic_request import Wire, messages_body
+from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
+
+VERSION: Final = "vertex-2023-10-16"
+_PUBLISHER: Final = "anthropic/"
+
+
+def is_claude(model: str) -> bool:
+    """Whether a deployment's ``upstream_model`` is one of Anthropic's: ``claude-…``, ``anthropic/…``."""
+    return model.startswith(("claude-", _PUBLISHER))
+
+
+class VertexClaude:
+    """What ``kind: vertex`` does for the models of ``is_claude``: an ``Adapter`` but for its registry entry."""
+
+    def request(self, request: Request, target: Target) -> UpstreamRequest:
+        """See ``Adapter.request``."""
+        chat_only(request)
+        google = target.provider.google
+        if google is None:
+            raise TypeError("a provider of kind vertex has google")  # the configuration was checked for it
+        model = target.deployment.upstream_model.removeprefix(_PUBLISHER)
+        body, dropped = messages_body(request, model, Wire(by_url=False, tiers=False))
+        method = "streamRawPredict" if request.stream else "rawPredict"
+        place = _shared.place(
+            target,
+            f"/projects/{quote(google.project, safe=':')}/locations/{google.location}"
+            f"/publishers/anthropic/models/{quote(model, safe='@')}:{method}",
+        )
+        named = {"anthropic_version": VERSION} | body
+        return upstream(request, place, named, dropped, _shared.bearer(target))
+
+    def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
+        """See ``Adapter.answer``."""
+        return whole_answer(request, target, body, call_id)
+
+    def stream(
+        self, request: Request, target: Target, *, call_id: str, now_s: int, limit: int
+    ) -> StreamTranslator:
+        """See ``Adapter.stream``."""
+        return streamed_answer(request, target, call_id, now_s, limit)
+
+    def fault(
+        self, status: int, headers: Mapping[str, str], body: bytes, target: Target, *, now_s: float
+    ) -> Fault:
+        """See ``Adapter.fault``. Bodies are Anthropic's, or Google's where the call did not get to Claude."""
+        return error_answer(status, headers, body, target, now_s)
