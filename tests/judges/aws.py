@@ -13,8 +13,10 @@ import sys
 from typing import Any
 from unittest import mock
 
+import boto3
 import botocore.auth
 import botocore.awsrequest
+import botocore.config
 import botocore.credentials
 import botocore.eventstream
 import botocore.session
@@ -78,8 +80,38 @@ def frames(*, data: str) -> dict[str, Any]:
     return {"frames": found, "broken": None}
 
 
+def converse(*, url: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What boto3 makes of the answer of a server at ``url``, to the parameters of Converse as they are on the wire."""
+    shape = _SHAPES.operation_model("Converse").input_shape
+    return _client(url).converse(**_blobs(parameters, shape))
+
+
+def converse_stream(*, url: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events that boto3 makes of a stream."""
+    shape = _SHAPES.operation_model("ConverseStream").input_shape
+    return list(_client(url).converse_stream(**_blobs(parameters, shape))["stream"])
+
+
+def _client(url: str) -> Any:
+    config = botocore.config.Config(retries={"total_max_attempts": 1})
+    return boto3.client(
+        "bedrock-runtime",
+        endpoint_url=url,
+        region_name="eu-central-1",
+        aws_access_key_id="AKIAEXAMPLE",
+        aws_secret_access_key="secret",
+        config=config,
+    )
+
+
 def main() -> None:
-    asked = {"signature": signature, "valid": valid, "frames": frames}
+    asked = {
+        "signature": signature,
+        "valid": valid,
+        "frames": frames,
+        "converse": converse,
+        "converse_stream": converse_stream,
+    }
     for line in sys.stdin:
         question = json.loads(line)
         try:
