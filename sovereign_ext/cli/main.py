@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "policy",
     "keys",
+    "provider-keys",
     "statement",
     "model",
     "verify",
@@ -35,7 +36,7 @@ COMMANDS = (
     "mock",
     "processor",
 )
-"""Every subcommand, in the order of ``--help``; each is the module of that name in this package."""
+"""Every subcommand, in the order of ``--help``; each is the module of that name in this package (``_`` for ``-``)."""
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -74,7 +75,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     called = arguments[0] if arguments else ""
     for name in (called,) if called in COMMANDS else COMMANDS:
-        module = importlib.import_module("sovereign_ext.cli." + name)
+        module = importlib.import_module("sovereign_ext.cli." + name.replace("-", "_"))
         module.register(subparsers)
         subparsers.choices[name].set_defaults(run=module.run)
     return parser

@@ -205,6 +205,12 @@ class Chain:
         credential: ProviderCredential | None = None if stored is None else stored.secret
         if minter is not None:
             credential = (await self._mint(minter, (tenant, provider.id), provider, stored, shown)).credential
+        elif stored is not None and not (
+            stored.secret.reveal().isascii() and stored.secret.reveal().isprintable()
+        ):
+            raise CredentialUnavailableError(
+                "damaged", f"{stored.source} holds characters that no header may"
+            )
         if stored is None:
             return Found(credential, None, None)
         return Found(credential, shown, stored.source, own=stored.own)
