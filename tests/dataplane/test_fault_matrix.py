@@ -14,7 +14,6 @@ The calls run concurrently before the first test; the tests judge what came of t
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -27,11 +26,9 @@ from typing import Any
 
 import pytest
 import wire
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from stack import ConfigFile, Row, Stack
 
+from sovereign_ext.cli.supervise.certificates import make_root, make_server
 from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault, Sse, Stall
 from sovereign_ext.mock.recording import Recorded
@@ -443,28 +440,11 @@ def _silent(running: ExitStack) -> str:
 
 
 def make_certificate(file: Path, host: str) -> None:
-    """A self-signed certificate for an address, with its key, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mock provider")])
+    """A server's key and certificate for an address, and the root that signed it, in one PEM file."""
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    root = make_root(f"root of {file.stem}", now)
+    server = make_server(root, "mock provider", now, host=host)
+    file.write_bytes(server.key_pem + server.certificate_pem + root.certificate_pem)
 
 
 def answered_at(cell: Cell) -> int | None:
