@@ -109,8 +109,8 @@ class Chat:
 def read_chat(request: Request) -> Chat:
     """Check and read a chat request. Raises ``CallerError`` 400 naming the parameter."""
     values = request.values
-    tools, legacy = _tools(values)
-    choice, named, allowed = _choice(values, tools)
+    tools, legacy = read_tools(values)
+    choice, named, allowed = read_choice(values, tools)
     if allowed is not None:
         tools = tuple(tool for tool in tools if tool.name in allowed)
     limit = _integer(values, "max_completion_tokens", 1)
@@ -163,7 +163,8 @@ def _means_nothing(name: str, value: Any) -> bool:
     )
 
 
-def _tools(values: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
+def read_tools(values: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
+    """The tools, and whether they are ``functions``. Raises ``CallerError`` 400 naming the place."""
     given, legacy = values.get("tools"), uses_functions(values)
     if legacy:
         functions = values["functions"]
@@ -204,8 +205,13 @@ def _function(function: Any, where: str) -> Tool:
     return Tool(name, described or "", schema, function.get("strict") is True, where)
 
 
-def _choice(values: Mapping[str, Any], tools: tuple[Tool, ...]) -> tuple[Choice, str, frozenset[str] | None]:
-    """What is asked for, the tool's name if it is one, and the names that are allowed (``None``: all)."""
+def read_choice(
+    values: Mapping[str, Any], tools: tuple[Tool, ...]
+) -> tuple[Choice, str, frozenset[str] | None]:
+    """What is asked for, the tool's name if it is one, and the names that are allowed (``None``: all).
+
+    Raises ``CallerError`` 400.
+    """
     param = "tool_choice" if values.get("tool_choice") is not None else "function_call"
     choice = values.get(param)
     if choice is None:
