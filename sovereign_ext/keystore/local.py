@@ -37,6 +37,7 @@ from sovereign_ext.secret import Secret
 
 FILE_NAME: Final = "provider-keys.json"
 _TRY_AGAIN_S: Final = 1.0
+_UNFINISHED: Final = ".unfinished"
 
 Edit = Callable[[MasterKey, tuple[Record, ...]], tuple[Record, ...]]
 """What is to become of the records; may raise to leave everything as it is."""
@@ -221,9 +222,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, file: KeyFile) -> None:
-    """Replace the file, durably and for its owner only. Raises ``OSError``."""
+    """Replace the file, durably and for its owner only. The lock must be held. Raises ``OSError``."""
     real = Path(os.path.realpath(path))  # so that a symbolic link stays one
-    handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")  # mkstemp's mode is 0600
+    prefix = f".{real.name}."
+    for left in real.parent.iterdir():
+        if left.name.startswith(prefix) and left.name.endswith(_UNFINISHED):
+            left.unlink()  # of a writer that was killed: nobody else is writing
+    handle, name = tempfile.mkstemp(_UNFINISHED, prefix, real.parent)  # mkstemp's mode is 0600
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(render(file))

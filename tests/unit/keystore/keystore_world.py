@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sovereign_ext.config.model import Credential, Provider, ProviderKind
+from sovereign_ext.config.model import Aws, Credential, Provider, ProviderKind
 from sovereign_ext.keystore.base import Found, Source
 from sovereign_ext.keystore.chain import Chain
 from sovereign_ext.keystore.declared import Declared
@@ -15,10 +15,22 @@ from sovereign_ext.secret import Secret
 Answer = str | None | Exception
 
 
-def provider(name: str = "p", kind: ProviderKind = ProviderKind.OPENAI, **source: str) -> Provider:
-    """A provider; ``source`` is its ``credential``."""
-    credential = Credential(**source) if source else None
-    return Provider(id=name, kind=kind, endpoint="http://p.example", credential=credential)
+def provider(
+    name: str = "p",
+    kind: ProviderKind = ProviderKind.OPENAI,
+    *,
+    env: str | None = None,
+    file: str | None = None,
+    aws: dict[str, str] | None = None,
+) -> Provider:
+    """A provider; ``env`` or ``file`` is its ``credential``."""
+    return Provider(
+        id=name,
+        kind=kind,
+        endpoint="http://p.example",
+        credential=None if env is None and file is None else Credential(env=env, file=file),
+        aws=None if aws is None else Aws(**aws),
+    )
 
 
 class Clock:

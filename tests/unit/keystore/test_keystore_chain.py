@@ -29,7 +29,10 @@ P = provider()
 
 
 def scenario(run: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(run())  # type: ignore[arg-type]
+    async def begin() -> None:
+        await run()
+
+    asyncio.run(begin())
 
 
 async def settled() -> None:
@@ -100,7 +103,7 @@ def test_a_kind_that_cannot_do_without() -> None:
     """`bedrock` without a minter and without a key is missing one; the text says who was asked."""
 
     async def run() -> None:
-        needs = Provider.model_construct(id="b", kind="bedrock", credential=None)
+        needs = provider("b", ProviderKind.BEDROCK, aws={"region": "us-east-1"})
         with pytest.raises(CredentialMissingError, match=r"acme for b: asked here, there; "):
             await chain(Told("here"), Told("there")).fetch("acme", needs)
 
@@ -374,7 +377,7 @@ class Mint:
     def __init__(self, wall: Clock, life_s: float | None) -> None:
         self.wall, self.life_s, self.made = wall, life_s, 0
 
-    async def mint(self, provider: Provider, stored: Secret | None) -> Minted:
+    async def mint(self, _: Provider, stored: Secret | None) -> Minted:
         self.made += 1
         expires = None if self.life_s is None else self.wall() + self.life_s
         base = "platform" if stored is None else stored.reveal()
