@@ -91,7 +91,8 @@ class Outbound:
         self._sleep = sleep
         self._chance = chance
         self._owned = http is None
-        self._http = http or httpx.AsyncClient(verify=_roots(ca_file), timeout=timeout_s, trust_env=False)
+        # Half of the time for one try: a connection that hangs leaves some for another.
+        self._http = http or httpx.AsyncClient(verify=_roots(ca_file), timeout=timeout_s / 2, trust_env=False)
 
     async def aclose(self) -> None:
         """Let go of the connections, if they are its own."""
@@ -154,7 +155,7 @@ class Outbound:
 
     def _pause_s(self, tried: int, after_s: float | None) -> float:
         """Exponential with full jitter, so that many who were throttled together do not come back together."""
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tried)
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**tried)
         return max(after_s or 0.0, longest * (0.5 + self._chance() / 2))
 
 

@@ -1,8 +1,8 @@
 """What calls to Bedrock are authorised with: stored keys as they are, a role assumed with them, or a bearer API key.
 
 Stored is a JSON object ``{"access_key_id", "secret_access_key", "session_token"?}``, or a Bedrock API key as
-plain text. With ``aws.role_arn`` the keys are those that STS gives for the role: asked with what is stored, with the token in
-``aws.web_identity_token_file`` (read again each time), or with the gateway's own keys where nothing is stored.
+plain text. With ``aws.role_arn`` the keys are those that STS gives for the role: asked with what is stored, with the
+token in ``aws.web_identity_token_file`` (read again each time), or with the gateway's own keys where nothing is stored.
 """
 
 from __future__ import annotations

@@ -33,7 +33,13 @@ _THROTTLED: Final = frozenset(
         "SlowDown",
     }
 )
-_DAMAGED: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException", "DecryptionFailure"})
+_DAMAGED: Final = frozenset(
+    {
+        "InvalidCiphertextException",
+        "IncorrectKeyException",
+        "DecryptionFailure",
+    }
+)
 _PASSING: Final = frozenset(
     {
         "InternalFailure",
