@@ -185,6 +185,7 @@ class Processor:
                 paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
                 draining=lambda: self._draining,
                 evidence=self._vouching.evidence.status,
+                anchors=self._vouching.anchors,
             ),
             f"unix:{settings.management_socket}",
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sovereign_ext.anchor.service import Anchors
+from sovereign_ext.anchor.service import Anchors, AnchorStatus
 from sovereign_ext.anchor.target import Target, targets
 from sovereign_ext.attest.documents import POLICY
 from sovereign_ext.canonical import canonical_json
@@ -97,6 +97,15 @@ class Vouching:
             if self._anchors is None:
                 self._anchors = await asyncio.to_thread(self._open_anchors, self._log())
             await self._anchors.follow(prepared.anchors)
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot read the anchors: {type(error).__name__}") from None
+
+    async def anchors(self) -> tuple[AnchorStatus, ...]:
+        """How it goes with each anchor. Raises ``LogUnavailable``."""
+        if self._anchors is None:
+            return ()
+        try:
+            return await asyncio.to_thread(self._anchors.statuses)
         except SQLAlchemyError as error:
             raise LogUnavailable(f"cannot read the anchors: {type(error).__name__}") from None
 

@@ -48,13 +48,14 @@ class Submitter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnchorStatus:
-    """How it goes with one anchor: checkpoint sizes (0 when none), attempts and last error of the pending one.
-    ``anchored_ms`` is when the newest was anchored, Unix milliseconds."""
+    """How it goes with one anchor: checkpoint sizes (0 when none), how many are ``queued``, attempts and last error
+    of the oldest of those. ``anchored_ms`` is when the newest was anchored, Unix milliseconds."""
 
     id: str
     kind: str
     anchored_size: int
     anchored_ms: int | None
+    queued: int
     pending_size: int
     attempts: int
     last_error: str | None
@@ -74,7 +75,7 @@ class Pauses:
 
 
 class Anchors:
-    """The anchors of one log. Belongs to one event loop; ``covering`` may be called from any thread.
+    """The anchors of one log. Belongs to one event loop; ``covering`` and ``statuses`` may be called from any thread.
 
     ``published`` gives the newest published checkpoint, ``sign`` makes an artefact of its note, ``clock`` gives Unix
     milliseconds, ``random`` a number in [0, 1). Closing it does not close ``store``.
@@ -139,8 +140,8 @@ class Anchors:
         return tuple(record for row in found if row is not None and (record := _record(row)) is not None)
 
     def statuses(self) -> tuple[AnchorStatus, ...]:
-        """How it goes with each anchor that is followed. Reads the database; raises its errors."""
-        return tuple(self._status(target) for target in self._tasks)
+        """How it goes with each anchor that is followed. Reads the database, from any thread; raises its errors."""
+        return tuple(self._status(target) for target in tuple(self._tasks))
 
     def _status(self, target: Target) -> AnchorStatus:
         pending, anchored = self._store.pending(target.id), self._store.last_anchored(target.id)
@@ -149,6 +150,7 @@ class Anchors:
             target.kind,
             0 if anchored is None else anchored.size,
             None if anchored is None else anchored.anchored_ms,
+            self._store.queued(target.id),
             0 if pending is None else pending.size,
             0 if pending is None else pending.attempts,
             None if pending is None else pending.last_error,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,12 +20,14 @@ from google.protobuf import timestamp_pb2
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext.attest.trusted_root import LOG_KEYS, TRUSTED_ROOT
-from sovereign_ext.errors import CallerError, ServiceError
-from sovereign_ext.management.auth import Authenticator
+from sovereign_ext.errors import CallerError, LogError, ServiceError
+from sovereign_ext.management.auth import Authenticator, Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
 from sovereign_ext.tlog.service import LogPaths, LogStatus, MirrorAck, WitnessStatus
+
+_log = logging.getLogger(__name__)
 
 TEXT: Final = "text/plain; charset=utf-8"
 BINARY: Final = "application/octet-stream"
@@ -58,13 +62,31 @@ class OpenLog(Protocol):
         """The last word of each mirror."""
 
 
+class AnchorStatus(Protocol):
+    """An external log (``anchor.service.AnchorStatus``): sizes are 0 when there is none, times Unix milliseconds."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def anchored_size(self) -> int: ...
+    @property
+    def anchored_ms(self) -> int | None: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def last_error(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LogReads:
-    """The service. ``paths`` is where the log publishes."""
+    """The service. ``paths`` is where the log publishes; ``anchors`` raises ``LogError``."""
 
     authenticator: Authenticator
     log: OpenLog
     paths: LogPaths
+    anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
 
     async def get_log(self, request: log_pb2.GetLogRequest, call: Call) -> Reply:
         """The state of the log, for anybody with a key."""
@@ -91,8 +113,17 @@ class LogReads:
                 log_pb2.Mirror(name=each.name, size=each.size, time=_seconds(each.time_s))
                 for each in self.log.acks()
             ],
+            anchors=[_anchor(each, caller) for each in await self._anchors()],
         )
         return Reply(log, (NEVER,))
+
+    async def _anchors(self) -> Sequence[AnchorStatus]:
+        try:
+            return await self.anchors()
+        except LogError as error:
+            # The state of a log is asked for above all when its database has trouble: the rest is still told.
+            _log.warning("the anchors are left out of the log's state: %s", error)
+            return ()
 
     async def get_trusted_root(self, request: log_pb2.GetTrustedRootRequest, call: Call) -> Reply:
         """``trusted_root.json``."""
@@ -132,6 +163,23 @@ def _published(content_type: str, data: bytes | None) -> Reply:
     return Reply(httpbody_pb2.HttpBody(content_type=content_type, data=data), (NEVER,))
 
 
+def _anchor(status: AnchorStatus, caller: Caller) -> log_pb2.Anchor:
+    return log_pb2.Anchor(
+        id=status.id,
+        kind=status.kind,
+        size=status.anchored_size,
+        time=None if status.anchored_ms is None else _milliseconds(status.anchored_ms),
+        queued=status.queued,
+        last_error=status.last_error if caller.tenant is None else None,
+    )
+
+
+def _milliseconds(time_ms: int) -> timestamp_pb2.Timestamp:
+    time = timestamp_pb2.Timestamp()
+    time.FromMilliseconds(time_ms)
+    return time
+
+
 def _seconds(time_s: int) -> timestamp_pb2.Timestamp | None:
     return timestamp_pb2.Timestamp(seconds=time_s) if time_s else None
 
@@ -141,6 +189,4 @@ def _modified(path: Path) -> timestamp_pb2.Timestamp | None:
         nanoseconds = path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(nanoseconds // 1_000_000)
-    return time
+    return _milliseconds(nanoseconds // 1_000_000)

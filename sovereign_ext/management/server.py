@@ -6,7 +6,7 @@ global; what the services work on comes in as ``Deps``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.health import Health
-from sovereign_ext.management.log import LogReads, OpenLog
+from sovereign_ext.management.log import AnchorStatus, LogReads, OpenLog
 from sovereign_ext.management.policies import Policies
 from sovereign_ext.management.providers import EvidenceStatus, Providers
 from sovereign_ext.management.receipts import Receipts, ReceiptSource
@@ -42,7 +42,7 @@ class Deps:
     ``now`` is Unix seconds, ``monotonic`` the clock of
     ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true once the process
     is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence`` is how it stands
-    with each provider that has any.
+    with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -54,6 +54,7 @@ class Deps:
     paths: LogPaths
     draining: Callable[[], bool]
     evidence: Callable[[], Sequence[EvidenceStatus]]
+    anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
 
 
 def management_server(deps: Deps, address: str) -> grpc.aio.Server:
@@ -80,7 +81,7 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     server.add_generic_rpc_handlers(
         (
             bind(log["ReceiptService"], Receipts(authenticator, deps.log).methods()),
-            bind(log["LogService"], LogReads(authenticator, deps.log, deps.paths).methods()),
+            bind(log["LogService"], LogReads(authenticator, deps.log, deps.paths, deps.anchors).methods()),
             bind(config, Configuration(authenticator, deps.snapshot, deps.faults).methods()),
             bind(management["ProviderService"], providers.methods()),
             bind(policy_service, policies.methods()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row, Select, delete, insert, select, update
+from sqlalchemy import Engine, Row, Select, delete, func, insert, select, update
 
 from sovereign_ext.storage.schema import anchors
 
@@ -64,6 +64,12 @@ class AnchorStore:
     def pending(self, anchor: str) -> AnchorRow | None:
         """The oldest pending row of ``anchor``."""
         return self._first(_pending(anchor).order_by(anchors.c.size))
+
+    def queued(self, anchor: str) -> int:
+        """How many rows of ``anchor`` are pending."""
+        with self._engine.connect() as connection:
+            query = select(func.count()).select_from(_pending(anchor).subquery())
+            return int(connection.execute(query).scalar_one())
 
     def newest(self, anchor: str) -> AnchorRow | None:
         """The row with the largest checkpoint, pending or not."""

@@ -108,6 +108,12 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
     if log := status["log"]:
         lines.append(f"  log       {_log_line(log)}")
         lines += [f"  mirror    {_mirror_line(mirror)}" for mirror in log.get("mirrors", ())]
+        lines += [f"  anchor    {_anchor_line(anchor)}" for anchor in log.get("anchors", ())]
+        lines += [
+            painter(stream, "31")(f"  ! not anchored in {anchor.get('id', '')}: {anchor['last_error']}")
+            for anchor in log.get("anchors", ())
+            if anchor.get("last_error")
+        ]
         lines += [
             painter(stream, "31")(f"  ! not cosigned by {cosigner.get('name', '')}: {cosigner['last_error']}")
             for cosigner in log.get("cosigners", ())
@@ -154,6 +160,17 @@ def _log_line(log: dict[str, Any]) -> str:
 
 def _mirror_line(mirror: dict[str, Any]) -> str:
     return f"{mirror.get('name', '')} holds {mirror.get('size', 0)}, said {_ago(mirror['time'])} ago"
+
+
+def _anchor_line(anchor: dict[str, Any]) -> str:
+    words = [f"{anchor.get('id', '')} ({anchor.get('kind', '')})"]
+    if done := anchor.get("time"):
+        words.append(f"holds the checkpoint over {anchor.get('size', 0)}, anchored {_ago(done)} ago")
+    else:
+        words.append("holds none yet")
+    if queued := anchor.get("queued"):
+        words.append(f"{queued} queued")
+    return ", ".join(words)
 
 
 def _evidence_line(provider: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ def test_several_external_logs_are_independent(tmp_path: Path) -> None:
             assert [anchor["id"] for anchor in receipt["anchors"]] == ["a", "b"]
             assert check(receipt, log, a=good) == check(receipt, log, a=good, b=older) == {"a": 0, "b": 0}
             failing = await until(lambda: [s for s in anchors.statuses() if s.last_error])
-            assert [(s.id, s.anchored_size, s.pending_size) for s in failing] == [("down", 0, 4)]
+            assert [(s.id, s.anchored_size, s.queued, s.pending_size) for s in failing] == [("down", 0, 1, 4)]
 
     with running(rekor_of(V2)) as down:
         pass
@@ -143,7 +143,8 @@ def test_nothing_is_lost_while_the_server_fails_in_every_way(kind: str, tmp_path
             await until(lambda: anchors.covering(0))
             assert check(await log.receipt(0, None, 10), log, ext=rekor)
             (status,) = anchors.statuses()
-            assert (status.anchored_size, status.pending_size, status.last_error) == (3, 0, None)
+            assert (status.anchored_size, status.queued, status.last_error) == (3, 0, None)
+            assert status.pending_size == 0
         engine.dispose()
         assert len(rekor.bodies) == 1
         assert seen == [None] * (len(faults) + 1)

@@ -32,6 +32,10 @@ LOG = {
     "publishedSize": "5",
     "checkpointTime": "2026-01-02T03:04:05.5Z",
     "healthy": True,
+    "anchors": [
+        {"id": "corp", "kind": "rekor-v2", "size": "5", "time": "2026-01-02T03:04:05.250Z"},
+        {"id": "far", "kind": "rekor-v1", "queued": 2, "lastError": "no route"},
+    ],
 }
 PROVIDERS = {
     "providers": [
@@ -207,6 +211,11 @@ def test_status_as_text(running, capsys):
     assert main(["status", "--state-dir", str(running[0])]) == 0
     text = capsys.readouterr().out
     assert "SovereignRouter is serving" in text
+    assert re.search(
+        r"  anchor    corp \(rekor-v2\), holds the checkpoint over 5, anchored \d+ h \d+ min ago\n", text
+    )
+    assert "  anchor    far (rekor-v1), holds none yet, 2 queued\n" in text
+    assert "  ! not anchored in far: no route\n" in text
     assert re.search(r"envoy +42 +1 h 1 min +2\n", text)
     assert re.search(
         r"cloud-a +openai +demo/small +COOLING +0\.12 +1 ok, 3 failed, 4 ms +"

@@ -17,9 +17,10 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext.anchor.service import AnchorStatus
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
-from sovereign_ext.errors import ConfigError
+from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.server import Deps, add_services
@@ -117,6 +118,7 @@ class World:
     now: float
     monotonic: float = 1000.0
     draining: bool = False
+    anchors: tuple[AnchorStatus, ...] | LogUnavailable = ()
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
 
@@ -142,6 +144,11 @@ class World:
         packed = trailers.pop("grpc-status-details-bin", b"")
         headers = {**dict(await call.initial_metadata()), **trailers}
         return Answer(code, reply, await call.details() or "", status_pb2.Status.FromString(packed), headers)
+
+    async def anchored(self) -> tuple[AnchorStatus, ...]:
+        if isinstance(self.anchors, LogUnavailable):
+            raise self.anchors
+        return self.anchors
 
     async def append(self, tenant: str, decision_id: str) -> int:
         """One entry of a tenant; its index, once it is under a checkpoint."""
@@ -176,6 +183,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             paths=paths,
             draining=lambda: here.draining,
             evidence=lambda: here.evidence,
+            anchors=here.anchored,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")

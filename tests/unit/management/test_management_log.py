@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from management_world import ORIGIN, World, run
 
+from sovereign_ext.anchor.service import AnchorStatus
+from sovereign_ext.errors import LogUnavailable
 from sovereign_ext.management.descriptor import PUBLIC, SERVICES
 from sovereign_ext.management.log import MAX_PATH_CHARS
 from sovereign_ext.tlog.hashing import leaf_hash
@@ -153,6 +155,51 @@ def test_status_says_where_the_log_stands(tmp_path: Path) -> None:
         assert log.log_id == receipt["log"]["logId"]
 
     run(tmp_path, scenario)
+
+
+def test_anchors_are_told_and_their_errors_to_admins_only(tmp_path: Path) -> None:
+    """An error may name hosts of the operator. A log that nobody anchors has none."""
+
+    async def scenario(world: World) -> None:
+        assert not (await world.call("LogService.GetLog", key="admin")).message.anchors
+        world.anchors = (
+            AnchorStatus("corp", "rekor-v2", 8, 1_800_000_000_250, 0, 0, 0, None),
+            AnchorStatus("far", "rekor-v1", 0, None, 2, 5, 3, "ConnectError: no route"),
+        )
+        for key, error in (("admin", "ConnectError: no route"), ("acme", "")):
+            corp, far = (await world.call("LogService.GetLog", key=key)).message.anchors
+            assert (corp.id, corp.kind, corp.size, corp.queued, corp.last_error) == (
+                "corp",
+                "rekor-v2",
+                8,
+                0,
+                "",
+            )
+            assert corp.time.ToMilliseconds() == 1_800_000_000_250
+            assert (far.id, far.kind, far.size, far.queued, far.last_error) == (
+                "far",
+                "rekor-v1",
+                0,
+                2,
+                error,
+            )
+            assert not far.HasField("time")
+
+    run(tmp_path, scenario)
+
+
+def test_the_state_is_told_without_anchors_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database in trouble is when the state is wanted most."""
+
+    async def scenario(world: World) -> None:
+        world.anchors = LogUnavailable("cannot read the anchors: OperationalError")
+        log = (await world.call("LogService.GetLog", key="admin")).message
+        assert (log.origin, len(log.anchors)) == (ORIGIN, 0)
+
+    run(tmp_path, scenario)
+    assert "cannot read the anchors: OperationalError" in caplog.text
 
 
 def test_trusted_root_and_keys_are_the_published_files(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_the_queue_is_bounded(store: AnchorStore) -> None:
     assert [r.size for r in store.recent("a", 100)] == [8, 2, 1]
     assert [r.size for r in store.recent("b", 100)] == [8, 2]
     assert len(store.recent("b", 100)) == MAX_PENDING
+    assert (store.queued("b"), store.queued("nobody")) == (MAX_PENDING, 0)
 
 
 def test_the_oldest_anchor_that_covers_an_entry_is_found(store: AnchorStore) -> None:

@@ -42,7 +42,7 @@ class GetTileRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors")
+    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors", "anchors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class Log(_message.Message):
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
     COSIGNERS_FIELD_NUMBER: _ClassVar[int]
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    ANCHORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: str
     log_id: str
@@ -61,7 +62,8 @@ class Log(_message.Message):
     healthy: bool
     cosigners: _containers.RepeatedCompositeFieldContainer[Cosigner]
     mirrors: _containers.RepeatedCompositeFieldContainer[Mirror]
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ...) -> None: ...
+    anchors: _containers.RepeatedCompositeFieldContainer[Anchor]
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ...) -> None: ...
 
 class Cosigner(_message.Message):
     __slots__ = ("name", "size", "time", "last_error")
@@ -74,6 +76,22 @@ class Cosigner(_message.Message):
     time: _timestamp_pb2.Timestamp
     last_error: str
     def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class Anchor(_message.Message):
+    __slots__ = ("id", "kind", "size", "time", "queued", "last_error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: str
+    size: int
+    time: _timestamp_pb2.Timestamp
+    queued: int
+    last_error: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
 
 class Mirror(_message.Message):
     __slots__ = ("name", "size", "time")
