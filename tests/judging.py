@@ -1,7 +1,8 @@
-"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python, AWS's libraries.
+"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python, and the libraries
+of AWS and Google.
 
 Each of Sigstore's takes a receipt, a trusted root and the envelope key (PEM) and prints ``verified`` or
-``refused: …``. AWS's stays and answers questions, a line each.
+``refused: …``. AWS's and Google's stay and answer questions, a line each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def sigstore_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-class Aws:
-    """Questions to ``judges/aws.py``."""
+class Judge:
+    """Questions to a judge that stays, such as ``judges/aws.py``."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -41,14 +42,31 @@ class Aws:
         return answer["answer"]
 
 
-@contextmanager
-def aws() -> Iterator[Aws]:
+Aws = Judge
+
+
+def aws() -> AbstractContextManager[Judge]:
     """botocore and boto3 in the judges' environment, in one process for as long as the block runs."""
-    command = [_judges_python(), TESTS / "judges" / "aws.py"]
+    return _staying("aws.py")
+
+
+def anthropic_sdk() -> AbstractContextManager[Judge]:
+    """Anthropic's SDK in the judges' environment, in one process for as long as the block runs."""
+    return _staying("anthropic_sdk.py")
+
+
+def google() -> AbstractContextManager[Judge]:
+    """google-genai's types in the judges' environment, in one process for as long as the block runs."""
+    return _staying("gemini.py")
+
+
+@contextmanager
+def _staying(script: str) -> Iterator[Judge]:
+    command = [_judges_python(), TESTS / "judges" / script]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            yield Aws(process)
+            yield Judge(process)
         finally:
             process.terminate()
 
