@@ -60,6 +60,7 @@ class ConfigFile:
     deployments: list[dict[str, Any]] = field(default_factory=list)
     trust: dict[str, Any] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
+    keystore: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
     other_key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
@@ -131,7 +132,7 @@ class ConfigFile:
             "providers": self.providers,
             "deployments": self.deployments,
         }
-        parts = {"limits": self.limits, "trust": self.trust, "log": self.log}
+        parts = {"limits": self.limits, "trust": self.trust, "log": self.log, "keystore": self.keystore}
         return document | {name: part for name, part in parts.items() if part}
 
     def write(self, path: Path) -> None:
