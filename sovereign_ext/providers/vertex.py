@@ -1,8 +1,9 @@
 """Vertex AI: Gemini by ``generateContent`` and ``streamGenerateContent``, embeddings, and Claude as Vertex serves it.
 
 Sources: Vertex AI's REST reference (v1), google-genai 3.4. The credential is an access token; how one comes from a
-service account is the keystore's matter. ``endpoint`` is ``https://{location}-aiplatform.googleapis.com/v1``; for the
-location ``global`` without ``{location}-``, for ``us`` and ``eu`` ``https://aiplatform.{location}.rep.googleapis.com/v1``.
+service account is the keystore's matter. ``endpoint`` is ``https://{location}-aiplatform.googleapis.com``; for the
+location ``global`` without ``{location}-``, for ``us`` and ``eu`` ``https://aiplatform.{location}.rep.googleapis.com``.
+It may end in the API's version.
 Deliberately not here: Google's own OpenAI-compatible endpoint, which hides what the native one tells.
 """
 
@@ -33,6 +34,7 @@ from sovereign_ext.providers.vertex_reply import Telling, error_fault, response_
 from sovereign_ext.providers.vertex_request import chat_body
 from sovereign_ext.providers.vertex_stream import VertexStream
 
+_VERSIONED: Final = re.compile(r"/v1(beta1)?/?$")
 _RESOURCE: Final = re.compile(rb"(projects/[^/\s\"]+/locations/[^/\s\"]+/)?publishers/[^/\s\"]+/models/")
 _TOO_LONG: Final = re.compile(r"input token count\b.*\bexceeds", re.IGNORECASE | re.DOTALL)
 _DELAY: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
@@ -53,7 +55,8 @@ class VertexAdapter:
             method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         else:
             method, body = embed_call(request, model)
-        authority, path = _shared.place(target, f"{resource_of(target, model)}:{method}")
+        version = "" if _VERSIONED.search(target.provider.endpoint) else "/v1"
+        authority, path = _shared.place(target, f"{version}{resource_of(target, model)}:{method}")
         headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
         headers += _shared.bearer(target)
         return UpstreamRequest(path, authority, tuple(headers), msgspec.json.encode(body), dropped)

@@ -50,19 +50,34 @@ class _Converter:
         if not isinstance(schema, dict):  # true: anything at all
             return {}
         schema, open_ = self._flat(schema, open_, depth)
-        made = self._scalars(schema)
+        for union in _UNIONS:
+            if isinstance(schema.get(union), list):
+                return self._union(schema, union, depth, open_)
         kinds = self._kinds(schema)
-        if "null" in kinds and len(kinds) > 1:
-            made["nullable"] = True
-            kinds = [kind for kind in kinds if kind != "null"]
-        if len(kinds) == 1:
-            made["type"] = kinds[0].upper()
-        self._inner(made, schema, depth, open_)
-        options = self._options(schema, depth, open_)
-        if len(kinds) > 1 and not options:
-            options = [self.node({**schema, "type": kind}, depth + 1, open_) for kind in kinds]
-            made = {name: made[name] for name in ("title", "description", "nullable") if name in made}
-        return _with_options(made, options)
+        real = [kind for kind in kinds if kind != "null"]
+        if len(real) > 1:
+            made = _any_of([self.node({**schema, "type": kind}, depth + 1, open_) for kind in real])
+        else:
+            made = self._scalars(schema)
+            if kinds:
+                made["type"] = (real or kinds)[0].upper()
+            self._inner(made, schema, depth, open_)
+        return _nullable(made) if real and len(real) < len(kinds) else made
+
+    def _union(
+        self, schema: Mapping[str, Any], union: str, depth: int, open_: frozenset[str]
+    ) -> dict[str, Any]:
+        """``anyOf`` of options that hold what stands beside it: Google takes nothing beside it."""
+        beside = {name: value for name, value in schema.items() if name != union}
+        options, null = [], False
+        for each in schema[union]:
+            flat, inside = self._flat(each, open_, depth + 1) if isinstance(each, dict) else ({}, open_)
+            if flat.get("type") == "null":
+                null = True
+            elif each is not False:
+                options.append(self.node(_merged(flat, beside), depth + 1, inside))
+        made = _any_of(options) if options else self.node(beside, depth + 1, open_)
+        return _nullable(made) if null else made
 
     def _scalars(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The members whose value is no schema."""
@@ -123,13 +138,6 @@ class _Converter:
                 items = first[0] if len(first) == 1 else {"anyOf": first}
             made["items"] = self.node(items, depth + 1, open_)
 
-    def _options(self, schema: Mapping[str, Any], depth: int, open_: frozenset[str]) -> list[dict[str, Any]]:
-        for union in _UNIONS:
-            options = schema.get(union)
-            if isinstance(options, list):
-                return [self.node(each, depth + 1, open_) for each in options if each is not False]
-        return []
-
     def _flat(
         self, schema: Mapping[str, Any], open_: frozenset[str], depth: int
     ) -> tuple[dict[str, Any], frozenset[str]]:
@@ -172,14 +180,15 @@ def _recursive(param: str) -> CallerError:
     )  # fmt: skip
 
 
-def _with_options(made: dict[str, Any], options: list[dict[str, Any]]) -> dict[str, Any]:
-    """``anyOf``, with an option that is only null said as ``nullable``."""
-    real = [each for each in options if each != {"type": "NULL"}]
-    if len(real) < len(options):
-        made["nullable"] = True
-    if len(real) == 1:
-        return {**real[0], **made}
-    return {**made, "anyOf": real} if real else made
+def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
+    return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+def _nullable(made: dict[str, Any]) -> dict[str, Any]:
+    """The schema that takes null, too."""
+    if "anyOf" in made:
+        return {"anyOf": [_nullable(option) for option in made["anyOf"]]}
+    return {**made, "nullable": True}
 
 
 def _merged(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
