@@ -8,7 +8,6 @@ history is told as text.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from hashlib import sha256
@@ -31,6 +30,7 @@ from sovereign_ext.openai.conversation import (
     invalid,
     unsupported,
 )
+from sovereign_ext.providers._media import media_type
 
 MAX_CACHE_POINTS: Final = 4
 _CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
@@ -39,12 +39,7 @@ _BEGINNING: Final = "Begin."
 
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _TOOL_ID: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
-_MAGIC: Final = (
-    ("png", re.compile(rb"\x89PNG\r\n\x1a\n")),
-    ("jpeg", re.compile(rb"\xff\xd8\xff")),
-    ("gif", re.compile(rb"GIF8[79]a")),
-    ("webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
-)
+_IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _AUDIO: Final = frozenset({
     "mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg",
 })  # fmt: skip
@@ -154,7 +149,9 @@ class Blocks:
         if document.file_id:
             raise unsupported(document.param)
         stem, dot, extension = document.filename.rpartition(".")
-        form = _DOCUMENTS.get(document.media_type) or (extension.lower() if dot else "")
+        form = _DOCUMENTS.get(media_type(document.data, document.media_type)) or (
+            extension.lower() if dot else ""
+        )
         form = {"htm": "html", "markdown": "md", "text": "txt"}.get(form, form)
         if form not in _DOCUMENTS.values():
             raise invalid(document.param, f"a file of one of the types {', '.join(_DOCUMENTS.values())}")
@@ -201,11 +198,10 @@ def _image(image: Image) -> dict[str, Any]:
             400, "This model's provider takes images as data URLs only.",
             param=image.param, code="unsupported_value",
         )  # fmt: skip
-    head = base64.b64decode(image.data[:64])
-    for form, magic in _MAGIC:
-        if magic.match(head):
-            return {"format": form, "source": {"bytes": image.data}}
-    raise invalid(image.param, "a PNG, JPEG, GIF or WebP image")
+    form = _IMAGES.get(media_type(image.data, image.media_type))
+    if form is None:
+        raise invalid(image.param, "a PNG, JPEG, GIF or WebP image")
+    return {"format": form, "source": {"bytes": image.data}}
 
 
 def _audio(audio: Audio) -> dict[str, Any]:

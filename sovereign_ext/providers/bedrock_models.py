@@ -2,8 +2,8 @@
 
 Sources: Bedrock user guide (model cards, "Get validated JSON results from models", inference parameters) and
 botocore's service model. An id may carry a prefix of an inference profile (``eu.``, ``global.``) or be an ARN, so
-families are looked for anywhere in it; an ARN that does not name its model gets ``UNKNOWN``, and what the model then
-refuses is the provider's answer.
+families are looked for anywhere in it. Claude's rules are ``anthropic_models``'s. An ARN that does not name its model
+gets ``UNKNOWN``, and what the model then refuses is the provider's answer.
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
-
-class Sampling(Enum):
-    """Which of ``temperature`` and ``top_p`` a model takes."""
-
-    BOTH = auto()
-    ONE = auto()  # either, not both
-    NONE = auto()
+from sovereign_ext.providers import anthropic_models
+from sovereign_ext.providers.anthropic_models import Sampling, Thinking
 
 
 class Effort(Enum):
     """How a model is told how much to reason."""
 
     CONVERSE = auto()  # outputConfig.effort
-    CLAUDE = auto()  # the same; thinking can be switched off
+    CLAUDE = auto()  # the same, by the model's own levels; thinking can be switched off
     NOVA = auto()  # reasoningConfig.maxReasoningEffort; ``high`` goes with no sampling and no limit
     FLAT = auto()  # reasoning_effort among the model's own fields
     NESTED = auto()  # reasoning.effort among the model's own fields
@@ -36,36 +32,30 @@ class Effort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelRules:
-    """``schemas``: keeps to JSON schemas by itself (``textFormat``, strict tools). ``forces``: ``toolChoice`` any and
-    tool. ``caches``: takes cache points. ``top_k``: where it goes among the model's own fields."""
+    """``efforts``: the levels of ``Effort.CLAUDE``, lowest first. ``schemas``: keeps to JSON schemas by itself
+    (``textFormat``, strict tools). ``forces``: ``toolChoice`` any and tool. ``thinks``: unless switched off, which it
+    must be where a tool is forced. ``prefill``: goes on from an assistant's last message. ``caches``: takes cache
+    points. ``top_k``: where it goes among the model's own fields, empty where it is not taken."""
 
     sampling: Sampling = Sampling.BOTH
     effort: Effort = Effort.CONVERSE
+    efforts: tuple[str, ...] = ()
     schemas: bool = False
     forces: bool = True
+    thinks: bool = False
+    prefill: bool = True
     caches: bool = False
     top_k: tuple[str, ...] = ()
 
 
 UNKNOWN: Final = ModelRules()
 
-_CLAUDE: Final = ModelRules(effort=Effort.ABSENT, caches=True, top_k=("top_k",))
-_CLAUDE_4_1: Final = ModelRules(Sampling.ONE, Effort.ABSENT, caches=True, top_k=("top_k",))
-_CLAUDE_4_5: Final = ModelRules(Sampling.ONE, Effort.ABSENT, schemas=True, caches=True, top_k=("top_k",))
-_CLAUDE_OPUS_4_5: Final = ModelRules(Sampling.ONE, Effort.CLAUDE, schemas=True, caches=True, top_k=("top_k",))
-_CLAUDE_4_7: Final = ModelRules(Sampling.NONE, Effort.CLAUDE, schemas=True, caches=True)
 _NOVA: Final = ModelRules(effort=Effort.ABSENT, caches=True, top_k=("inferenceConfig", "topK"))
 _NOVA_2: Final = ModelRules(effort=Effort.NOVA, caches=True, top_k=("inferenceConfig", "topK"))
 _OPEN: Final = ModelRules(effort=Effort.ABSENT, schemas=True)
 _PLAIN: Final = ModelRules(effort=Effort.ABSENT, forces=False)
 
 FAMILIES: Final[tuple[tuple[str, ModelRules], ...]] = (
-    (r"anthropic\.claude-(opus|sonnet)-4-(20|v1)", _CLAUDE),
-    (r"anthropic\.claude-opus-4-1\b", _CLAUDE_4_1),
-    (r"anthropic\.claude-(sonnet|haiku)-4-5\b", _CLAUDE_4_5),
-    (r"anthropic\.claude-[a-z]+-4-[56]\b", _CLAUDE_OPUS_4_5),
-    (r"anthropic\.claude-(3|v2|instant)", _CLAUDE),
-    (r"anthropic\.claude", _CLAUDE_4_7),
     (r"amazon\.nova-2", _NOVA_2),
     (r"amazon\.nova", _NOVA),
     (r"openai\.gpt-oss", ModelRules(effort=Effort.FLAT, schemas=True)),
@@ -82,9 +72,29 @@ of its family."""
 _COMPILED: Final = tuple((re.compile(pattern), rules) for pattern, rules in FAMILIES)
 
 
+@lru_cache(maxsize=256)
 def rules_of(model: str) -> ModelRules:
     """The rules of a model id or ARN as the provider knows it."""
+    if "anthropic.claude" in model:
+        return _of_claude(model)
     return next((rules for pattern, rules in _COMPILED if pattern.search(model)), UNKNOWN)
+
+
+def _of_claude(model: str) -> ModelRules:
+    """What Anthropic says of its models holds at Bedrock too; only how it is said differs. The older ones' budgets of
+    thinking are not asked for."""
+    rules = anthropic_models.rules_of(model)
+    return ModelRules(
+        sampling=rules.sampling,
+        effort=Effort.CLAUDE if rules.efforts else Effort.ABSENT,
+        efforts=rules.efforts,
+        schemas=rules.schemas,
+        forces=rules.thinking is not Thinking.ALWAYS,
+        thinks=rules.thinking is Thinking.USUAL,
+        prefill=rules.prefill,
+        caches=True,
+        top_k=() if rules.sampling is Sampling.NONE else ("top_k",),
+    )
 
 
 NOVA_EFFORTS: Final[Mapping[str, str]] = {

@@ -18,13 +18,14 @@ import msgspec
 from sovereign_ext.openai.conversation import invalid, unsupported
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers.anthropic_models import Sampling, nearest
+from sovereign_ext.providers.anthropic_schema import closed
 from sovereign_ext.providers.bedrock_blocks import Blocks, tool_name
 from sovereign_ext.providers.bedrock_models import (
     FLAT_EFFORTS,
     NOVA_EFFORTS,
     Effort,
     ModelRules,
-    Sampling,
     rules_of,
 )
 from sovereign_ext.providers.support import Support, Treatment, review, support
@@ -74,12 +75,16 @@ def converse_body(request: Request, model: str) -> tuple[dict[str, Any], tuple[s
         raise unsupported("response_format")
     blocks = Blocks(caches=rules.caches, flat=not tools)
     body: dict[str, Any] = {"messages": blocks.messages(chat.conversation.turns)}
+    if body["messages"][-1]["role"] == "assistant" and not rules.prefill:
+        raise unsupported("messages")  # to go on from the assistant's own words
     system = blocks.system(chat.conversation.system)
     if chat.format is not None and chat.format.schema is None:
         system.append({"text": _JSON_ONLY})
     config, lax = _tool_config(chat, tools, rules, imitated=imitated)
     limits, own = _inference(chat, rules), _top_k(chat, rules)
     output = _effort(chat, rules, limits, own)
+    if rules.thinks and "toolChoice" in config:
+        own["thinking"] = {"type": "disabled"}
     if chat.format is not None and chat.format.schema is not None and not imitated:
         output |= {"textFormat": _text_format(chat.format, chat.format.schema)}
     parts = {
@@ -101,24 +106,11 @@ def converse_body(request: Request, model: str) -> tuple[dict[str, Any], tuple[s
 
 
 def imitates(request: Request, model: str) -> bool:
-    """Whether structured output is had from a tool: a schema is asked for that the model does not keep to by itself."""
+    """Whether structured output is had from a tool: the model does not keep to schemas by itself, or not to this."""
     form = request.values.get("response_format")
     named = form.get("json_schema") if isinstance(form, dict) and form.get("type") == "json_schema" else None
-    if not isinstance(named, dict):
-        return False
-    return not (rules_of(model).schemas and (named.get("strict") is True or _closed(named.get("schema"))))
-
-
-def _closed(schema: Any) -> bool:
-    """Whether every object of a schema says that it has no other members, without which none is kept to."""
-    if isinstance(schema, list):
-        return all(_closed(one) for one in schema)
-    if not isinstance(schema, dict):
-        return True
-    is_object = schema.get("type") == "object" or "properties" in schema
-    if is_object and schema.get("additionalProperties") is not False:
-        return False
-    return all(_closed(one) for one in schema.values())
+    schema = named.get("schema") if isinstance(named, dict) else None
+    return isinstance(schema, dict) and not (rules_of(model).schemas and closed(schema) is not None)
 
 
 def _inference(chat: Chat, rules: ModelRules) -> dict[str, Any]:
@@ -161,9 +153,11 @@ def _effort(chat: Chat, rules: ModelRules, limits: Mapping[str, Any], own: dict[
         case Effort.ABSENT:
             if effort != "none":  # none is what they all do
                 raise unsupported("reasoning_effort")
-        case Effort.CLAUDE if effort == "none":
+        case Effort.CLAUDE if effort == "none" and rules.forces:
             own["thinking"] = {"type": "disabled"}
-        case Effort.CONVERSE | Effort.CLAUDE if effort != "none":
+        case Effort.CLAUDE:
+            return {"effort": nearest(effort, rules.efforts)}
+        case Effort.CONVERSE if effort != "none":
             return {"effort": "low" if effort == "minimal" else effort}
         case Effort.NOVA:
             own["reasoningConfig"] = {"type": "disabled"} if effort == "none" else _nova(effort, limits)
@@ -194,7 +188,7 @@ def _tool_config(
         if tool.name == IMITATED:
             raise invalid(tool.param, "another name for the function")
     specs = [_spec(tool, strict=rules.schemas and tool.strict) for tool in tools]
-    lax = not rules.schemas and any(tool.strict for tool in tools)
+    lax = any(tool.strict and "strict" not in spec for tool, spec in zip(tools, specs, strict=True))
     forced = chat.choice in (Choice.REQUIRED, Choice.NAMED) and bool(tools)
     if forced and not rules.forces:
         raise unsupported("tool_choice")
@@ -214,13 +208,13 @@ def _tool_config(
 
 def _spec(tool: Tool, *, strict: bool) -> dict[str, Any]:
     schema = _object_schema(tool.parameters, f"{tool.param}.parameters")
-    spec: dict[str, Any] = {
-        "name": tool_name(tool.name, f"{tool.param}.name"),
-        "inputSchema": {"json": schema},
-    }
+    kept = closed(schema) if strict else None
+    spec: dict[str, Any] = {"name": tool_name(tool.name, f"{tool.param}.name")}
     if tool.description.strip():
         spec["description"] = tool.description
-    return spec | {"strict": True} if strict else spec
+    if kept is not None:
+        spec["strict"] = True
+    return spec | {"inputSchema": {"json": schema if kept is None else kept}}
 
 
 def _imitation(form: ResponseFormat) -> dict[str, Any]:
@@ -237,7 +231,7 @@ def _object_schema(schema: Mapping[str, Any], param: str) -> dict[str, Any]:
 
 
 def _text_format(form: ResponseFormat, schema: Mapping[str, Any]) -> dict[str, Any]:
-    definition = {"name": form.name, "schema": msgspec.json.encode(schema).decode()}
+    definition = {"name": form.name, "schema": msgspec.json.encode(closed(schema)).decode()}
     if form.description:
         definition["description"] = form.description
     return {"type": "json_schema", "structure": {"jsonSchema": definition}}

@@ -26,6 +26,8 @@ SONNET_4_5 = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
 SONNET_4 = "anthropic.claude-sonnet-4-20250514-v1:0"
 OPUS_4_6 = "global.anthropic.claude-opus-4-6-v1"
 OPUS_4_7 = "us.anthropic.claude-opus-4-7"
+SONNET_5 = "eu.anthropic.claude-sonnet-5"
+MYTHOS = "us.anthropic.claude-mythos-preview"
 NOVA_2 = "global.amazon.nova-2-lite-v1:0"
 GPT_OSS = "openai.gpt-oss-120b-1:0"
 LLAMA = "meta.llama3-1-70b-instruct-v1:0"
@@ -36,6 +38,7 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(20)).decode()
 GIF = base64.b64encode(b"GIF89a" + bytes(20)).decode()
 WEBP = base64.b64encode(b"RIFF" + b"\x10\x00\x00\x00" + b"WEBPVP8 " + bytes(20)).decode()
+PLAIN = base64.b64encode(b"just words").decode()
 PDF = base64.b64encode(b"%PDF-1.7 and so on").decode()
 
 SCHEMA = {
@@ -110,7 +113,13 @@ HISTORY = [
     {"role": "user", "content": "thanks"},
 ]
 JSON_SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
-LAX_SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": {"properties": {}}}}
+LAX_SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "place",
+        "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
 
 LEGAL: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": (SONNET_4_5, {}),
@@ -332,7 +341,7 @@ SVG = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'/>").decode()
         (image(SVG, "image/svg+xml"), "image_url.url"),
         ({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}, "image_url.url"),
         ({"type": "file", "file": {"file_id": "file-1"}}, "file.file_id"),
-        (file("a.exe", media_type="application/x-msdownload"), "file.file_data"),
+        (file("a.exe", PLAIN, "application/x-msdownload"), "file.file_data"),
         ({"type": "input_audio", "input_audio": {"data": PNG, "format": "midi"}}, "input_audio.format"),
     ],
 )
@@ -353,14 +362,15 @@ def test_names_of_documents() -> None:
 
 
 def test_media_type_or_extension() -> None:
-    """A file's type is its media type, or its extension where that says nothing."""
+    """A file's type is what its bytes say, its media type, or its extension where that says nothing."""
     content = [
-        file("a.bin", media_type="text/markdown"),
-        file("b.DOCX", media_type="application/octet-stream"),
-        file("c.htm", media_type="application/octet-stream"),
+        file("a.bin", PLAIN, "text/markdown"),
+        file("b.DOCX", PLAIN, "application/octet-stream"),
+        file("c.htm", PLAIN, "application/octet-stream"),
+        file("d.txt", PDF, "text/plain"),
     ]
     blocks = body_of(messages=[user(*content)])["messages"][0]["content"]
-    assert [block["document"]["format"] for block in blocks] == ["md", "docx", "html"]
+    assert [block["document"]["format"] for block in blocks] == ["md", "docx", "html", "pdf"]
 
 
 def test_the_assistant_goes_on() -> None:
@@ -414,6 +424,9 @@ def test_limits() -> None:
         (LLAMA, {"reasoning_effort": "low"}, "reasoning_effort"),
         (GPT_OSS, {"reasoning_effort": "none"}, "reasoning_effort"),
         (NOVA_2, {"reasoning_effort": "high", "max_tokens": 5}, "max_tokens"),
+        (MYTHOS, {"tools": [LOOK], "tool_choice": "required"}, "tool_choice"),
+        (OPUS_4_6, {"messages": [*HISTORY, {"role": "assistant", "content": "So"}]}, "messages"),
+        (SONNET_4, {"reasoning_effort": "high"}, "reasoning_effort"),
         (SONNET_4_5, {"n": 2}, "n"),
         (SONNET_4_5, {"logprobs": True}, "logprobs"),
         (SONNET_4_5, {"top_logprobs": 2}, "top_logprobs"),
@@ -523,10 +536,12 @@ def test_json_object() -> None:
     ("model", "effort", "body"),
     [
         (OPUS_4_6, "high", {"outputConfig": {"effort": "high"}}),
+        (OPUS_4_6, "xhigh", {"outputConfig": {"effort": "high"}}),
         (OPUS_4_6, "minimal", {"outputConfig": {"effort": "low"}}),
         (OPUS_4_6, "none", {"additionalModelRequestFields": {"thinking": {"type": "disabled"}}}),
         (PROFILE, "xhigh", {"outputConfig": {"effort": "xhigh"}}),
         (SONNET_4, "none", {}),
+        (MYTHOS, "none", {"outputConfig": {"effort": "low"}}),
         (
             NOVA_2,
             "medium",
@@ -547,6 +562,16 @@ def test_effort(model: str, effort: str, body: dict[str, Any]) -> None:
     assert {name: made[name] for name in made if name != "messages"} == body
 
 
+def test_a_forced_tool_and_thinking() -> None:
+    """They exclude each other: a model that thinks unless told not to is told."""
+    body = body_of(SONNET_5, tools=[LOOK], tool_choice="required")
+    assert body["additionalModelRequestFields"] == {"thinking": {"type": "disabled"}}
+    assert "additionalModelRequestFields" not in body_of(SONNET_5, tools=[LOOK])
+    assert body_of(SONNET_5, response_format=LAX_SCHEMA)["additionalModelRequestFields"] == {
+        "thinking": {"type": "disabled"}
+    }
+
+
 def test_metadata_and_tier() -> None:
     body = body_of(user="u-1", service_tier="flex")
     assert body["requestMetadata"] == {"user": "u-1"}
@@ -557,12 +582,13 @@ def test_metadata_and_tier() -> None:
 def test_models() -> None:
     """Ids, inference profiles and ARNs that name the model find its family; others get what is safe to try."""
     assert rules_of(SONNET_4_5).schemas
-    assert rules_of(f"arn:aws:bedrock:eu-central-1:1:inference-profile/{SONNET_4_5}") is rules_of(SONNET_4_5)
-    assert rules_of("anthropic.claude-3-5-sonnet-20241022-v2:0") is rules_of(SONNET_4)
-    assert rules_of("anthropic.claude-opus-4-1-20250805-v1:0") is not rules_of(SONNET_4)
-    assert rules_of("eu.anthropic.claude-sonnet-5") is rules_of(OPUS_4_7)
+    assert rules_of(f"arn:aws:bedrock:eu-central-1:1:inference-profile/{SONNET_4_5}") == rules_of(SONNET_4_5)
+    assert rules_of("anthropic.claude-3-5-sonnet-20241022-v2:0") == rules_of(SONNET_4)
+    assert rules_of("anthropic.claude-opus-4-1-20250805-v1:0") != rules_of(SONNET_4)
+    assert rules_of(SONNET_5).thinks
+    assert not rules_of(MYTHOS).forces
     assert rules_of(PROFILE) is UNKNOWN
-    assert rules_of("amazon.nova-pro-v1:0") is not rules_of(NOVA_2)
+    assert rules_of("amazon.nova-pro-v1:0") != rules_of(NOVA_2)
     assert len({pattern for pattern, _ in FAMILIES}) == len(FAMILIES)
 
 
