@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import model, trust
+from sovereign_ext.config import keystore, model, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -27,6 +27,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## deployments": model.Deployment,
     "## trust": model.Trust,
     "### signatories": trust.Witness,
+    "## keystore": keystore.KeystoreConfig,
+    "### keystore.local": keystore.LocalKeys,
     "## log": trust.Log,
     "### mirrors": trust.Mirror,
     "### anchors": trust.Anchor,
@@ -68,7 +70,8 @@ def test_every_field_is_described_with_its_default(heading: str) -> None:
         if info.is_required():
             assert default == "required", name
         elif isinstance(info.default, int | str):
-            assert default.startswith(f"`{info.default}`"), name
+            written = str(info.default).lower() if isinstance(info.default, bool) else info.default
+            assert default.startswith(f"`{written}`"), name
 
 
 def test_defaults_of_nested_fields_are_right() -> None:
