@@ -6,6 +6,7 @@ OpenAI lets a conversation be written in many ways; other providers take one. He
 - neighbours of the same role are one turn, and nothing of either is lost;
 - results of tools stand right after the turn that asked for them, in the order of the calls, before what the
   user said next; a call whose result is missing and a result without a call are refused, as OpenAI does;
+- ids of calls differ: one that is used again in a later turn is made another;
 - ``functions`` of old (``function_call``, role ``function``) are tools with ids made here;
 - refusals are text, ``name`` of a message is dropped, ``arguments`` are parsed.
 
@@ -19,7 +20,7 @@ import base64
 import binascii
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -150,6 +151,9 @@ class _Reader:
         self._extra: dict[str, Any] = {}
         self._assistant = False
         self._results: dict[str, ToolResult] = {}
+        self._ids: dict[
+            str, str
+        ] = {}  # the client's id of a call, the last one if several: its own in all of it
         self._asked: dict[str, str] = {}  # id of a call without its result: where it stands
         self._names: dict[str, str] = {}  # id of a call: its function
         self._by_name: dict[str, deque[str]] = {}  # the same the other way round, for the results of old
@@ -206,8 +210,13 @@ class _Reader:
             self._add_call(ToolCall(f"call_legacy{self._made}", name, arguments), f"{where}.function_call")
 
     def _add_call(self, call: ToolCall, where: str) -> None:
-        if call.id in self._names:
+        if self._ids.get(call.id) in self._asked:
             raise CallerError(400, f"'{where}' is used twice.", param=where, code="invalid_value")
+        id_ = call.id
+        while id_ in self._names:  # by a turn before: some clients count from one in each
+            self._made += 1
+            id_ = f"{call.id}.{self._made}"
+        self._ids[call.id], call = id_, replace(call, id=id_)
         self._names[call.id], self._asked[call.id] = call.name, where
         self._by_name.setdefault(call.name, deque()).append(call.id)
         self._calls.append(call)
@@ -221,8 +230,9 @@ class _Reader:
                 waiting.popleft()
             id_ = waiting[0] if waiting else None
         else:
-            id_ = message.get("tool_call_id")
-        if not isinstance(id_, str) or id_ not in self._asked:
+            given = message.get("tool_call_id")
+            id_ = self._ids.get(given) if isinstance(given, str) else None
+        if id_ is None or id_ not in self._asked:
             param = f"{where}.{'name' if legacy else 'tool_call_id'}"
             raise CallerError(
                 400, f"'{param}' answers no tool call of the turn before.", param=param, code="invalid_value"
