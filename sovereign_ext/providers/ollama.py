@@ -2,7 +2,7 @@
 
 Sources: Ollama API documentation and its Python SDK's types (0.6). The native API is used instead of Ollama's
 OpenAI emulation because only it reports counts on every answer and takes thinking and formats natively.
-Requests are translated in ``ollama_request``; here is what comes back.
+Requests are translated in ``ollama_request``; here is what comes back. Log probabilities are there since 0.12.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final
 import msgspec
 
 from sovereign_ext.config.model import Capability, ProviderKind
-from sovereign_ext.openai.chunks import ChunkWriter, usage_object
+from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
+from sovereign_ext.providers._reply import Reply, ReplyBody, ReplyStream
 from sovereign_ext.providers._vectors import embeddings
 from sovereign_ext.providers.base import (
     Answer,
     Fault,
     Item,
-    Part,
     StreamFault,
     StreamTranslator,
     Target,
@@ -42,15 +42,17 @@ class OllamaAdapter:
     capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
+        dropped: tuple[str, ...] = ()
         if request.endpoint is Endpoint.CHAT:
-            body, path = chat_body(request, target.deployment.upstream_model), "/api/chat"
+            body, dropped = chat_body(request, target.deployment.upstream_model)
+            path = "/api/chat"
         else:
             body, path = embed_body(request, target.deployment.upstream_model), "/api/embed"
         accept = "application/x-ndjson" if request.stream else "application/json"
         headers = _shared.base_headers(accept)
         headers += _shared.bearer(target)
         authority, full = _shared.place(target, path)
-        return UpstreamRequest(full, authority, tuple(headers), msgspec.json.encode(body))
+        return UpstreamRequest(full, authority, tuple(headers), msgspec.json.encode(body), dropped)
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
         parsed = _object(body)
@@ -73,30 +75,15 @@ class OllamaAdapter:
 
 
 class OllamaStream:
-    """NDJSON lines in, OpenAI chunks out. Tool arguments come whole, as an object; out goes a string."""
+    """NDJSON lines in, OpenAI chunks out."""
 
-    __slots__ = (
-        "_call_id",
-        "_include_usage",
-        "_limit",
-        "_pending",
-        "_started",
-        "_tools",
-        "_writer",
-        "terminal",
-        "usage",
-    )
+    __slots__ = ("_limit", "_pending", "_told", "terminal", "usage")
 
     def __init__(self, request: Request, call_id: str, now_s: int, limit: int) -> None:
         self._limit = limit
         self._pending = b""
-        self._call_id = call_id
-        self._writer = ChunkWriter(
-            f"chatcmpl-{call_id}", now_s, request.model, include_usage=request.include_usage
-        )
-        self._include_usage = request.include_usage
-        self._started = False
-        self._tools = 0
+        reply = ReplyStream(request, f"chatcmpl-{call_id}", now_s, legacy=uses_functions(request.values))
+        self._told = _Telling(reply, request, call_id)
         self.usage = Usage()
         self.terminal = False
 
@@ -119,76 +106,80 @@ class OllamaStream:
         parsed = _object(line)
         if "error" in parsed:
             raise StreamFault(_shared.unusable("error_event", "The provider failed while answering."))
-        if not self._started:
-            self._started = True
-            yield Item(Part.LIFECYCLE, self._writer.role())
-        message = parsed.get("message")
-        if isinstance(message, dict):
-            yield from self._message(message)
         if parsed.get("done") is True:
-            yield from self._done(parsed)
+            self.terminal, self.usage = True, _usage(parsed)
+        yield from self._told.take(parsed)
 
     def _check(self, line: bytes) -> None:
         if len(line) > self._limit:
             raise StreamFault(_shared.unusable("event_too_large"))
 
-    def _message(self, message: dict[str, Any]) -> Iterator[Item]:
+
+class _Telling:
+    """Passes on to a ``Reply`` what the lines of an answer say; a whole answer is one line."""
+
+    __slots__ = ("_call_id", "_calls", "_logprobs", "_reply")
+
+    def __init__(self, reply: Reply, request: Request, call_id: str) -> None:
+        self._reply = reply
+        self._call_id = call_id
+        self._logprobs = request.values.get("logprobs") is True
+        self._calls = 0
+
+    def take(self, parsed: dict[str, Any]) -> Iterator[Item]:
+        message = parsed.get("message")
+        if isinstance(message, dict):
+            yield from self._message(message, parsed.get("logprobs") if self._logprobs else None)
+        if parsed.get("done") is True:
+            yield from self._reply.finish(_finish_reason(parsed, tools=self._calls > 0), _usage(parsed))
+
+    def _message(self, message: dict[str, Any], logprobs: Any) -> Iterator[Item]:
         thinking, content = _text(message.get("thinking")), _text(message.get("content"))
         if thinking:
-            yield Item(Part.CONTENT, self._writer.reasoning(thinking))
-        if content:
-            yield Item(Part.CONTENT, self._writer.content(content))
+            yield from self._reply.reasoning(thinking)
+        yield from self._reply.text(content, _of_content(logprobs, content))
         for name, arguments in _tool_calls(message):
-            index, self._tools = self._tools, self._tools + 1
-            call_id = f"call_{self._call_id}{index}"
-            yield Item(Part.CONTENT, self._writer.tool_call(index, call_id, name))
-            yield Item(Part.CONTENT, self._writer.tool_arguments(index, arguments))
-
-    def _done(self, parsed: dict[str, Any]) -> Iterator[Item]:
-        self.terminal = True
-        self.usage = _usage(parsed)
-        yield Item(Part.FINISH, self._writer.finish(_finish_reason(parsed, tools=self._tools > 0)))
-        if self._include_usage:
-            counted = usage_object(self.usage.prompt_tokens or 0, self.usage.completion_tokens or 0)
-            yield Item(Part.USAGE, self._writer.usage(counted))
-        yield Item(Part.DONE)
+            yield from self._reply.call(f"call_{self._call_id}{self._calls}", name)
+            yield from self._reply.arguments(arguments)
+            self._calls += 1
 
 
 def _completion(request: Request, parsed: dict[str, Any], call_id: str) -> Answer:
-    message = parsed.get("message")
-    if not isinstance(message, dict) or parsed.get("done") is not True:
+    if not isinstance(parsed.get("message"), dict) or parsed.get("done") is not True:
         raise StreamFault(_shared.unusable("invalid_answer"))
-    calls = [
-        {
-            "id": f"call_{call_id}{at}",
-            "type": "function",
-            "function": {"name": name, "arguments": arguments},
-        }
-        for at, (name, arguments) in enumerate(_tool_calls(message))
-    ]
-    text, thinking = _text(message.get("content")), _text(message.get("thinking"))
-    turn: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
-    if thinking:
-        turn["reasoning_content"] = thinking
-    if calls:
-        turn["tool_calls"] = calls
-    usage = _usage(parsed)
-    completion = {
-        "id": f"chatcmpl-{call_id}",
-        "object": "chat.completion",
-        "created": _created(parsed.get("created_at")),
-        "model": request.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": turn,
-                "logprobs": None,
-                "finish_reason": _finish_reason(parsed, tools=bool(calls)),
-            }
-        ],
-        "usage": usage_object(usage.prompt_tokens or 0, usage.completion_tokens or 0),
-    }
-    return Answer(msgspec.json.encode(completion), usage)
+    reply = ReplyBody(request, legacy=uses_functions(request.values))
+    for _ in _Telling(reply, request, call_id).take(parsed):
+        pass  # a gathered answer has no chunks
+    return reply.answer(f"chatcmpl-{call_id}", _created(parsed.get("created_at")))
+
+
+def _of_content(logprobs: Any, content: str) -> list[dict[str, Any]]:
+    """Those of ``logprobs`` that belong to ``content``, as OpenAI writes them.
+
+    Ollama gives them for everything that was generated; what is said comes after what was thought.
+    """
+    found: list[dict[str, Any]] = []
+    left = len(content.encode(errors="surrogatepass"))
+    for each in reversed(logprobs if isinstance(logprobs, list) else []):
+        token = _token(each)
+        if token is None or left <= 0:
+            break
+        left -= len(token["token"].encode(errors="surrogatepass"))
+        top = each.get("top_logprobs")
+        others = [_token(other) for other in top] if isinstance(top, list) else []
+        found.append({**token, "top_logprobs": [other for other in others if other is not None]})
+    return found[::-1]
+
+
+def _token(given: Any) -> dict[str, Any] | None:
+    """A token and its log probability; ``None`` if either is missing."""
+    if not isinstance(given, dict) or not isinstance(given.get("token"), str):
+        return None
+    logprob, raw = given.get("logprob"), given.get("bytes")
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        return None
+    known = isinstance(raw, list) and all(isinstance(one, int) and 0 <= one <= 255 for one in raw)
+    return {"token": given["token"], "logprob": float(logprob), "bytes": raw if known else None}
 
 
 def _tool_calls(message: dict[str, Any]) -> list[tuple[str, str]]:

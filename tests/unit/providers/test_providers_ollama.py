@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion
 from providers_world import CALL_ID, HELLO, NOW_S, chat, embeddings, streamed, target_of, translate
 
 from sovereign_ext.config.model import ProviderKind
@@ -24,6 +25,10 @@ TOOL = {
     "function": {"name": "look", "description": "d", "parameters": {"type": "object"}},
 }
 OTHER = {"type": "function", "function": {"name": "other"}}
+OTHER_NATIVE = {
+    "type": "function",
+    "function": {"name": "other", "parameters": {"type": "object", "properties": {}}},
+}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
@@ -65,6 +70,7 @@ def test_paths():
         ({}, None),
         ({"temperature": 0}, {"temperature": 0}),
         ({"temperature": 0.5, "top_p": 0.9, "seed": 7}, {"temperature": 0.5, "top_p": 0.9, "seed": 7}),
+        ({"top_k": 40}, {"top_k": 40}),
         (
             {"presence_penalty": -1.5, "frequency_penalty": 1},
             {"presence_penalty": -1.5, "frequency_penalty": 1},
@@ -95,16 +101,19 @@ def test_options(given: dict[str, Any], options: dict[str, Any] | None):
         ({"n": 2}, "n"),
         ({"n": "1"}, "n"),
         ({"logit_bias": {"1": 1}}, "logit_bias"),
-        ({"logprobs": True}, "logprobs"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"best_of": 2}, "best_of"),
         ({"prediction": {"type": "content"}}, "prediction"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"web_search_options": {"a": 1}}, "web_search_options"),
-        ({"functions": [{"name": "f"}]}, "functions"),
-        ({"function_call": "auto"}, "function_call"),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "f"}}, "function_call"),
+        ({"functions": [{"name": ""}]}, "functions[0].name"),
         ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "look"}}}, "tool_choice"),
-        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0]"),
-        ({"tools": [TOOL, {"type": "function"}]}, "tools[1].function"),
+        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0].type"),
+        ({"tools": [TOOL, {"type": "function"}]}, "tools[1].function.name"),
         ({"tools": 5}, "tools"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
@@ -140,6 +149,32 @@ def test_reasoning_effort(effort: str, think: bool | str):
     assert "think" not in body(chat())
 
 
+def test_what_was_left_out_is_named():
+    """In the request's order; what asks for nothing is not worth a word."""
+    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}
+    given = {
+        "user": "u",
+        "store": False,
+        "service_tier": "flex",
+        "tools": [strict],
+        "parallel_tool_calls": False,
+    }
+    assert ADAPTER.request(chat(**given), TARGET).dropped == (
+        "user",
+        "service_tier",
+        "parallel_tool_calls",
+        "tools.strict",
+    )
+    assert ADAPTER.request(chat(temperature=1, seed=1), TARGET).dropped == ()
+    assert ADAPTER.request(embeddings(), TARGET).dropped == ()
+
+
+def test_logprobs_are_asked_for():
+    assert body(chat(logprobs=True, top_logprobs=3)) == body(chat()) | {"logprobs": True, "top_logprobs": 3}
+    assert body(chat(logprobs=True)) == body(chat()) | {"logprobs": True}
+    assert body(chat(logprobs=False, top_logprobs=0)) == body(chat())
+
+
 def test_formats():
     """A JSON schema is the format itself; json_object is Ollama's "json"; text is none."""
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
@@ -154,15 +189,16 @@ def test_tools():
     assert body(chat(tools=[strict]))["tools"] == [TOOL]
     assert body(chat(tools=[TOOL], tool_choice="auto"))["tools"] == [TOOL]
     assert "tools" not in body(chat(tools=[TOOL], tool_choice="none"))
-    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "other"}}]}
+    allowed = {"mode": "auto", "tools": [OTHER]}
     choice = {"type": "allowed_tools", "allowed_tools": allowed}
-    assert body(chat(tools=[TOOL, OTHER], tool_choice=choice))["tools"] == [OTHER]
+    assert body(chat(tools=[TOOL, OTHER], tool_choice=choice))["tools"] == [OTHER_NATIVE]
     required = {"type": "allowed_tools", "allowed_tools": {**allowed, "mode": "required"}}
     assert refused(tools=[TOOL], tool_choice=required).param == "tool_choice"
 
 
 def test_roles_and_text():
-    """Developer becomes system; text parts join; names are dropped; refusals are text (also the old form)."""
+    """Developer becomes system, all of it one message at the start; text parts and neighbours of a role join; names are
+    dropped; refusals are text (also the old form)."""
     assert turns(
         {"role": "developer", "content": "d"},
         {"role": "system", "content": [{"type": "text", "text": "s"}]},
@@ -175,12 +211,9 @@ def test_roles_and_text():
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]},
         {"role": "assistant", "content": None},
     ) == [
-        {"role": "system", "content": "d"},
-        {"role": "system", "content": "s"},
+        {"role": "system", "content": "d\n\ns"},
         {"role": "user", "content": "a\nb"},
-        {"role": "assistant", "content": "no"},
-        {"role": "assistant", "content": "never"},
-        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": "no\nnever"},
     ]
 
 
@@ -192,7 +225,9 @@ def test_images():
     ]
     for url in (
         "https://example.org/a.png",
+        "http://example.org/a.png",
         "data:text/plain;base64,QQ==",
+        "data:image/svg+xml;base64,QQ==",
         "data:image/png,raw",
         5,
         None,
@@ -200,17 +235,41 @@ def test_images():
     ):
         part = {"type": "image_url", "image_url": {"url": url}}
         error = refused(messages=[*HELLO, {"role": "user", "content": [part]}])
-        assert error.param == "messages[1].content[0].image_url"
+        assert error.param == "messages[1].content[0].image_url.url"
     for data in ("%%%", "QQ=", "ä"):
         part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
         assert refused(messages=[{"role": "user", "content": [part]}]).code == "invalid_value"
 
 
-@pytest.mark.parametrize("kind", ["input_audio", "file", "custom", None, 5])
-def test_other_content(kind: Any):
+@pytest.mark.parametrize(
+    ("part", "param", "code"),
+    [
+        (
+            {"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}},
+            "input_audio",
+            "unsupported_parameter",
+        ),
+        ({"type": "file", "file": {"file_data": "QQ=="}}, "file.file_data", "unsupported_parameter"),
+        ({"type": "file", "file": {"file_id": "file-1"}}, "file.file_id", "unsupported_parameter"),
+        ({"type": "custom"}, "type", "unsupported_parameter"),
+        ({"type": None}, "type", "invalid_value"),
+        ({"type": 5}, "type", "invalid_value"),
+    ],
+)
+def test_other_content(part: dict[str, Any], param: str, code: str):
     """Audio, files and unknown parts are refused by place."""
-    error = refused(messages=[{"role": "user", "content": [{"type": kind}]}])
-    assert (error.param, error.code) == ("messages[0].content[0].type", "unsupported_parameter")
+    error = refused(messages=[{"role": "user", "content": [part]}])
+    assert (error.param, error.code) == (f"messages[0].content[0].{param}", code)
+
+
+def test_an_image_in_a_tool_s_result():
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+    made = turns(
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [call("look", "{}")]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "seen"}, image]},
+    )
+    assert made[-1] == {"role": "tool", "content": "seen", "images": [PIXEL], "tool_name": "look"}
 
 
 def test_tool_history():
@@ -222,9 +281,9 @@ def test_tool_history():
             "content": None,
             "tool_calls": [call("look", '{"a":1}', "x"), call("other", "", "y")],
         },
-        {"role": "user", "content": "meanwhile"},
         {"role": "tool", "tool_call_id": "y", "content": "second"},
         {"role": "tool", "tool_call_id": "x", "content": [{"type": "text", "text": "first"}]},
+        {"role": "user", "content": "meanwhile"},
     ]
     assert turns(*history) == [
         {"role": "user", "content": "go"},
@@ -252,6 +311,8 @@ def test_reused_call_ids():
         {"role": "tool", "tool_call_id": "c1", "content": "2"},
     )]  # fmt: skip
     assert names == [None, None, "look", None, "other"]
+    twice = {"role": "assistant", "tool_calls": [call("look", "{}"), call("other", "{}")]}
+    assert refused(messages=[*HELLO, twice]).param == "messages[1].tool_calls[1].id"
 
 
 @pytest.mark.parametrize(
@@ -267,16 +328,48 @@ def test_reused_call_ids():
             {"role": "assistant", "tool_calls": [call("f", "[]")]},
             "messages[1].tool_calls[0].function.arguments",
         ),
-        ({"role": "assistant", "tool_calls": [{"id": "x"}]}, "messages[1].tool_calls[0]"),
+        ({"role": "assistant", "tool_calls": [{"id": "x"}]}, "messages[1].tool_calls[0].function.name"),
+        ({"role": "assistant", "tool_calls": [call("f", "{}")]}, "messages[1].tool_calls[0].id"),
         ({"role": "assistant", "tool_calls": 5}, "messages[1].tool_calls"),
         ({"role": "assistant", "function_call": {"name": "f"}}, "messages[1].function_call"),
-        ({"role": "function", "name": "f", "content": "x"}, "messages[1].role"),
+        ({"role": "function", "name": "f", "content": "x"}, "messages[1].name"),
         ({"role": "user", "content": [{"type": "text", "text": 5}]}, "messages[1].content[0].text"),
     ],
 )
 def test_bad_history(message: dict[str, Any], param: str):
-    """Invalid arguments, unknown calls and the legacy function shapes are refused by place."""
+    """Invalid arguments, unknown calls and calls without a result are refused by place."""
     assert refused(messages=[*HELLO, message]).param == param
+
+
+def test_functions_of_old():
+    """They are tools on the wire, history included, and answered in their own shape, whole and streamed."""
+    history = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": '{"a":1}'}},
+        {"role": "function", "name": "look", "content": "seen"},
+    ]
+    made = body(chat(messages=history, functions=[TOOL["function"]], function_call="auto"))
+    assert made["tools"] == [TOOL]
+    assert made["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "look", "arguments": {"a": 1}}}],
+        },
+        {"role": "tool", "content": "seen", "tool_name": "look"},
+    ]
+    assert "tools" not in body(chat(functions=[TOOL["function"]], function_call="none"))
+    native = {"content": "", "tool_calls": [{"function": {"name": "look", "arguments": {"a": 1}}}]}
+    called = {"name": "look", "arguments": '{"a":1}'}
+    choice = answer(chat(functions=[TOOL["function"]]), message=native)["choices"][0]
+    assert (choice["message"]["function_call"], choice["finish_reason"]) == (called, "function_call")
+    assert "tool_calls" not in choice["message"]
+    line = json.dumps({"message": native, "done": True}).encode()
+    done = translate(ADAPTER, streamed(functions=[TOOL["function"]]), [line])
+    told = [delta["function_call"] for delta in done.deltas if "function_call" in delta]
+    assert told[0]["name"] == "look"
+    assert "".join(each["arguments"] for each in told) == '{"a":1}'
+    assert done.chunks[-1]["choices"][0]["finish_reason"] == "function_call"
 
 
 def test_only_system_messages():
@@ -367,6 +460,57 @@ def test_thinking():
     done = translate(ADAPTER, streamed(), [line])
     assert done.text == "x"
     assert [d["reasoning_content"] for d in done.deltas if "reasoning_content" in d] == ["hm"]
+
+
+def test_logprobs():
+    """With bytes where Ollama gives them and alternatives where they were asked for; not of what was thought; and only
+    for those who asked. A stream adds up to the whole."""
+    thought = {"token": "hm", "logprob": -3}
+    hello = {
+        "token": "Hel",
+        "logprob": -0.5,
+        "bytes": [72, 101, 108],
+        "top_logprobs": [{"token": "Hel", "logprob": -0.5}],
+    }
+    lo = {"token": "lo", "logprob": -1}
+    wanted = [
+        {
+            "token": "Hel",
+            "logprob": -0.5,
+            "bytes": [72, 101, 108],
+            "top_logprobs": [{"token": "Hel", "logprob": -0.5, "bytes": None}],
+        },
+        {"token": "lo", "logprob": -1.0, "bytes": None, "top_logprobs": []},
+    ]
+    message = {"content": "Hello", "thinking": "hm"}
+    asked = {"logprobs": True, "top_logprobs": 1}
+    whole = answer(chat(**asked), message=message, logprobs=[thought, hello, lo])["choices"][0]
+    assert whole["logprobs"] == {"content": wanted, "refusal": None}
+    ChatCompletion.model_validate(
+        answer(chat(**asked), message=message, logprobs=[thought, hello, lo]), strict=True
+    )
+    lines = [
+        {"message": {"thinking": "hm"}, "logprobs": [thought]},
+        {"message": {"content": "Hel"}, "logprobs": [hello]},
+        {"message": {"content": "lo"}, "logprobs": [lo], "done": True},
+    ]
+    raw = [json.dumps(line).encode() + b"\n" for line in lines]
+    done = translate(ADAPTER, streamed(**asked), raw)
+    told = [choice["logprobs"] for chunk in done.chunks for choice in chunk["choices"] if choice["logprobs"]]
+    assert [each for part in told for each in part["content"]] == wanted
+    assert answer(message=message, logprobs=[hello, lo])["choices"][0]["logprobs"] is None
+    assert not any(
+        c["logprobs"] for chunk in translate(ADAPTER, streamed(), raw).chunks for c in chunk["choices"]
+    )
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, 5, {}, [5], [{"token": 5, "logprob": 1}], [{"token": "x"}], [{"token": "x", "logprob": True}]],
+)
+def test_odd_logprobs(odd: Any):
+    """What is no log probability is not passed on, and breaks nothing."""
+    assert answer(chat(logprobs=True), logprobs=odd)["choices"][0]["logprobs"] is None
 
 
 def test_an_error_line():
