@@ -130,7 +130,7 @@ def _target(kind: ProviderKind, url: str) -> Target:
     provider = Provider(
         id="p",
         kind=kind,
-        endpoint=url + ("" if kind is ProviderKind.OLLAMA else "/v1"),
+        endpoint=url + ("" if kind.value in ("ollama", "bedrock") else "/v1"),
         aws=Aws(region="eu-central-1"),
         google=Google(project="ward-7", location="eu"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
+from sovereign_ext.openai.encode import encode
 
 
 class ChunkWriter:
@@ -26,7 +26,7 @@ class ChunkWriter:
         include_usage: bool,
         choice: int = 0,
     ) -> None:
-        head = msgspec.json.encode(
+        head = encode(
             {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         )
         self._usage_head = head[:-1] + b',"choices":[],"usage":'
@@ -38,13 +38,13 @@ class ChunkWriter:
 
     def content(self, text: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> bytes:
         """Text, with OpenAI's ``logprobs.content`` of its tokens where they were asked for."""
-        delta = msgspec.json.encode({"content": text})
+        delta = encode({"content": text})
         if not logprobs:
             return self._delta(delta)
-        return self._delta(delta, msgspec.json.encode(logprobs_object(logprobs)))
+        return self._delta(delta, encode(logprobs_object(logprobs)))
 
     def reasoning(self, text: str) -> bytes:
-        return self._delta(msgspec.json.encode({"reasoning_content": text}))
+        return self._delta(encode({"reasoning_content": text}))
 
     def tool_call(
         self,
@@ -57,31 +57,31 @@ class ChunkWriter:
         call = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
         if extra:
             call["extra_content"] = extra
-        return self._delta(msgspec.json.encode({"tool_calls": [call]}))
+        return self._delta(encode({"tool_calls": [call]}))
 
     def function_call(self, name: str) -> bytes:
         """The beginning of a call in the shape of old, for requests that used ``functions``."""
-        return self._delta(msgspec.json.encode({"function_call": {"name": name, "arguments": ""}}))
+        return self._delta(encode({"function_call": {"name": name, "arguments": ""}}))
 
     def function_arguments(self, fragment: str) -> bytes:
-        return self._delta(msgspec.json.encode({"function_call": {"arguments": fragment}}))
+        return self._delta(encode({"function_call": {"arguments": fragment}}))
 
     def refusal(self, text: str) -> bytes:
-        return self._delta(msgspec.json.encode({"refusal": text}))
+        return self._delta(encode({"refusal": text}))
 
     def extra_content(self, content: Mapping[str, Any]) -> bytes:
         """``extra_content`` of the message: what the provider wants back with it on the next turn."""
-        return self._delta(msgspec.json.encode({"extra_content": content}))
+        return self._delta(encode({"extra_content": content}))
 
     def tool_arguments(self, index: int, fragment: str) -> bytes:
         call = {"index": index, "function": {"arguments": fragment}}
-        return self._delta(msgspec.json.encode({"tool_calls": [call]}))
+        return self._delta(encode({"tool_calls": [call]}))
 
     def finish(self, reason: str) -> bytes:
         return self._head + b'{},"logprobs":null,"finish_reason":"' + reason.encode() + b'"}]' + self._tail
 
     def usage(self, usage: dict[str, Any]) -> bytes:
-        return self._usage_head + msgspec.json.encode(usage) + b"}"
+        return self._usage_head + encode(usage) + b"}"
 
     def _delta(self, delta: bytes, logprobs: bytes = b"null") -> bytes:
         return self._head + delta + b',"logprobs":' + logprobs + b',"finish_reason":null}]' + self._tail

@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from sovereign_ext.openai.chunks import ChunkWriter, logprobs_object, usage_object
+from sovereign_ext.openai.encode import encode
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.base import Answer, Item, Part, Usage
 
@@ -247,7 +246,7 @@ def completion(
         "choices": choices,
         "usage": usage_of(usage),
     }
-    return Answer(msgspec.json.encode(body), usage)
+    return Answer(encode(body), usage)
 
 
 def mended(text: str) -> str:
