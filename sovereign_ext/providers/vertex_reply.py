@@ -63,7 +63,13 @@ class Telling(Generic[Told]):
         self._expected = expected
         self._logprobs = logprobs
         self._choices: dict[int, _Choice[Told]] = {}
+        self._begun = False
         self.usage = Usage()
+
+    @property
+    def first(self) -> Told:
+        """The first choice's ``Reply``."""
+        return self._choice(0).reply
 
     @property
     def finished(self) -> bool:
@@ -90,10 +96,11 @@ class Telling(Generic[Told]):
                 raise StreamFault(_shared.unusable("invalid_answer"))
             yield from self._candidate(candidate)
         feedback = response.get("promptFeedback")
-        if not self._choices and isinstance(feedback, dict) and feedback.get("blockReason"):
+        if not self._begun and isinstance(feedback, dict) and feedback.get("blockReason"):
             self._choice(0).finish = "content_filter"  # the prompt itself was refused: nothing else comes
 
     def _candidate(self, candidate: Mapping[str, Any]) -> Iterator[Item]:
+        self._begun = True
         choice = self._choice(candidate.get("index", 0))
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
