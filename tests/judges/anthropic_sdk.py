@@ -5,6 +5,7 @@ Run in the judges' environment. Reads one JSON object per line and answers each 
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from typing import Any
@@ -49,13 +50,17 @@ def _plain(value: Any) -> Any:
 
 def asks(*, url: str, body: dict[str, Any]) -> Any:
     """What the SDK makes of a server's answer to the body: a message, or a stream's events."""
-    client = anthropic.Anthropic(base_url=url, api_key="k", max_retries=0)
     sampling = {name: body.pop(name) for name in _SAMPLING if name in body}
-    with client:
-        made = client.messages.create(**body, extra_body=sampling or None)
-        if body.get("stream"):
-            return [event.to_dict() for event in made]
-        return made.to_dict()
+    made = _client(url).messages.create(**body, extra_body=sampling or None)
+    if body.get("stream"):
+        return [event.to_dict() for event in made]
+    return made.to_dict()
+
+
+@functools.cache
+def _client(url: str) -> anthropic.Anthropic:
+    """With a timeout of its own it does not insist on a stream where an answer may be long."""
+    return anthropic.Anthropic(base_url=url, api_key="k", max_retries=0, timeout=30)
 
 
 def reads(*, events: list[dict[str, Any]] | None = None, message: dict[str, Any] | None = None) -> str:
