@@ -1,7 +1,7 @@
-"""The top-level members of a JSON object as the bytes they came in (RFC 8259).
+"""The top-level members of a JSON object, and the items of an array, as the bytes they came in (RFC 8259).
 
 msgspec does it, except for lone surrogates in escapes (``"\\ud83d"``), which it refuses and providers send when
-they cut an emoji in two; those objects are read with the slower standard library. Used for what providers send;
+they cut an emoji in two; those are read with the slower standard library. Used for what providers send;
 clients' requests are read more strictly (``request``).
 """
 
@@ -16,6 +16,7 @@ import msgspec
 Members = dict[str, msgspec.Raw]
 
 _FAST: Final = msgspec.json.Decoder(Members)
+_FAST_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -30,6 +31,20 @@ def raw_members(body: bytes) -> Members | None:
         return None
     try:
         return _slowly(body.decode())
+    except (ValueError, IndexError, RecursionError):
+        return None
+
+
+def raw_items(body: bytes) -> list[msgspec.Raw] | None:
+    """The items of the array ``body``; ``None`` if it is none."""
+    try:
+        return _FAST_ITEMS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    if not _SURROGATE.search(body):
+        return None
+    try:
+        return _items_slowly(body.decode())
     except (ValueError, IndexError, RecursionError):
         return None
 
@@ -53,6 +68,23 @@ def _slowly(text: str) -> Members:
     if text[closing + 1 :].strip(" \t\n\r"):
         raise ValueError("text after the object")
     return members
+
+
+def _items_slowly(text: str) -> list[msgspec.Raw]:
+    """Raises ``ValueError`` or ``IndexError`` if ``text`` is no array."""
+    items: list[msgspec.Raw] = []
+    at = _expect(text, _after_space(text, 0), "[")
+    closing = _after_space(text, at)
+    while text[closing] != "]":
+        start = _after_space(text, at)
+        _, at = _DECODER.raw_decode(text, start)
+        items.append(msgspec.Raw(text[start:at].encode()))
+        closing = _after_space(text, at)
+        if text[closing] != "]":
+            at = _expect(text, closing, ",")
+    if text[closing + 1 :].strip(" \t\n\r"):
+        raise ValueError("text after the array")
+    return items
 
 
 def _after_space(text: str, at: int) -> int:

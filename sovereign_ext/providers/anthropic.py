@@ -19,7 +19,7 @@ from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers._reply import ReplyBody
 from sovereign_ext.providers.anthropic_reply import error_answer, error_inside, parse, tell
-from sovereign_ext.providers.anthropic_request import IMITATED, Wire, imitates, messages_body
+from sovereign_ext.providers.anthropic_request import IMITATED, SUPPORT, Wire, imitates, messages_body
 from sovereign_ext.providers.anthropic_stream import AnthropicStream
 from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
 
@@ -31,6 +31,7 @@ class AnthropicAdapter:
 
     kind = ProviderKind.ANTHROPIC
     capabilities = frozenset({Capability.CHAT})
+    support = SUPPORT
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         chat_only(request)

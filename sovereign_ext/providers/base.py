@@ -16,6 +16,7 @@ from sovereign_ext.config.model import Capability, Deployment, Provider, Provide
 from sovereign_ext.credentials import ProviderCredential
 from sovereign_ext.errors import ApiError
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers.support import Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,11 @@ class Target:
 
 
 class Adapter(Protocol):
-    """One provider kind's wire format."""
+    """One provider kind's wire format. ``support`` says what becomes of each parameter of a chat request."""
 
     kind: ProviderKind
     capabilities: frozenset[Capability]
+    support: Support
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         """What to send. Raises ``CallerError`` where the provider cannot do what the request needs."""

@@ -22,7 +22,7 @@ from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
 from sovereign_ext.providers.bedrock_embeddings import embed_answer, embed_body
 from sovereign_ext.providers.bedrock_reply import BedrockStream, answer_of, object_of, status_of
-from sovereign_ext.providers.bedrock_request import converse_body
+from sovereign_ext.providers.bedrock_request import SUPPORT, converse_body
 from sovereign_ext.sigv4 import sign
 
 _SERVICE: Final = "bedrock"
@@ -35,6 +35,7 @@ class BedrockAdapter:
 
     kind = ProviderKind.BEDROCK
     capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
+    support = SUPPORT
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         model, dropped = target.deployment.upstream_model, tuple[str, ...]()

@@ -29,7 +29,7 @@ from sovereign_ext.providers.base import (
     UpstreamRequest,
     Usage,
 )
-from sovereign_ext.providers.ollama_request import chat_body, embed_body
+from sovereign_ext.providers.ollama_request import SUPPORT, chat_body, embed_body
 
 _ANY: Final = msgspec.json.Decoder()
 _FINISH: Final = {"stop": "stop", "length": "length", "load": "stop", "unload": "stop"}
@@ -40,6 +40,7 @@ class OllamaAdapter:
 
     kind = ProviderKind.OLLAMA
     capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
+    support = SUPPORT
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         dropped: tuple[str, ...] = ()

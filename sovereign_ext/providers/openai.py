@@ -16,7 +16,7 @@ import msgspec
 from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.errors import ServiceError
 from sovereign_ext.openai import splice
-from sovereign_ext.openai.members import raw_members
+from sovereign_ext.openai.members import Members, raw_items, raw_members
 from sovereign_ext.openai.request import Endpoint, Request, encode_members
 from sovereign_ext.openai.sse import Event, EventTooLarge, SseDecoder
 from sovereign_ext.providers import _shared
@@ -31,6 +31,7 @@ from sovereign_ext.providers.base import (
     UpstreamRequest,
     Usage,
 )
+from sovereign_ext.providers.support import PASSED_ON, Support
 
 _PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.EMBEDDINGS: "/embeddings"}
 _ANY: Final = msgspec.json.Decoder()
@@ -43,13 +44,14 @@ class OpenAIAdapter:
 
     kind = ProviderKind.OPENAI
     capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
+    support: Support = PASSED_ON
     strip_top: frozenset[str] = frozenset()
     strip_choice: frozenset[str] = frozenset()
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         members = dict(request.members)
         members["model"] = msgspec.Raw(msgspec.json.encode(target.deployment.upstream_model))
-        self.adapt(members, request)
+        dropped = self.adapt(members, request)
         if request.stream and not request.include_usage:
             members["stream_options"] = _with_usage(members.get("stream_options"))
         headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
@@ -59,13 +61,13 @@ class OpenAIAdapter:
         if target.provider.project:
             headers.append(("openai-project", target.provider.project))
         authority, path = _shared.place(target, _PATHS[request.endpoint])
-        return UpstreamRequest(path, authority, tuple(headers), encode_members(members))
+        return UpstreamRequest(path, authority, tuple(headers), encode_members(members), dropped)
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
         members = raw_members(body)
         if members is None:
             raise StreamFault(_shared.unusable("invalid_json"))
-        if _truthy(members.get("error")):
+        if _is_error(members):
             raise StreamFault(stream_error(body, target))
         wanted = members.get("choices" if request.endpoint is Endpoint.CHAT else "data")
         if wanted is None or not bytes(wanted).startswith(b"["):
@@ -84,34 +86,41 @@ class OpenAIAdapter:
     ) -> Fault:
         return _shared.status_fault(status, headers, body, target, now_s)
 
-    def adapt(self, members: dict[str, msgspec.Raw], request: Request) -> None:
-        """Change what this kind of server wants otherwise than OpenAI. By default nothing."""
+    def adapt(self, members: Members, request: Request) -> tuple[str, ...]:
+        """Change what this kind of server wants otherwise than OpenAI, and name what is dropped. By default nothing."""
+        return ()
 
-    def clean(self, members: dict[str, msgspec.Raw], request: Request) -> None:
+    def clean(self, members: Members, request: Request) -> None:
         """Name the model as the client did, and drop what this kind of server adds to OpenAI's shape."""
         if "model" in members:
             members["model"] = msgspec.Raw(msgspec.json.encode(request.model))
         members.pop(splice.NAME, None)  # an attestation is ours to give, not the provider's
         for name in self.strip_top:
             members.pop(name, None)
-        choices = members.get("choices")
-        if self.strip_choice and choices is not None:
-            raw = bytes(choices)
-            if any(b'"' + name.encode() + b'"' in raw for name in self.strip_choice):
-                members["choices"] = self._clean_choices(raw)
+        choices = bytes(members.get("choices", b""))
+        if choices and self.concerns(choices, request):
+            members["choices"] = self._opened(choices, request)
 
-    def _clean_choices(self, raw: bytes) -> msgspec.Raw:
-        try:
-            choices: list[Any] = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            choices = _choices_slow(raw)
-        for choice in choices:
-            for name in self.strip_choice:
-                choice.pop(name, None)
-        try:
-            return msgspec.Raw(msgspec.json.encode(choices))
-        except UnicodeEncodeError:  # lone surrogates: see members
-            return msgspec.Raw(json.dumps(choices, separators=(",", ":")).encode())
+    def _opened(self, choices: bytes, request: Request) -> msgspec.Raw:
+        """``choices``, each cleaned. Raises ``StreamFault`` if they are no array of objects."""
+        items, cleaned = raw_items(choices), list[Members]()
+        for item in items or ():
+            choice = raw_members(bytes(item))
+            if choice is not None:
+                self.clean_choice(choice, request)
+                cleaned.append(choice)
+        if items is None or len(cleaned) < len(items):
+            raise StreamFault(_shared.unusable("invalid_json"))
+        return msgspec.Raw(msgspec.json.encode(cleaned))
+
+    def concerns(self, choices: bytes, request: Request) -> bool:
+        """Whether ``clean_choice`` may find something to change in one of ``choices``; if not, they stay closed."""
+        return any(b'"' + name.encode() + b'"' in choices for name in self.strip_choice)
+
+    def clean_choice(self, choice: Members, request: Request) -> None:
+        """Change what this kind of server says otherwise in a choice than OpenAI."""
+        for name in self.strip_choice:
+            choice.pop(name, None)
 
 
 class PassthroughStream:
@@ -154,12 +163,12 @@ class PassthroughStream:
         members = raw_members(event.data)
         if members is None:
             raise StreamFault(_shared.unusable("invalid_json"))
-        if _truthy(members.get("error")) or event.type == b"error":
+        if _is_error(members) or event.type == b"error":
             raise StreamFault(stream_error(event.data, self._target))
-        choices = members.get("choices")
-        if choices is None:
+        if "choices" not in members:
             return None  # not a chunk; an unknown event is not for the client's parser either
-        part = part_of(bytes(choices))
+        self._adapter.clean(members, self._request)
+        part = part_of(bytes(members["choices"]))
         usage = members.get("usage")
         if usage is not None and bytes(usage) != _NULL:
             self.usage = _usage(usage)
@@ -169,7 +178,6 @@ class PassthroughStream:
             if part is Part.USAGE:
                 return None
             members.pop("usage", None)
-        self._adapter.clean(members, self._request)
         # A value spread over several data: lines holds line breaks, which would end a line of ours.
         return Item(part, encode_members(members).replace(b"\n", b" "))
 
@@ -232,6 +240,11 @@ def _usage(raw: msgspec.Raw) -> Usage:
         return _shared.usage_of(_ANY.decode(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return Usage()
+
+
+def _is_error(members: Members) -> bool:
+    """An error instead of an answer: nested as OpenAI's, or flat as of vLLM before 0.10.1."""
+    return _truthy(members.get("error")) or bytes(members.get("object", b"")) == b'"error"'
 
 
 def _truthy(raw: msgspec.Raw | None) -> bool:

@@ -52,6 +52,9 @@ EVERYWHERE: Final[Support] = {
 }
 """What is the same for all translated providers, unless their own table says otherwise."""
 
+PASSED_ON: Final[Support] = dict.fromkeys(sorted(KNOWN), Treatment.MAPPED)
+"""Of providers that speak OpenAI's own wire: everything goes on as it came, and so does what nobody knows."""
+
 
 def support(**own: Treatment) -> Support:
     """A provider's whole table from what is its own. Raises ``ValueError`` if a parameter is left open."""

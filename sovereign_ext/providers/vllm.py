@@ -1,32 +1,39 @@
 """vLLM's OpenAI-compatible server: OpenAI's wire, minus what vLLM adds to the answers.
 
 Source: vLLM's protocol definitions. Extras that OpenAI's shape does not know (``stop_reason``, ``token_ids``,
-``metrics``, …) are taken out; ``reasoning`` stays, as unknown content fields do. On the way there
-``developer`` messages become ``system``, because chat templates know no other name for them.
+``metrics``, …) are taken out; ``reasoning`` stays, as unknown content fields do. Chat requests are adapted in
+``vllm_request``; requests for embeddings go on as they came. Errors are flat before 0.10.1 and nested since; both are
+read.
 """
 
 from __future__ import annotations
 
-import msgspec
-
 from sovereign_ext.config.model import ProviderKind
-from sovereign_ext.openai.request import Request
+from sovereign_ext.openai.members import Members
+from sovereign_ext.openai.parameters import uses_functions
+from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers.openai import OpenAIAdapter
+from sovereign_ext.providers.vllm_legacy import tell_as_function_call
+from sovereign_ext.providers.vllm_request import SUPPORT, adapt_chat
 
 
 class VllmAdapter(OpenAIAdapter):
     """``kind: vllm``; the bearer key is optional."""
 
     kind = ProviderKind.VLLM
-    strip_top = frozenset({"metrics", "prompt_logprobs", "prompt_token_ids", "kv_transfer_params"})
-    strip_choice = frozenset({"stop_reason", "token_ids", "metrics"})
+    support = SUPPORT
+    strip_top = frozenset({
+        "ec_transfer_params", "kv_transfer_params", "metrics", "prompt_logprobs", "prompt_text", "prompt_token_ids",
+    })  # fmt: skip
+    strip_choice = frozenset({"metrics", "routed_experts", "stop_reason", "token_ids"})
 
-    def adapt(self, members: dict[str, msgspec.Raw], request: Request) -> None:
-        messages = request.values.get("messages") or ()
-        if all(message["role"] != "developer" for message in messages):
-            return
-        raw = msgspec.json.decode(members["messages"], type=list[dict[str, msgspec.Raw]])
-        for message, known in zip(raw, messages, strict=True):
-            if known["role"] == "developer":
-                message["role"] = msgspec.Raw(b'"system"')
-        members["messages"] = msgspec.Raw(msgspec.json.encode(raw))
+    def adapt(self, members: Members, request: Request) -> tuple[str, ...]:
+        return adapt_chat(members, request) if request.endpoint is Endpoint.CHAT else ()
+
+    def concerns(self, choices: bytes, request: Request) -> bool:
+        return uses_functions(request.values) or super().concerns(choices, request)
+
+    def clean_choice(self, choice: Members, request: Request) -> None:
+        super().clean_choice(choice, request)
+        if uses_functions(request.values):
+            tell_as_function_call(choice)

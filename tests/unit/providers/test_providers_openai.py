@@ -12,6 +12,7 @@ from providers_world import HELLO, chat, streamed, target_of, translate, transla
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.openai.request import Endpoint, read_request
 from sovereign_ext.providers.base import Part, StreamFault, Usage
+from sovereign_ext.providers.mock import MockAdapter
 from sovereign_ext.providers.openai import OpenAIAdapter
 from sovereign_ext.providers.vllm import VllmAdapter
 
@@ -41,7 +42,7 @@ def sent(
     return msgspec.json.decode(upstream.body, type=dict[str, msgspec.Raw]), dict(upstream.headers)
 
 
-@BOTH
+@pytest.mark.parametrize("adapter", [OPENAI, MockAdapter()], ids=["openai", "mock"])
 def test_unknown_request_members_survive(adapter: OpenAIAdapter):
     """Unknown members go up byte for byte; so do numbers, escapes and the messages themselves."""
     messages = b'[ {"role":"user", "content":[{"type":"new","v":1.50}], "extra":\t-0.0} ]'
