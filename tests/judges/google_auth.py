@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import google.auth.jwt
 from google.auth.transport.requests import Request
@@ -15,7 +16,7 @@ from google.oauth2 import service_account
 
 key_file, token_url = sys.argv[1:]
 credentials = service_account.Credentials.from_service_account_info(
-    {**json.load(open(key_file, encoding="utf-8")), "token_uri": token_url},
+    {**json.loads(Path(key_file).read_text(encoding="utf-8")), "token_uri": token_url},
     scopes=["https://www.googleapis.com/auth/cloud-platform"],
 )
 credentials.refresh(Request())

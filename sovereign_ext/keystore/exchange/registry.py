@@ -1,4 +1,4 @@
-"""Which provider kinds take something else than what is stored: a line for each, by its name in the configuration."""
+"""Which provider kinds take something else than what is stored: a line for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sovereign_ext.keystore.base import Minter
 from sovereign_ext.keystore.http import Surroundings
 
 MINTERS: Final = {
-    "bedrock": "sovereign_ext.keystore.exchange.aws:AwsMinter",
-    "vertex": "sovereign_ext.keystore.exchange.google:GoogleMinter",
+    ProviderKind.BEDROCK: "sovereign_ext.keystore.exchange.aws:AwsMinter",
+    ProviderKind.VERTEX: "sovereign_ext.keystore.exchange.google:GoogleMinter",
 }
 
 

@@ -69,6 +69,16 @@ async def refusal(awaitable: Awaitable[object]) -> CredentialUnavailableError:
     raise AssertionError("it was not refused")
 
 
+async def damaged_at_most(awaitable: Awaitable[object]) -> None:
+    """It ends well or as ``damaged``, and in no other way."""
+    reason = "damaged"
+    try:
+        await awaitable
+    except CredentialUnavailableError as error:
+        reason = error.reason
+    assert reason == "damaged"
+
+
 async def missing(awaitable: Awaitable[object]) -> str:
     """The text of the ``CredentialMissingError`` that it ends with."""
     try:

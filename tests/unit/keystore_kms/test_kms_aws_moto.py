@@ -6,14 +6,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import judging
 import pytest
 from kms_world import CANARY, REGION, Moto, Script, around, moto, provider, refusal, run
 
-import judging
 from sovereign_ext.config.keystore_kms import AwsKms, AwsSecretsManager
 from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.keystore.exchange.aws import AwsMinter
@@ -173,13 +174,11 @@ def test_stored_keys_assume_a_role_for_an_hour(cloud: Moto) -> None:
         keys=[keys.access_key_id, keys.secret_access_key.reveal(), keys.session_token.reveal()],
     )  # fmt: skip
     assert identity["Arn"].endswith("assumed-role/bedrock-caller/router@test")
-    assert abs(minted.expires_s - (httpx_now(cloud) + LATER)) < 60
+    assert abs(minted.expires_s - (server_now(cloud) + LATER)) < 60
 
 
-def httpx_now(cloud: Moto) -> float:
+def server_now(cloud: Moto) -> float:
     """The server's clock."""
-    from email.utils import parsedate_to_datetime
-
     return parsedate_to_datetime(httpx.get(cloud.url, trust_env=False).headers["date"]).timestamp()
 
 
