@@ -1,4 +1,4 @@
-"""Google's back ends against the stand-in of ``judges/google_cloud.py``, which google-auth and PyJWT help to be strict."""
+"""Google's back ends against the stand-in ``judges/google_cloud.py``, which google-auth and PyJWT make strict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a service: bounds, tries, and what is told of a failure. Real sockets where httpx itself is in question."""
+"""The way to a service: bounds, tries, what is told of a failure. Real sockets where httpx is in question."""
 
 from __future__ import annotations
 
