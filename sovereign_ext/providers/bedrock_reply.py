@@ -151,7 +151,7 @@ class BedrockStream:
             return
         name = use.get("name")
         if not isinstance(name, str):
-            raise StreamFault(_shared.unusable("invalid_event"))
+            raise StreamFault(_shared.unusable("invalid_answer"))
         self._tool, self._tools = event.get("contentBlockIndex"), self._tools + 1
         self._aside.called(name)
         spare = f"call_{self._call_id}{self._tools - 1}"
@@ -160,7 +160,7 @@ class BedrockStream:
     def _delta(self, event: dict[str, Any]) -> Iterator[Item]:
         delta = event.get("delta")
         if not isinstance(delta, dict):
-            raise StreamFault(_shared.unusable("invalid_event"))
+            raise StreamFault(_shared.unusable("invalid_answer"))
         use, reasoning = delta.get("toolUse"), delta.get("reasoningContent")
         if isinstance(use, dict):
             if self._tools and event.get("contentBlockIndex") == self._tool:
@@ -172,7 +172,7 @@ class BedrockStream:
 
     def _end(self, event: dict[str, Any]) -> Iterator[Item]:
         if self._reason is None:
-            raise StreamFault(_shared.unusable("invalid_event"))
+            raise StreamFault(_shared.unusable("invalid_answer"))
         self.usage = usage_of(event.get("usage"))
         self.terminal = True
         yield from self._aside.end()
