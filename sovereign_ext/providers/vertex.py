@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
-from sovereign_ext.config.model import Capability, Google, ProviderKind
+from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.errors import ApiError, CallerError
+from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers._reply import ReplyBody, completion
@@ -29,12 +29,14 @@ from sovereign_ext.providers.base import (
     Target,
     UpstreamRequest,
 )
+from sovereign_ext.providers.vertex_anthropic import VertexClaude, is_claude
 from sovereign_ext.providers.vertex_embeddings import embed_answer, embed_call
+from sovereign_ext.providers.vertex_place import google_of, place
 from sovereign_ext.providers.vertex_reply import Telling, error_fault, response_id
 from sovereign_ext.providers.vertex_request import SUPPORT, chat_body
 from sovereign_ext.providers.vertex_stream import VertexStream
 
-_VERSIONED: Final = re.compile(r"/v1(beta1)?/?$")
+_PUBLISHER: Final = "google/"
 _RESOURCE: Final = re.compile(rb"(projects/[^/\s\"]+/locations/[^/\s\"]+/)?publishers/[^/\s\"]+/models/")
 _TOO_LONG: Final = re.compile(r"input token count\b.*\bexceeds", re.IGNORECASE | re.DOTALL)
 _DELAY: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
@@ -48,25 +50,31 @@ class VertexAdapter:
     capabilities = frozenset({Capability.CHAT, Capability.EMBEDDINGS})
     support = SUPPORT
 
+    def __init__(self) -> None:
+        self._claude = VertexClaude()
+
     def request(self, request: Request, target: Target) -> UpstreamRequest:
-        model = gemini_of(target)
+        if _is_claude(target):
+            return self._claude.request(request, target)
+        model = target.deployment.upstream_model.removeprefix(_PUBLISHER)
         dropped: tuple[str, ...] = ()
         if request.endpoint is Endpoint.CHAT:
             body, dropped = chat_body(request, model)
             method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         else:
             method, body = embed_call(request, model)
-        version = "" if _VERSIONED.search(target.provider.endpoint) else "/v1"
-        authority, path = _shared.place(target, f"{version}{resource_of(target, model)}:{method}")
+        authority, path = place(target, "google", model, method)
         headers = _shared.base_headers("text/event-stream" if request.stream else "application/json")
         headers += _shared.bearer(target)
         return UpstreamRequest(path, authority, tuple(headers), msgspec.json.encode(body), dropped)
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
+        if _is_claude(target):
+            return self._claude.answer(request, target, body, call_id=call_id)
         parsed = _object(body)
         if request.endpoint is Endpoint.EMBEDDINGS:
             return embed_answer(request, parsed)
-        legacy = is_legacy(request)
+        legacy = uses_functions(request.values)
         telling = Telling(
             lambda _: ReplyBody(request, legacy=legacy),
             call_id,
@@ -87,6 +95,8 @@ class VertexAdapter:
     def stream(
         self, request: Request, target: Target, *, call_id: str, now_s: int, limit: int
     ) -> StreamTranslator:
+        if _is_claude(target):
+            return self._claude.stream(request, target, call_id=call_id, now_s=now_s, limit=limit)
         return VertexStream(
             request,
             call_id,
@@ -94,36 +104,19 @@ class VertexAdapter:
             limit,
             expected=choices_of(request),
             logprobs=wants_logprobs(request),
-            legacy=is_legacy(request),
+            legacy=uses_functions(request.values),
         )
 
     def fault(
         self, status: int, headers: Mapping[str, str], body: bytes, target: Target, *, now_s: float
     ) -> Fault:
+        body = _without_place(body, target)
+        if _is_claude(target):
+            return self._claude.fault(status, headers, body, target, now_s=now_s)
         delay = _retry_delay(body)
         if delay is not None and "retry-after" not in headers and "retry-after-ms" not in headers:
             headers = {**headers, "retry-after": delay}
-        fault = _shared.status_fault(status, headers, _without_place(body, target), target, now_s)
-        return _with_context_code(fault)
-
-
-def resource_of(target: Target, model: str) -> str:
-    """The path of a model of Google's, or of an ``endpoints/…`` with a tuned one."""
-    google = _google(target)
-    place = f"/projects/{quote(google.project, safe=':')}/locations/{google.location}"
-    if model.startswith("endpoints/"):
-        return f"{place}/endpoints/{quote(model.removeprefix('endpoints/'), safe='')}"
-    return f"{place}/publishers/google/models/{quote(model, safe='@')}"
-
-
-def gemini_of(target: Target) -> str:
-    """The deployment's model without ``google/``. Raises ``CallerError`` for another publisher's."""
-    model = target.deployment.upstream_model.removeprefix("google/")
-    if model.startswith(("claude-", "anthropic/")):
-        raise CallerError(
-            400, "This model's provider cannot serve Claude yet.", param="model", code="unsupported_value"
-        )
-    return model
+        return _with_context_code(_shared.status_fault(status, headers, body, target, now_s))
 
 
 def choices_of(request: Request) -> int:
@@ -133,18 +126,12 @@ def choices_of(request: Request) -> int:
 
 
 def wants_logprobs(request: Request) -> bool:
+    """Whether log probabilities were asked for."""
     return request.values.get("logprobs") is True
 
 
-def is_legacy(request: Request) -> bool:
-    """Whether the answer has the shape of old: ``functions`` were given and no ``tools``."""
-    return bool(request.values.get("functions")) and not request.values.get("tools")
-
-
-def _google(target: Target) -> Google:
-    if target.provider.google is None:
-        raise TypeError("a provider of kind vertex has google")  # the configuration was checked for it
-    return target.provider.google
+def _is_claude(target: Target) -> bool:
+    return is_claude(target.deployment.upstream_model)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -177,7 +164,7 @@ def _without_place(body: bytes, target: Target) -> bytes:
     """An error body that does not tell our project: of a resource's name the model stays, and what names the project
     otherwise is not for the client at all."""
     named = _RESOURCE.sub(b"", body)
-    return b"" if _google(target).project.encode() in named else named
+    return b"" if google_of(target).project.encode() in named else named
 
 
 def _with_context_code(fault: Fault) -> Fault:

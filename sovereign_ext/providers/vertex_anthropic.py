@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
 
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers import _shared
@@ -18,6 +17,7 @@ from sovereign_ext.providers.anthropic import chat_only, streamed_answer, upstre
 from sovereign_ext.providers.anthropic_reply import error_answer
 from sovereign_ext.providers.anthropic_request import Wire, messages_body
 from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
+from sovereign_ext.providers.vertex_place import place
 
 VERSION: Final = "vertex-2023-10-16"
 _PUBLISHER: Final = "anthropic/"
@@ -34,19 +34,12 @@ class VertexClaude:
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         """See ``Adapter.request``."""
         chat_only(request)
-        google = target.provider.google
-        if google is None:
-            raise TypeError("a provider of kind vertex has google")  # the configuration was checked for it
         model = target.deployment.upstream_model.removeprefix(_PUBLISHER)
         body, dropped = messages_body(request, model, Wire(by_url=False, tiers=False))
         method = "streamRawPredict" if request.stream else "rawPredict"
-        place = _shared.place(
-            target,
-            f"/projects/{quote(google.project, safe=':')}/locations/{google.location}"
-            f"/publishers/anthropic/models/{quote(model, safe='@')}:{method}",
-        )
+        where = place(target, "anthropic", model, method)
         named = {"anthropic_version": VERSION} | body
-        return upstream(request, place, named, dropped, _shared.bearer(target))
+        return upstream(request, where, named, dropped, _shared.bearer(target))
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
         """See ``Adapter.answer``."""

@@ -21,7 +21,7 @@ from sovereign_ext.mock.http1 import Request
 from sovereign_ext.mock.reply import Call, Event, Failure, Identity, Reply, Stage, encode, json_reply
 from sovereign_ext.mock.wires.anthropic import AnthropicMessages
 from sovereign_ext.mock.wires.base import json_object, required
-from sovereign_ext.mock.wires.vertex_embeddings import embed_content, predict
+from sovereign_ext.mock.wires.vertex_embeddings import batch_embed_contents, embed_content, predict
 from sovereign_ext.mock.wires.vertex_gemini import check, generate
 from sovereign_ext.mock.wires.vertex_names import camel_case
 from sovereign_ext.mock.wires.vertex_token import grant
@@ -29,7 +29,7 @@ from sovereign_ext.mock.wires.vertex_token import grant
 _PATH = re.compile(
     r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/(google|anthropic)/models/([^/:]+):([A-Za-z]+)"
 )
-_GOOGLE = ("generateContent", "streamGenerateContent", "predict", "embedContent")
+_GOOGLE = ("generateContent", "streamGenerateContent", "predict", "embedContent", "batchEmbedContents")
 _ANTHROPIC = ("rawPredict", "streamRawPredict")
 _CLAUDE_VERSION = re.compile(r"vertex-2023-10-16|\d{4}-\d\d-\d\d")
 """Google documents the first; Anthropic's SDK 2.12 sends the date of its own API version instead."""
@@ -86,6 +86,8 @@ class Vertex:
                 return predict(call.body, shape, _HEADERS)
             case "embedContent":
                 return embed_content(call.body, shape, _HEADERS)
+            case "batchEmbedContents":
+                return batch_embed_contents(call.body, shape, _HEADERS)
             case "rawPredict" | "streamRawPredict":
                 return self._claude.chat(call.model, call.body, shape, identity, _HEADERS)
             case _:

@@ -1,6 +1,6 @@
 """Vertex AI embeddings.
 
-``:predict`` of the text-embedding models and ``:embedContent`` of the Gemini ones.
+``:predict`` of the text-embedding models, ``:embedContent`` and ``:batchEmbedContents`` of the Gemini ones.
 """
 
 from __future__ import annotations
@@ -41,16 +41,34 @@ def predict(body: dict[str, Any], shape: Shape, headers: Headers) -> Reply:
 
 def embed_content(body: dict[str, Any], shape: Shape, headers: Headers) -> Reply:
     """One embedding of one content. Raises ``CallerError`` (400)."""
-    parts = schema_of(required(body, "content", dict)).get("parts")
-    said = texts(parts)
+    embedding, said = _embedded(body)
+    return json_reply({"embedding": embedding, **_counted(said, shape), "truncated": False}, headers)
+
+
+def batch_embed_contents(body: dict[str, Any], shape: Shape, headers: Headers) -> Reply:
+    """One embedding per request. Raises ``CallerError`` (400)."""
+    requests = objects(required(body, "requests", list))
+    if not 1 <= len(requests) <= _MAX_INSTANCES:
+        raise CallerError(400, f"{len(requests)} request(s) is not within 1 to {_MAX_INSTANCES}.")
+    found = [_embedded(one) for one in requests]
+    said = [text for _, texts_ in found for text in texts_]
+    return json_reply({"embeddings": [each for each, _ in found], **_counted(said, shape)}, headers)
+
+
+def _embedded(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The embedding of one content, and its texts."""
+    said = texts(schema_of(required(body, "content", dict)).get("parts"))
     if not said:
         raise CallerError(400, "content contains no text parts")
     config = schema_of(body.get("embedContentConfig"))
     wanted = optional_int(config, "outputDimensionality") or optional_int(body, "outputDimensionality")
-    reply: dict[str, Any] = {"embedding": {"values": unit_vector("".join(said), _size(wanted, _GEMINI_SIZE))}}
-    if not shape.omit_usage:
-        reply["usageMetadata"] = {"promptTokenCount": tokens_of(said)} | (shape.usage or {})
-    return json_reply({**reply, "truncated": False}, headers)
+    return {"values": unit_vector("".join(said), _size(wanted, _GEMINI_SIZE))}, said
+
+
+def _counted(said: list[str], shape: Shape) -> dict[str, Any]:
+    if shape.omit_usage:
+        return {}
+    return {"usageMetadata": {"promptTokenCount": tokens_of(said)} | (shape.usage or {})}
 
 
 def _size(wanted: int | None, largest: int) -> int:

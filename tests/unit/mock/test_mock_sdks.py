@@ -215,13 +215,15 @@ def test_gemini_tools(genai: dict[str, Any]) -> None:
 
 
 def test_gemini_thoughts_and_embeddings(genai: dict[str, Any]) -> None:
-    """Thoughts are marked and counted apart from candidates; both embedding methods answer."""
+    """Thoughts are marked and counted apart from candidates; all three embedding methods answer."""
     thought, text = genai["thinking"]["candidates"][0]["content"]["parts"]
     assert (thought["thought"], text["text"]) == (True, "You said: hi")
     usage = genai["thinking"]["usage_metadata"]
     assert (usage["thoughts_token_count"], usage["candidates_token_count"]) == (3, 3)
     assert usage["total_token_count"] == usage["prompt_token_count"] + 6
     assert len(genai["text-embedding-005"]) == len(genai["gemini-embedding-001"]) == 8
+    assert [len(vector) for vector in genai["several"]] == [8, 8]
+    assert genai["several"][0] == genai["gemini-embedding-001"]
 
 
 def test_vertex_errors(genai: dict[str, Any]) -> None:

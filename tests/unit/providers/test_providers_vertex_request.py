@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
 
 import judging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from providers_world import HOST, chat, embeddings, streamed
+from providers_world import HOST, LIMIT, SECRET, chat, embeddings, streamed
 from vertex_world import (
     ADAPTER,
     FORMAT,
@@ -47,7 +48,11 @@ from vertex_world import (
 )
 
 from sovereign_ext.config.model import Provider, ProviderKind
+from sovereign_ext.errors import CallerError
+from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.openai.parameters import EFFORTS
+from sovereign_ext.openai.request import Request
+from sovereign_ext.providers.base import Target
 from sovereign_ext.providers.support import Treatment
 from sovereign_ext.providers.vertex_contents import NO_SIGNATURE
 from sovereign_ext.providers.vertex_request import SUPPORT
@@ -86,6 +91,53 @@ def test_google_would_object(google: judging.Judge, wrong: dict[str, Any]):
     """The judge is one: unknown members, unknown words and broken base64 do not pass it."""
     with pytest.raises(ValueError, match=r"Error"):
         google.ask("chat", body=wrong)
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[RunningMock]:
+    with RunningMock("vertex") as running:
+        yield running
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_mock_answers(mock: RunningMock, name: str, model: str):
+    """Every request, whole and streamed, over real HTTP: what comes back adds up to the same."""
+    here = target(model, endpoint=mock.url)
+    whole, stream = chat(**REQUESTS[name]), streamed(**REQUESTS[name])
+    body = json.loads(ADAPTER.answer(whole, here, posted(mock, whole, here), call_id="c").body)
+    told = ADAPTER.stream(stream, here, call_id="c", now_s=1, limit=LIMIT)
+    items = [*told.feed(posted(mock, stream, here)), *told.flush()]
+    assert told.terminal
+    choices = [choice for item in items if item.data for choice in json.loads(item.data)["choices"]]
+    for choice in body["choices"]:
+        own = [each for each in choices if each["index"] == choice["index"]]
+        assert "".join(each["delta"].get("content") or "" for each in own) == (
+            choice["message"]["content"] or ""
+        )
+        assert own[-1]["finish_reason"] == choice["finish_reason"]
+        calls = [call for each in own for call in each["delta"].get("tool_calls") or ()]
+        named = [call["function"]["name"] for call in choice["message"].get("tool_calls") or ()]
+        assert [call["function"]["name"] for call in calls if "id" in call] == named
+        assert ([each["logprobs"] for each in own if each["logprobs"]] != []) == (
+            choice["logprobs"] is not None
+        )
+    assert told.usage.prompt_tokens == body["usage"]["prompt_tokens"]
+
+
+def posted(mock: RunningMock, request: Request, here: Target) -> bytes:
+    """The body of the mock's 200."""
+    upstream = ADAPTER.request(request, here)
+    connection = HTTPConnection(upstream.authority, timeout=10)
+    try:
+        connection.request("POST", upstream.path, upstream.body, dict(upstream.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+    finally:
+        connection.close()
+    assert answer.status == 200, body
+    return body
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -158,6 +210,42 @@ def test_paths(model: str, resource: str):
     place = f"/v1/projects/ward-7/locations/us-central1/{resource}"
     assert ADAPTER.request(chat(), target(model)).path == f"{place}:generateContent"
     assert ADAPTER.request(streamed(), target(model)).path == f"{place}:streamGenerateContent?alt=sse"
+
+
+@pytest.mark.parametrize("name", ["claude-sonnet-5@20260101", "anthropic/claude-sonnet-5@20260101"])
+def test_claude(name: str):
+    """Anthropic's models are asked in their own words, at their own publisher's place; there are no embeddings."""
+    claude = target(name)
+    place = "/v1/projects/ward-7/locations/us-central1/publishers/anthropic/models/claude-sonnet-5@20260101"
+    whole, stream = (ADAPTER.request(request, claude) for request in (chat(), streamed()))
+    assert (whole.path, stream.path) == (f"{place}:rawPredict", f"{place}:streamRawPredict")
+    body = json.loads(whole.body)
+    assert body["anthropic_version"] == "vertex-2023-10-16"
+    assert body["messages"][0]["role"] == "user"
+    assert "model" not in body
+    assert dict(whole.headers)["authorization"] == f"Bearer {SECRET}"
+    with pytest.raises(CallerError):
+        ADAPTER.request(embeddings(), claude)
+
+
+def test_claude_answers():
+    """They are read as Anthropic's, errors included, and do not tell our project either."""
+    claude = target("claude-sonnet-5@20260101")
+    message = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 7, "output_tokens": 5},
+    }  # fmt: skip
+    answer = ADAPTER.answer(chat(), claude, json.dumps(message).encode(), call_id="c")
+    assert json.loads(answer.body)["choices"][0]["message"]["content"] == "Hello"
+    stream = ADAPTER.stream(streamed(), claude, call_id="c", now_s=1, limit=1000)
+    start = {"type": "message_start", "message": {**message, "content": []}}
+    assert list(stream.feed(b"event: message_start\ndata: " + json.dumps(start).encode() + b"\n\n"))
+    error = {
+        "error": {"code": 404, "message": "projects/ward-7/locations/eu has none", "status": "NOT_FOUND"}
+    }
+    fault = ADAPTER.fault(404, {}, json.dumps(error).encode(), claude, now_s=1)
+    assert fault.error.code == "model_not_found"
+    assert "ward-7" not in fault.error.message
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/v1", "/v1/", "/gate/v1beta1"])

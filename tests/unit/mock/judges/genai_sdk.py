@@ -57,6 +57,8 @@ out["two"] = dump(client.models.generate_content(**ask("hi", two)))
 size = types.EmbedContentConfig(output_dimensionality=8)
 for model in ("text-embedding-005", "gemini-embedding-001"):
     out[model] = client.models.embed_content(model=model, contents="a", config=size).embeddings[0].values
+several = client.models.embed_content(model="gemini-embedding-001", contents=["a", "b"], config=size)
+out["several"] = [embedding.values for embedding in several.embeddings]
 for model in ("limited", "breaks"):
     try:
         seen = []
