@@ -34,6 +34,9 @@ from sovereign_ext.providers._media import media_type
 
 MAX_CACHE_POINTS: Final = 4
 _CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
+_BLANK: Final = {"text": " "}
+"""A turn of nothing but white space. Bedrock refuses it, and says so; to leave the turn out would change the talk."""
+
 _BEGINNING: Final = "Begin."
 """What the user is made to say where the assistant speaks first: Converse wants the user to."""
 
@@ -79,9 +82,9 @@ class Blocks:
     def messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
         """The turns. Raises ``CallerError`` for what Bedrock does not take."""
         found: list[dict[str, Any]] = [
-            {"role": "user", "content": self._user(turn)}
+            {"role": "user", "content": self._user(turn) or [_BLANK]}
             if isinstance(turn, UserTurn)
-            else {"role": "assistant", "content": self._assistant(turn)}
+            else {"role": "assistant", "content": self._assistant(turn) or [_BLANK]}
             for turn in turns
         ]
         if found[0]["role"] == "assistant":
@@ -126,7 +129,7 @@ class Blocks:
         for part in parts:
             match part:
                 case Text():
-                    if part.text.strip() or len(parts) == 1:
+                    if part.text.strip():
                         blocks.append({"text": part.text})
                     if part.cached:
                         blocks += self._cache_point(blocks)

@@ -66,8 +66,9 @@ def answer_of(request: Request, target: Target, body: bytes, call_id: str) -> An
     blocks = message.get("content") if isinstance(message, dict) else None
     if not isinstance(blocks, list):
         raise StreamFault(_shared.unusable("invalid_answer"))
-    reply = ReplyBody(request, _imitated(request, target), legacy=_legacy(request))
-    aside = _Aside(reply, imitating=_imitated(request, target) is not None, limit=len(body))
+    imitated = _imitated(request, target)
+    reply = ReplyBody(request, imitated, legacy=_legacy(request))
+    aside = _Aside(reply, imitating=imitated is not None, limit=len(body))
     for at, block in enumerate(blocks):
         if not isinstance(block, dict):
             raise StreamFault(_shared.unusable("invalid_answer"))
@@ -98,7 +99,7 @@ def _tell_block(reply: ReplyBody, aside: _Aside, block: dict[str, Any], spare_id
 class BedrockStream:
     """Event stream frames in, OpenAI chunks out."""
 
-    __slots__ = ("_aside", "_call_id", "_frames", "_legacy", "_reason", "_reply", "_target", "_tool", "_tools",
+    __slots__ = ("_aside", "_call_id", "_frames", "_reason", "_reply", "_target", "_tool", "_tools",
                  "terminal", "usage")  # fmt: skip
 
     def __init__(self, request: Request, target: Target, call_id: str, now_s: int, limit: int) -> None:

@@ -191,6 +191,15 @@ def test_keys_of_evidence_that_somebody_could_change_are_a_fault(url: str) -> No
     assert faults(KEYS_BY_URL % url) == [f"f:8: providers[0].evidence.jwks_url: {reason}"]
 
 
+def test_a_provider_of_kind_bedrock_takes_aws() -> None:
+    """Its region is signed into every call; without it there would be none."""
+    text = "version: 1\nproviders:\n  - {id: p, kind: bedrock, endpoint: 'https://p'%s}\n"
+    assert faults(text % "") == ["f:3: providers[0]: a provider of kind bedrock takes aws"]
+    aws = parse(text % ", aws: {region: eu-central-1}", "f").providers[0].aws
+    assert aws is not None
+    assert aws.region == "eu-central-1"
+
+
 def test_all_faults_are_reported_at_once_in_file_order() -> None:
     """YAML, shape and reference faults of one file come together."""
     text = GOOD.replace("- id: acme\n", "- id: no\n").replace("[any, gold]", "[any, gld]")

@@ -231,7 +231,7 @@ def test_botocore_would_object(aws: judging.Aws) -> None:
         assert aws.ask("valid", operation="Converse", parameters={"modelId": "m", **broken})
 
 
-WORDS = st.text(min_size=1, max_size=8)
+WORDS = st.text(min_size=1, max_size=8) | st.sampled_from([" ", "\n\t"])
 PART = st.one_of(
     WORDS.map(text),
     st.sampled_from([PNG, JPEG, GIF, WEBP]).map(image),
