@@ -6,20 +6,18 @@ Only the shape. The links are always asked in the order local file, environment,
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from sovereign_ext.config.keystore_kms import SecretService, WrapService
+from sovereign_ext.config.keystore_kms import ENV_PATTERN, SecretService, WrapService
 from sovereign_ext.config.trust import Frozen
-
-VARIABLE_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class MasterKeySource(Frozen):
     """Where the master key of the local file is found: exactly one of the three."""
 
-    env: Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN)] | None = None
+    env: Annotated[str, StringConstraints(pattern=ENV_PATTERN)] | None = None
     file: str | None = Field(default=None, min_length=1)
     wrapped: WrapService | None = None
 

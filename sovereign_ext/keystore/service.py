@@ -83,6 +83,7 @@ class Keys:
     def start(self) -> None:
         """Follow the files from now on."""
         self._following = asyncio.create_task(self.chain.follow())
+        self._following.add_done_callback(_report_end)
 
     async def stop(self) -> None:
         """End what runs and let go of connections."""
@@ -143,6 +144,12 @@ class Keys:
             min(config.fetch_limit_ms / 1000, _PATIENCE_SHARE * self._patience_s),
         )
         return Prepared(config, links, tuple(closing))
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A follower that ended by itself means that rotations of files go unnoticed until ``ttl_s`` is over: say so."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("files with provider keys are not followed any more", exc_info=task.exception())
 
 
 async def _let_go(prepared: Prepared, under_way: tuple[asyncio.Task[Found], ...] = ()) -> None:
