@@ -216,3 +216,26 @@ def test_streams_have_one_identity(seven: Seven, kind: str):
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[0].model == seven.model(kind)
     assert all(chunk.usage is None for chunk in chunks)
+
+
+SIZES = {"32 KiB and one": 32 * 1024 + 1, "5 MiB": 5 * 1024 * 1024, "20 MiB": 20 * 1024 * 1024}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_pictures(seven: Seven, kind: str, size: str):
+    """Case 40: bodies around and far beyond Envoy's buffers arrive whole, whatever they are translated to."""
+    picture = base64.b64decode(PIXEL)
+    data = base64.b64encode(picture + bytes(SIZES[size] * 3 // 4)).decode()
+    content = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+    ]
+    answer = seen(ask(seven, kind, Case([user(content)]), stream=False))
+    assert answer.content == "You said: What is this?"
+    request = seven.mocks[kind].requests()[-1]
+    assert not request.chunked
+    assert len(data) <= request.body_length == int(request.header("content-length") or 0) < len(data) + 2000
+    if request.body is not None:  # larger ones are kept as their digest
+        assert data.encode() in request.body
+    seven.mocks[kind].clear()
