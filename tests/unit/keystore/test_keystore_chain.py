@@ -336,8 +336,8 @@ def test_a_refused_key_is_asked_for_anew_once() -> None:
     """A hundred calls that are refused the same value make one question; a new value is used at once."""
 
     async def run() -> None:
-        source = Told(holds={("acme", "p"): "old"})
-        keys = chain(source)
+        clock, source = Clock(), Told(holds={("acme", "p"): "old"})
+        keys = chain(source, clock=clock)
         found = await keys.fetch("acme", P)
         source.holds["acme", "p"] = "new"
         for _ in range(100):
@@ -345,6 +345,7 @@ def test_a_refused_key_is_asked_for_anew_once() -> None:
         assert keys.ready("acme", P) is None
         assert text(await keys.fetch("acme", P)) == "new"
         asked = len(source.asked)
+        clock.now += 60.0
         keys.refused("acme", P, found)  # a late answer to the old value
         assert keys.ready("acme", P) is not None
         assert len(source.asked) == asked == 2
