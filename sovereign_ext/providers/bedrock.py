@@ -9,7 +9,6 @@ what refusals mean. Batches, agents and AWS's other inference APIs are not spoke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -17,11 +16,13 @@ import msgspec
 
 from sovereign_ext.config.model import Capability, ProviderKind
 from sovereign_ext.credentials import AwsKeys
+from sovereign_ext.openai.conversation import Image
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
+from sovereign_ext.providers._images import images_by_url
 from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
 from sovereign_ext.providers.bedrock_embeddings import embed_answer, embed_body
-from sovereign_ext.providers.bedrock_reply import BedrockStream, answer_of, object_of, status_of
+from sovereign_ext.providers.bedrock_reply import BedrockStream, answer_of, object_of, refusal_of, status_of
 from sovereign_ext.providers.bedrock_request import SUPPORT, converse_body
 from sovereign_ext.sigv4 import sign
 
@@ -40,7 +41,7 @@ class BedrockAdapter:
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         model, dropped = target.deployment.upstream_model, tuple[str, ...]()
         if request.endpoint is Endpoint.CHAT:
-            body, dropped = converse_body(request, model)
+            body, dropped = converse_body(request, model, target.media)
             operation = "converse-stream" if request.stream else "converse"
         else:
             body, operation = embed_body(request, model), "invoke"
@@ -49,6 +50,9 @@ class BedrockAdapter:
         headers = _shared.base_headers(_EVENT_STREAM if request.stream else "application/json")
         headers += _authorised(target, authority, path, headers, encoded)
         return UpstreamRequest(path, authority, tuple(headers), encoded, dropped)
+
+    def wanted_media(self, request: Request) -> tuple[Image, ...]:
+        return images_by_url(request)
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
         if request.endpoint is Endpoint.EMBEDDINGS:
@@ -66,7 +70,7 @@ class BedrockAdapter:
         """By the error's name where it says more than the status: a quota that is used up comes as a 400."""
         name = headers.get(_ERROR_TYPE, "").partition(":")[0].rpartition("#")[2]
         meant = status_of(name) or status
-        return replace(_shared.status_fault(meant, headers, body, target, now_s), outcome=f"status_{status}")
+        return refusal_of(meant, headers, body, target, now_s, f"status_{status}")
 
 
 def _authorised(

@@ -8,7 +8,7 @@ in its body. Citations, traces of guardrails and tools that run at AWS are left 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -240,11 +240,20 @@ def object_of(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+def refusal_of(
+    status: int, headers: Mapping[str, str], body: bytes, target: Target, now_s: float, outcome: str
+) -> Fault:
+    """What a refusal means by ``status``. Words that name one of AWS's resources are withheld, because an ARN holds the
+    number of our account; only the model's own may be in them, which is told as the client's name for it."""
+    named = b"arn:" in body.replace(target.deployment.upstream_model.encode(), b"")
+    fault = _shared.status_fault(status, headers, b"" if named else body, target, now_s)
+    return replace(fault, outcome=outcome)
+
+
 def _exception(frame: Frame, target: Target) -> Fault:
     """An error inside a stream: nothing of it is passed on but what is the caller's own mistake."""
-    status = status_of(frame.name) or 500
     body = frame.payload or msgspec.json.encode({"message": frame.message})
-    return replace(_shared.status_fault(status, {}, body, target, target.now_s), outcome="error_event")
+    return refusal_of(status_of(frame.name) or 500, {}, body, target, target.now_s, "error_event")
 
 
 def _reason(reason: Any) -> str:

@@ -514,6 +514,23 @@ def test_error_names(status: int, name: str, told: int, code: str | None, walk: 
         assert fault.error.retry_after_s == 3
 
 
+def test_accounts_are_not_told() -> None:
+    """An ARN in a refusal holds our account's number; the model's own is told as the client's name for it."""
+    headers = {"x-amzn-errortype": "ValidationException"}
+    body = b'{"message":"no access to arn:aws:bedrock:eu-central-1:123456789012:guardrail/x"}'
+    fault = ADAPTER.fault(400, headers, body, TARGET, now_s=NOW_S)
+    assert "123456789012" not in fault.error.message
+    arn = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/x"
+    deployment = TARGET.deployment.model_copy(update={"upstream_model": arn})
+    body = json.dumps({"message": f"{arn} has no such mode"}).encode()
+    fault = ADAPTER.fault(400, headers, body, replace(TARGET, deployment=deployment), now_s=NOW_S)
+    assert fault.error.message == "org/asked has no such mode"
+    _, fault = fault_of(
+        BEDROCK_START + bedrock_exception("validationException", "see arn:aws:iam::123456789012:role/x")
+    )
+    assert "123456789012" not in fault.error.message
+
+
 def test_too_long() -> None:
     """Bedrock's own words for a prompt that is too long."""
     body = b'{"message":"Input is too long for requested model."}'
