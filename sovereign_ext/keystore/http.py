@@ -130,7 +130,9 @@ class Outbound:
         wire = [("accept-encoding", "identity"), ("user-agent", "sovereign-router"), *headers]
         try:
             # Only a body of its own: a GET has neither content nor a length.
-            async with self._http.stream(method, url, headers=wire, content=content or None) as response:
+            async with self._http.stream(
+                method, url, headers=wire, content=content or None, follow_redirects=False
+            ) as response:
                 return Answer(response.status_code, response.headers, await self._read(response))
         except httpx.TimeoutException:
             raise TransientError("timeout", f"{self.service} did not answer in time") from None

@@ -67,6 +67,13 @@ OWN_KEYS_REFUSED: Final = frozenset(
 )
 """Codes that say something about the keys which signed, and nothing about what was asked."""
 
+_ENDPOINT_VARIABLES: Final = {
+    "kms": "AWS_ENDPOINT_URL_KMS",
+    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "sts": "AWS_ENDPOINT_URL_STS",
+}
+"""What AWS's tools call them: by the service's id, which is not the name in its host."""
+
 _MAX_XML_DEPTH: Final = 16
 
 
@@ -83,8 +90,7 @@ def endpoint_of(service: str, region: str, environ: Mapping[str, str], configure
 
     Raises ``CredentialUnavailableError`` for one that others could listen to.
     """
-    variable = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
-    given = configured or environ.get(variable) or environ.get("AWS_ENDPOINT_URL")
+    given = configured or environ.get(_ENDPOINT_VARIABLES[service]) or environ.get("AWS_ENDPOINT_URL")
     if given:
         if not is_protected(given):
             raise CredentialUnavailableError(

@@ -44,8 +44,10 @@ class _Signed:
         except AwsRefused as error:
             if error.code not in OWN_KEYS_REFUSED:
                 raise
-        self._platform.refused(keys)
-        fresh = await self._platform.keys()
+            self._platform.refused(keys)
+            fresh = await self._platform.keys()
+            if fresh == keys:
+                raise  # they are fixed, and would be refused again
         return await self._api.outbound.ask(lambda: self._api.json(action, body, fresh))
 
 

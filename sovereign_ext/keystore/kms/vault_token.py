@@ -96,7 +96,8 @@ class VaultToken:
 
     def refused(self, token: Secret) -> bool:
         """``token`` was not accepted. Whether it is worth asking for another."""
-        self._held = None
+        if self._held is not None and self._held.token is token:  # or another call has got a new one already
+            self._held = None
         self._renewed.drop(token)
         return self._config.approle is not None or self._config.token_file is not None
 

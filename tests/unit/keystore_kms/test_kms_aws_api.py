@@ -78,7 +78,7 @@ def wrapping(script: Script) -> AwsKmsWrap:
         ("eu-central-1", {"AWS_ENDPOINT_URL": "https://all/"}, None, "https://all"),
         (
             "eu-central-1",
-            {"AWS_ENDPOINT_URL": "https://all", "AWS_ENDPOINT_URL_SECRETSMANAGER": "http://127.0.0.1:1"},
+            {"AWS_ENDPOINT_URL": "https://all", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:1"},
             None,
             "http://127.0.0.1:1",
         ),
@@ -403,6 +403,12 @@ def test_own_keys_that_expired_on_the_way_are_got_anew_once(tmp_path: Path) -> N
     script = Script(assumed("ASIA1", expires=later), expired, assumed("ASIA2", expires=later), expired)
     assert run(refusal(source(script, environ).find("acme", "east"))).reason == "denied"
     assert len(script.requests) == 4
+
+
+def test_fixed_keys_that_are_refused_are_not_tried_twice() -> None:
+    script = Script(json_error(400, "UnrecognizedClientException"))
+    assert run(refusal(source(script).find("acme", "east"))).reason == "denied"
+    assert len(script.requests) == 1
 
 
 # -- XML ---------------------------------------------------------------------------------------------------------

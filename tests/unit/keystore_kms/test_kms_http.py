@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -111,6 +112,23 @@ def test_a_redirect_is_an_answer_and_not_followed() -> None:
     assert isinstance(answer, Answer)
     assert answer.status == 307
     assert not visited
+
+
+def test_no_log_shows_what_is_sent_or_received(caplog: pytest.LogCaptureFixture) -> None:
+    """httpx and httpcore log requests and answers; at their most talkative they name neither bodies nor our headers."""
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario() -> None:
+        head = (b"HTTP/1.1 200 OK", b"content-length: %d" % len(CANARY))
+        async with listening(answering(*head, body=CANARY.encode())) as place:
+            way = Outbound("the service")
+            headers = (("authorization", f"Bearer {CANARY}"), ("x-vault-token", CANARY))
+            await way.send("POST", f"http://{place}/", headers, CANARY.encode())
+            await way.aclose()
+
+    run(scenario())
+    assert "POST" in caplog.text
+    assert CANARY not in caplog.text
 
 
 def test_a_server_that_says_nothing_is_given_up() -> None:
