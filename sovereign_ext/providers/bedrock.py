@@ -70,7 +70,7 @@ class BedrockAdapter:
         """By the error's name where it says more than the status: a quota that is used up comes as a 400."""
         name = headers.get(_ERROR_TYPE, "").partition(":")[0].rpartition("#")[2]
         meant = status_of(name) or status
-        return refusal_of(meant, headers, body, target, now_s, f"status_{status}")
+        return refusal_of(meant, headers, body, target, now_s=now_s, outcome=f"status_{status}")
 
 
 def _authorised(

@@ -241,7 +241,7 @@ def object_of(body: bytes) -> dict[str, Any]:
 
 
 def refusal_of(
-    status: int, headers: Mapping[str, str], body: bytes, target: Target, now_s: float, outcome: str
+    status: int, headers: Mapping[str, str], body: bytes, target: Target, *, now_s: float, outcome: str
 ) -> Fault:
     """What a refusal means by ``status``. Words that name one of AWS's resources are withheld, because an ARN holds the
     number of our account; only the model's own may be in them, which is told as the client's name for it."""
@@ -253,7 +253,8 @@ def refusal_of(
 def _exception(frame: Frame, target: Target) -> Fault:
     """An error inside a stream: nothing of it is passed on but what is the caller's own mistake."""
     body = frame.payload or msgspec.json.encode({"message": frame.message})
-    return refusal_of(status_of(frame.name) or 500, {}, body, target, target.now_s, "error_event")
+    status = status_of(frame.name) or 500
+    return refusal_of(status, {}, body, target, now_s=target.now_s, outcome="error_event")
 
 
 def _reason(reason: Any) -> str:
