@@ -19,7 +19,9 @@ USER_AGENT: Final = "sovereign-router"
 _MAX_MESSAGE: Final = 1000  # characters of a provider's message that a client may see
 _MAX_WORD: Final = 200  # characters of a code or a parameter's name
 _MARKUP: Final = re.compile(r"<[!/]?[a-z][^<>]*>", re.IGNORECASE)
-_TOO_LONG: Final = re.compile(r"context (length|window|limit)|(prompt|input) is too long", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(
+    r"context (length|window|limit)|(prompt|input) is too long|input token count\b.*\bexceeds", re.IGNORECASE
+)
 _MOST_TOKENS: Final = (1 << 53) - 1  # RFC 8259: beyond it readers of JSON disagree about a number
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; beyond it a hint is not believable
 

@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from sovereign_ext.config.model import Capability, ProviderKind
-from sovereign_ext.errors import ApiError, CallerError
 from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
@@ -38,7 +37,6 @@ from sovereign_ext.providers.vertex_stream import VertexStream
 
 _PUBLISHER: Final = "google/"
 _RESOURCE: Final = re.compile(rb"(projects/[^/\s\"]+/locations/[^/\s\"]+/)?publishers/[^/\s\"]+/models/")
-_TOO_LONG: Final = re.compile(r"input token count\b.*\bexceeds", re.IGNORECASE | re.DOTALL)
 _DELAY: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _RETRY_INFO: Final = "google.rpc.RetryInfo"
 
@@ -116,7 +114,7 @@ class VertexAdapter:
         delay = _retry_delay(body)
         if delay is not None and "retry-after" not in headers and "retry-after-ms" not in headers:
             headers = {**headers, "retry-after": delay}
-        return _with_context_code(_shared.status_fault(status, headers, body, target, now_s))
+        return _shared.status_fault(status, headers, body, target, now_s)
 
 
 def choices_of(request: Request) -> int:
@@ -165,12 +163,3 @@ def _without_place(body: bytes, target: Target) -> bytes:
     otherwise is not for the client at all."""
     named = _RESOURCE.sub(b"", body)
     return b"" if google_of(target).project.encode() in named else named
-
-
-def _with_context_code(fault: Fault) -> Fault:
-    """Google's words for a prompt that is too long have OpenAI's code, too."""
-    error: ApiError = fault.error
-    if fault.caller and error.code is None and _TOO_LONG.search(error.message):
-        told = CallerError(error.status, error.message, code="context_length_exceeded", param=error.param)
-        return Fault(fault.outcome, walk=fault.walk, error=told, caller=True)
-    return fault

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -158,7 +157,7 @@ def _part(part: Content) -> dict[str, Any]:
 
 def _image(image: Image) -> dict[str, Any]:
     if image.url:
-        kind = _SUFFIXES.get(PurePosixPath(urlsplit(image.url).path).suffix.lower(), _UNKNOWN_IMAGE)
+        kind = _SUFFIXES.get(_suffix(urlsplit(image.url).path), _UNKNOWN_IMAGE)
         return {"fileData": {"mimeType": kind, "fileUri": image.url}}
     kind = media_type(image.data, image.media_type)
     if kind not in _IMAGES:
@@ -169,7 +168,7 @@ def _image(image: Image) -> dict[str, Any]:
 def _document(file: Document) -> dict[str, Any]:
     if file.file_id:
         raise unsupported(file.param)
-    declared = file.media_type or _SUFFIXES.get(PurePosixPath(file.filename).suffix.lower(), "")
+    declared = file.media_type or _SUFFIXES.get(_suffix(file.filename), "")
     kind = media_type(file.data, declared)
     if kind not in _DOCUMENTS and not kind.startswith("text/"):
         raise unsupported(file.param)
@@ -178,3 +177,9 @@ def _document(file: Document) -> dict[str, Any]:
 
 def _inline(kind: str, data: str) -> dict[str, Any]:
     return {"inlineData": {"mimeType": kind, "data": data}}
+
+
+def _suffix(name: str) -> str:
+    """A file name's ending with its dot, lower case; empty if it has none."""
+    _, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return dot + ending.lower() if dot else ""
