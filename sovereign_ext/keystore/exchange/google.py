@@ -47,7 +47,7 @@ class GoogleMinter:
         if stored is None:
             token = await self._platform.token()
         elif stored.reveal().lstrip().startswith("{"):
-            token = await self._tokens.of_service_account(read_service_account(stored.reveal()))
+            token = await self._tokens.of_service_account(read_service_account(stored))
         else:
             return Minted(stored, None)
         return Minted(token.token, token.expires_s)

@@ -8,6 +8,7 @@ from sovereign_ext.keystore.exchange.google_token import AccessToken, GoogleToke
 from sovereign_ext.keystore.exchange.small_file import read_small
 from sovereign_ext.keystore.http import Clock, Surroundings
 from sovereign_ext.keystore.renewal import Lasting, Renewed, lasting
+from sovereign_ext.secret import Secret
 
 
 class GooglePlatform:
@@ -53,7 +54,9 @@ class GooglePlatform:
 
     async def _make(self) -> Lasting[AccessToken]:
         if self._file:
-            token = await self._tokens.of_service_account(read_service_account(read_small(self._file)))
+            token = await self._tokens.of_service_account(
+                read_service_account(Secret(read_small(self._file)))
+            )
         else:
             token = await self._tokens.of_platform()
         return lasting(token, self._clock(), token.expires_s)
