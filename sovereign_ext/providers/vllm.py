@@ -1,20 +1,24 @@
 """vLLM's OpenAI-compatible server: OpenAI's wire, minus what vLLM adds to the answers.
 
 Source: vLLM's protocol definitions. Extras that OpenAI's shape does not know (``stop_reason``, ``token_ids``,
-``metrics``, …) are taken out; ``reasoning`` stays, as unknown content fields do. Chat requests are adapted in
+``metrics``, …) are taken out, and a few things told otherwise (``vllm_reply``). Chat requests are adapted in
 ``vllm_request``; requests for embeddings go on as they came. Errors are flat before 0.10.1 and nested since; both are
 read.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.openai.members import Members
 from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers.openai import OpenAIAdapter
-from sovereign_ext.providers.vllm_legacy import tell_as_function_call
+from sovereign_ext.providers.vllm_reply import REASONING, retell
 from sovereign_ext.providers.vllm_request import SUPPORT, adapt_chat
+
+_REASONING: Final = f'"{REASONING}"'.encode()
 
 
 class VllmAdapter(OpenAIAdapter):
@@ -31,9 +35,9 @@ class VllmAdapter(OpenAIAdapter):
         return adapt_chat(members, request) if request.endpoint is Endpoint.CHAT else ()
 
     def concerns(self, choices: bytes, request: Request) -> bool:
-        return uses_functions(request.values) or super().concerns(choices, request)
+        own = uses_functions(request.values) or _REASONING in choices
+        return own or super().concerns(choices, request)
 
     def clean_choice(self, choice: Members, request: Request) -> None:
         super().clean_choice(choice, request)
-        if uses_functions(request.values):
-            tell_as_function_call(choice)
+        retell(choice, legacy=uses_functions(request.values))

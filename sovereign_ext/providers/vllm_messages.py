@@ -194,7 +194,7 @@ def _edit_assistant(members: Members, message: Mapping[str, Any], id_: str) -> N
 
 def _with_arguments(raw: msgspec.Raw) -> msgspec.Raw:
     function = msgspec.json.decode(raw, type=Members)
-    if bytes(function.get("arguments", b"null")) not in (b"null", b'""'):
+    if msgspec.json.decode(function.get("arguments", b"null")):
         return raw
     function["arguments"] = msgspec.Raw(b'"{}"')
     return _raw(function)

@@ -1,7 +1,7 @@
 """OpenAI's chat request as vLLM's server takes it: which parameters go on, and its tools.
 
-Sources: vLLM's protocol definitions (``ChatCompletionRequest``, 0.8 to 0.2x: what one version has and another has
-not, the server itself takes or ignores). What becomes of each parameter is ``SUPPORT``, vLLM's own in ``EXTRAS``. What
+Sources: vLLM's protocol definitions (``ChatCompletionRequest``, 2025 and 2026; a version that does not have one of them
+yet or any more ignores it). What becomes of each parameter is ``SUPPORT``, vLLM's own in ``EXTRAS``. What
 goes on travels as the bytes that came. Nothing is checked that the server checks by itself (ranges, types, what a
 model's chat template can do); ``functions`` of old, which it ignores, become tools.
 """
@@ -25,7 +25,7 @@ _PASSED: Final = (
     "length_penalty", "logprob_token_ids", "min_p", "min_tokens", "repetition_detection", "repetition_penalty",
     "return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids",
     "stream_interval", "thinking_token_budget", "truncate_prompt_tokens", "truncation_side", "use_beam_search",
-    # structured output; the older names until 0.11
+    # structured output; the older names are deprecated
     "guided_choice", "guided_decoding_backend", "guided_grammar", "guided_json", "guided_regex",
     "guided_whitespace_pattern", "structural_tag", "structured_outputs",
     # the prompt
@@ -77,7 +77,7 @@ _OPENAI: Final = support(
 SUPPORT: Final[Support] = {**_OPENAI, **EXTRAS}
 
 _TEMPLATE_ARGUMENTS: Final = ("chat_template", "tokenize")
-"""Of the renderer itself, not of the template: versions before 0.11 let them through, past what guards them."""
+"""Of the renderer itself, not of the template: older versions let them through, past what guards the template."""
 
 
 def adapt_chat(members: Members, request: Request) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def adapt_chat(members: Members, request: Request) -> tuple[str, ...]:
 
 
 def _adapt_tools(members: Members, values: dict[str, Any]) -> None:
-    """``functions`` become tools, ``function_call`` the ``tool_choice``, and ``allowed_tools`` are all that are left."""
+    """``functions`` become tools, ``function_call`` the ``tool_choice``; only ``allowed_tools`` are left."""
     tools, legacy = read_tools(values)
     choice, _, allowed = read_choice(values, tools)
     functions, wish = members.pop("functions", None), members.pop("function_call", None)

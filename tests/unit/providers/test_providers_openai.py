@@ -1,4 +1,4 @@
-"""The passthrough: OpenAI, and what vLLM's server wants otherwise."""
+"""The passthrough: OpenAI, and what it is for the kinds that stand on it."""
 
 from __future__ import annotations
 
@@ -90,17 +90,6 @@ def test_account_headers():
     assert not any(name.startswith("openai-") for name in headers)
 
 
-def test_developer_becomes_system_on_vllm():
-    """vLLM's chat templates know no developer; nothing else of the message changes, nothing at all on OpenAI."""
-    body = b'{"model":"m","messages":[{"role":"developer","content":"d", "n":1.0},{"role":"user","content":"u"}]}'
-    members, _ = sent(VLLM, body)
-    assert bytes(members["messages"]) == (
-        b'[{"role":"system","content":"d","n":1.0},{"role":"user","content":"u"}]'
-    )
-    members, _ = sent(OPENAI, body)
-    assert b'"developer"' in bytes(members["messages"])
-
-
 def test_unknown_answer_members_survive():
     """Unknown members of an answer and of its choices come down byte for byte."""
     choices = (
@@ -185,20 +174,6 @@ def test_lone_surrogates_pass():
     assert [part for part in done.parts if part is Part.CONTENT] == [Part.CONTENT] * 2
     assert b'"\\ud83c"' in done.items[0].data
     assert b'"\\udf0d"' in done.items[1].data
-
-
-def test_vllm_extras_are_taken_out():
-    """``stop_reason``, ``token_ids``, ``metrics`` and their like go; reasoning and real members stay."""
-    choice = '{"index":0,"delta":{"content":"x","reasoning":"hm"},"finish_reason":null,"stop_reason":7,"token_ids":[1]}'
-    data = chunk(f"[{choice}]", ',"metrics":{},"prompt_token_ids":[1],"kv_transfer_params":null,"kept":1.0')
-    (item,) = translator(VLLM, streamed()).feed(event(data))
-    assert json.loads(item.data) == {
-        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "org/asked", "kept": 1.0,
-        "choices": [{"index": 0, "delta": {"content": "x", "reasoning": "hm"}, "finish_reason": None}],
-    }  # fmt: skip
-    body = b'{"choices":[{"index":0,"message":{"content":"stop_reason"},"stop_reason":null}],"prompt_logprobs":null}'
-    answer = VLLM.answer(chat(), target_of(ProviderKind.VLLM), body, call_id="x")
-    assert json.loads(answer.body) == {"choices": [{"index": 0, "message": {"content": "stop_reason"}}]}
 
 
 @BOTH

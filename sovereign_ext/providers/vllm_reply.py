@@ -1,8 +1,12 @@
-"""Tool calls in the shape of old, for clients that named their tools as ``functions``.
+"""What vLLM says otherwise in a choice than our clients expect: reasoning, and calls for clients of old.
 
-Source: OpenAI API reference, chat completions (``function_call``, deprecated). Other wires get this from ``_reply``;
-here an answer in OpenAI's shape is changed in place, piece by piece, and everything else keeps its bytes. There is room
-for one call: of several the first is told, as OpenAI's models of that time did.
+Sources: vLLM's protocol definitions; OpenAI API reference, chat completions (``function_call``, deprecated). Other
+wires get this from ``_reply``; here an answer in OpenAI's shape is changed in place, piece by piece, and everything
+else keeps its bytes.
+
+- ``reasoning``, as newer versions call it, is told as ``reasoning_content``, as from all kinds of providers;
+- a client that named its tools as ``functions`` is told ``function_call``. There is room for one call: of several the
+  first is told, as OpenAI's models of that time did.
 """
 
 from __future__ import annotations
@@ -13,20 +17,25 @@ import msgspec
 
 from sovereign_ext.openai.members import Members, raw_items, raw_members
 
+REASONING: Final = "reasoning"
 _QUOTE: Final = b'"'
+_NULL: Final = b"null"
 
 
-def tell_as_function_call(choice: Members) -> None:
-    """``function_call`` for ``tool_calls`` in a choice's message or delta, and for its finish reason."""
+def retell(choice: Members, *, legacy: bool) -> None:
+    """Change a choice, streamed or whole. ``legacy`` asks for ``function_call`` instead of ``tool_calls``."""
     for name in ("message", "delta"):
         told = raw_members(bytes(choice[name])) if name in choice else None
-        if told is None or "tool_calls" not in told:
+        if told is None or not (REASONING in told or (legacy and "tool_calls" in told)):
             continue
-        call = _first(bytes(told.pop("tool_calls")))
+        reasoning = told.pop(REASONING, None)
+        if reasoning is not None and bytes(reasoning) != _NULL:
+            told["reasoning_content"] = reasoning
+        call = _first(bytes(told.pop("tool_calls", _NULL))) if legacy else None
         if call:
             told["function_call"] = msgspec.Raw(msgspec.json.encode(call))
         choice[name] = msgspec.Raw(msgspec.json.encode(told))
-    if bytes(choice.get("finish_reason", b"")) == b'"tool_calls"':
+    if legacy and bytes(choice.get("finish_reason", b"")) == b'"tool_calls"':
         choice["finish_reason"] = msgspec.Raw(b'"function_call"')
 
 
