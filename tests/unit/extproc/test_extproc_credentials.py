@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import MISSING, fields
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -74,17 +77,24 @@ class Call:
         snapshot = Snapshot.from_config(parse(json.dumps(CONFIG)), version=1, digest="d", routable=routable)
         self.health = Health()
         self.health.follow(snapshot)
-        self.gateway = Gateway(
-            snapshot=lambda: snapshot,
-            health=self.health,
-            log=MemoryLog(),  # type: ignore[arg-type]
-            attestations=Attestations("o", bytes(32)),
-            keystore=keys,
-            adapters=ADAPTERS,
-            clock=lambda: self.now,
-            random=bytes,
-            management_methods=lambda path: frozenset(),
-        )
+        # What such a call does not touch is None.
+        made: dict[str, Any] = {
+            each.name: None for each in fields(Gateway) if each.default_factory is MISSING
+        }
+        made |= {
+            "snapshot": lambda: snapshot,
+            "health": self.health,
+            "log": MemoryLog(),
+            "attestations": Attestations("o", bytes(32)),
+            "keystore": keys,
+            "adapters": ADAPTERS,
+            "clock": lambda: self.now,
+            "random": bytes,
+            "management_methods": lambda path: frozenset(),
+            "patience": timedelta(seconds=10),
+            "_entries": (0, {}),
+        }
+        self.gateway = Gateway(**made)
 
     async def decide(self) -> Exchange:
         self.stream = ExchangeStream(self.gateway, Pipe())  # type: ignore[arg-type]
