@@ -87,8 +87,7 @@ def tell(reply: Reply, message: Mapping[str, Any], model: str, limit: int) -> tu
         _drain(reply.extra_content(extra))
     usage = Counts().take(message.get("usage"))
     _drain(reply.finish(finish_reason(message.get("stop_reason")), usage))
-    found = message.get("id")
-    return (found if isinstance(found, str) else ""), usage
+    return (word(message["id"]) if message.get("id") else ""), usage
 
 
 def _tell_block(reply: Reply, block: dict[str, Any], thoughts: Thoughts) -> Iterator[Item]:

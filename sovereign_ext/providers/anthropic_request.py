@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sovereign_ext.openai.conversation import AssistantTurn, UserTurn, invalid, unsupported
+from sovereign_ext.openai.conversation import AssistantTurn, invalid, unsupported
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.anthropic_blocks import Blocks
@@ -87,7 +87,7 @@ def messages_body(request: Request, model: str, wire: Wire) -> tuple[dict[str, A
     forced = choice.get("type") in ("any", "tool")
     if forced and rules.thinking is Thinking.ALWAYS:
         raise unsupported("response_format" if imitated and chat.choice not in _FORCING else "tool_choice")
-    thinking, effort = _reasoning(chat, rules, body["max_tokens"], forced=forced)
+    thinking, effort = _reasoning(chat, rules, body, forced=forced)
     thinks = thinking.get("type") in ("adaptive", "enabled")
     thinks |= not thinking and rules.thinking in (Thinking.USUAL, Thinking.ALWAYS)
     if body["messages"][-1]["role"] == "assistant" and (thinks or not rules.prefill):
@@ -189,7 +189,7 @@ def _called(chat: Chat) -> list[str]:
 
 
 def _reasoning(
-    chat: Chat, rules: ClaudeRules, max_tokens: int, *, forced: bool
+    chat: Chat, rules: ClaudeRules, body: Mapping[str, Any], *, forced: bool
 ) -> tuple[dict[str, Any], str]:
     """``thinking`` and ``output_config.effort``, each empty if it is the model's own choice.
 
@@ -206,8 +206,8 @@ def _reasoning(
         case Thinking.ALWAYS:
             return {}, "low" if effort == "none" else level
         case Thinking.BUDGET if effort is not None and wanted and not rules.efforts:
-            budget = min(BUDGETS[effort], max_tokens - 1)
-            if forced or budget < MIN_BUDGET or not _thought(chat):
+            budget = min(BUDGETS[effort], body["max_tokens"] - 1)
+            if forced or budget < MIN_BUDGET or not _thought(body["messages"]):
                 return {}, ""
             return {"type": "enabled", "budget_tokens": budget}, ""
         case Thinking.ASKED if wanted and not forced:
@@ -221,13 +221,11 @@ def _reasoning(
     return ({"type": "disabled"}, "") if effort == "none" else ({}, level)
 
 
-def _thought(chat: Chat) -> bool:
+def _thought(messages: list[dict[str, Any]]) -> bool:
     """Whether thinking can begin here: not between a call that was made without it and the call's result."""
-    turns = chat.conversation.turns
-    if len(turns) < 2 or not isinstance(turns[-1], UserTurn) or not turns[-1].results:
+    if messages[-1]["content"][0]["type"] != "tool_result":
         return True
-    before = turns[-2]
-    return isinstance(before, AssistantTurn) and bool(before.extra.get("anthropic"))
+    return any(block["type"].endswith("thinking") for block in messages[-2]["content"])
 
 
 def _sampling(chat: Chat, rules: ClaudeRules, *, thinks: bool) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sovereign_ext.providers._reply import mended
+
 NAME: Final = "anthropic"
 _KINDS: Final = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
 
@@ -60,7 +62,7 @@ class Thoughts:
     def close(self) -> None:
         """The block is complete."""
         if self._blocks and self._parts:
-            self._blocks[-1] |= {name: "".join(parts) for name, parts in self._parts.items()}
+            self._blocks[-1] |= {name: mended("".join(parts)) for name, parts in self._parts.items()}
         self._parts = {}
 
     def content(self, model: str) -> dict[str, Any] | None:

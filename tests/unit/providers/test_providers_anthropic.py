@@ -460,6 +460,28 @@ def test_halves_of_emoji():
 
 
 @pytest.mark.parametrize(
+    ("message", "broken"),
+    [
+        ({"id": "msg_\ud83c"}, True),
+        ({"content": [tool_use("t\ud83c", "look")]}, True),
+        ({"content": [tool_use("t", "look", city="\ud83c")]}, False),
+        ({"content": [{"type": "thinking", "thinking": "\ud83c", "signature": "\ud83c"}]}, False),
+        ({"stop_reason": "\ud83c"}, False),
+    ],
+)
+def test_halves_in_odd_places(message: dict[str, Any], broken: bool):
+    """Wherever they are, the client gets JSON that it can read, or the answer is none."""
+    body = json.dumps(anthropic_message() | message).encode()
+    try:
+        answer = ADAPTER.answer(chat(), target_of(), body, call_id=CALL_ID)
+    except StreamFault as fault:
+        assert (broken, fault.fault.outcome) == (True, "invalid_answer")  # noqa: PT017
+    else:
+        assert not broken
+        ChatCompletion.model_validate(json.loads(answer.body), strict=True)
+
+
+@pytest.mark.parametrize(
     "events",
     [
         [{"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "", "name": "x"}}],

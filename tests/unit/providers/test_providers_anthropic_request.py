@@ -403,6 +403,8 @@ def test_a_budget_in_the_middle_of_a_tool_loop():
     thought = {"anthropic": {"model": "org/asked", "thinking": [THOUGHT]}}
     messages[1] = calls(call("a"), extra_content=thought)
     assert body_of(SONNET_4_5, **asked)["thinking"]["type"] == "enabled"
+    thought["anthropic"]["model"] = "another"  # whose thoughts are left out
+    assert sent(SONNET_4_5, **asked).dropped == ("reasoning_effort",)
 
 
 # -- tools ---------------------------------------------------------------------------------------------------
