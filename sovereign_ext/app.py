@@ -38,9 +38,11 @@ from sovereign_ext.keystore.service import Keys, Place
 from sovereign_ext.keystore.service import Prepared as PreparedKeys
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.server import Deps, management_server
+from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
+from sovereign_ext.roots import tls_context
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
 
@@ -148,6 +150,7 @@ class Processor:
             log=self._transparency,
             attestations=Attestations(self._transparency.origin, self._transparency.log_id),
             keystore=self._keys.chain,
+            media=MediaFetcher(tls_context(None)),
             adapters=ADAPTERS,
             clock=moment,
             random=os.urandom,

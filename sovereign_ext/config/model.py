@@ -25,6 +25,7 @@ from pydantic import (
 
 from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
+from sovereign_ext.config.media import Media
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -376,6 +377,7 @@ class Config(Frozen):
     log: Log = Log()
     trust: Trust = Trust()
     keystore: KeystoreConfig = KeystoreConfig()
+    media: Media = Media()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     policies: tuple[Policy, ...] = ()

@@ -2,8 +2,8 @@
 
 Envoy's order is headers, then body pieces, then trailers or end of stream; the reply to the response headers may
 be withheld as long as the attempt wants (FULL_DUPLEX_STREAMED), and body replies are independent of what came.
-Everything is done at once but the log's commit and, where it is not at hand, finding the credential; what arrives
-meanwhile waits in a queue.
+Everything is done at once but the log's commit and, where they are not at hand, finding the credential and fetching
+pictures; what arrives meanwhile waits in a queue.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -38,8 +38,9 @@ from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.extproc.refusal import with_entry
 from sovereign_ext.extproc.unreachable import explain, explain_keyless
 from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError, Found
+from sovereign_ext.openai.conversation import Image
 from sovereign_ext.openai.envelope import error_headers, error_object
-from sovereign_ext.providers.base import Target
+from sovereign_ext.providers.base import BytesOnly, Target
 from sovereign_ext.routing.health import Verdict
 
 _log = logging.getLogger(__name__)
@@ -69,8 +70,9 @@ class AttemptStream:
         self._upstream_ended = False
         self._trailers = False
         self._settling = False
-        self._seeking: tuple[Planned, Moment] | None = None  # whose credential is being fetched, since when
+        self._seeking: tuple[Planned, Moment] | None = None  # for whom something is being fetched, since when
         self._found = _NO_KEY
+        self._media: Mapping[str, bytes] = {}
         self._whole: Emit | None = None  # a settled answer of which nothing was sent before
         self._heir: Callable[[Emit], None] | None = None
         self._waiting: deque[Any] = deque()
@@ -166,19 +168,33 @@ class AttemptStream:
             return
         planned = exchange.decision.plan[number - 1]
         found = gateway.keystore.ready(exchange.identity.tenant.id, planned.provider)
-        if found is not None:
+        adapter = planned.adapter
+        wanted = adapter.wanted_media(exchange.decision.request) if isinstance(adapter, BytesOnly) else ()
+        if found is not None and not wanted:
             self._begin(exchange, planned, found, headers)
             return
         self._seeking = (planned, gateway.clock())
-        gateway.spawn(self._seek(exchange, planned, headers))
+        gateway.spawn(self._seek(exchange, planned, headers, found, wanted))
 
-    async def _seek(self, exchange: Exchange, planned: Planned, headers: dict[str, str]) -> None:
-        """Wait for the credential, begin with it or walk on without, then see to what came in the meantime."""
+    async def _seek(
+        self,
+        exchange: Exchange,
+        planned: Planned,
+        headers: dict[str, str],
+        at_hand: Found | None,
+        wanted: tuple[Image, ...],
+    ) -> None:
+        """Wait for the credential and pictures, begin with them or walk on without, then see to what came in the
+        meantime."""
         found, failure = _NO_KEY, None
         try:
-            found = await self._gateway.keystore.fetch(exchange.identity.tenant.id, planned.provider)
-        except (CredentialMissingError, CredentialUnavailableError) as error:
-            failure = error  # the keystore has logged it, once for all who wait
+            found = at_hand or await self._gateway.keystore.fetch(
+                exchange.identity.tenant.id, planned.provider
+            )
+            if wanted:
+                self._media = await self._gateway.media.fetch(wanted, exchange.snapshot.config.media)
+        except (CredentialMissingError, CredentialUnavailableError, CallerError, ServiceError) as error:
+            failure = error  # of a credential the keystore has logged it, once for all who wait
         if self._seeking is None or exchange.ended:
             return  # nobody wants the answer any more: nothing is sent
         begun, self._seeking = self._seeking[1], None
@@ -188,12 +204,16 @@ class AttemptStream:
             attempt = self._made(exchange, planned, begun)
             now = self._gateway.clock()
             step = attempt.admit(self._standings(now), now)
-            self._step(step or attempt.without_credential(*explain_keyless(failure), now))
+            if isinstance(failure, ApiError):
+                self._step(step or attempt.refused(failure, now))
+            else:
+                self._step(step or attempt.without_credential(*explain_keyless(failure), now))
         while self._waiting and not self._settling:
             self._message(self._waiting.popleft())
 
     def _sought_in_vain(self, exchange: Exchange, planned: Planned, begun: Moment) -> None:
-        """The stream is over before the credential was there. The client left, or Envoy lost patience with us."""
+        """The stream is over before all was there. The client left, or Envoy lost patience with us: for a credential,
+        since pictures have less time."""
         self._seeking = None
         attempt = self._made(exchange, planned, begun)
         if not exchange.client_gone:
@@ -204,7 +224,7 @@ class AttemptStream:
     def _made(self, exchange: Exchange, planned: Planned, now: Moment) -> Attempt:
         assert exchange.decision is not None
         credential = self._found.credential
-        target = Target(planned.deployment, planned.provider, credential, now.wall_ms / 1000)
+        target = Target(planned.deployment, planned.provider, credential, now.wall_ms / 1000, self._media)
         attempt = self._attempt = Attempt(exchange, exchange.decision, planned, target, now)
         return attempt
 

@@ -24,6 +24,7 @@ from sovereign_ext.errors import LogError, ServiceError
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.keystore.base import Keystore
+from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
@@ -40,6 +41,7 @@ class Gateway:
     log: TransparencyLog
     attestations: Attestations
     keystore: Keystore
+    media: MediaFetcher
     adapters: Mapping[ProviderKind, Adapter]
     clock: Callable[[], Moment]
     random: Callable[[int], bytes]

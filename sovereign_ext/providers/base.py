@@ -8,13 +8,14 @@ elsewhere, from the verdicts given here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sovereign_ext.config.model import Capability, Deployment, Provider, ProviderKind
 from sovereign_ext.credentials import ProviderCredential
 from sovereign_ext.errors import ApiError
+from sovereign_ext.openai.conversation import Image
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.support import Support
 
@@ -117,12 +118,16 @@ class StreamTranslator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one attempt goes, with which credential, and when (``now_s``, Unix seconds, for signatures)."""
+    """Where one attempt goes, with which credential, and when (``now_s``, Unix seconds, for signatures).
+
+    ``media`` holds the bytes behind URLs of the request, where they were fetched (see ``BytesOnly``).
+    """
 
     deployment: Deployment
     provider: Provider
     credential: ProviderCredential | None
     now_s: float
+    media: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Adapter(Protocol):
@@ -152,4 +157,15 @@ class Adapter(Protocol):
         """Classify a non-2xx answer by its status first, then by what its headers and body add.
 
         ``headers`` has lower-case names; ``now_s`` is Unix seconds, to read dates against.
+        """
+
+
+@runtime_checkable
+class BytesOnly(Protocol):
+    """What an adapter is, too, whose provider takes pictures as bytes only."""
+
+    def wanted_media(self, request: Request) -> tuple[Image, ...]:
+        """The pictures of a request that are to be fetched before ``Adapter.request`` is asked.
+
+        Empty also for a request that it will refuse. What is not in ``Target.media`` then is refused by it.
         """

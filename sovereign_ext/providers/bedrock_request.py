@@ -20,6 +20,7 @@ from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, 
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.anthropic_models import Sampling, nearest
 from sovereign_ext.providers.anthropic_schema import closed
+from sovereign_ext.providers._images import with_bytes
 from sovereign_ext.providers.bedrock_blocks import Blocks, tool_name
 from sovereign_ext.providers.bedrock_models import (
     FLAT_EFFORTS,
@@ -62,10 +63,12 @@ _METADATA: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else: no words around it, no Markdown."
 
 
-def converse_body(request: Request, model: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def converse_body(
+    request: Request, model: str, media: Mapping[str, bytes]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body of ``/converse`` and ``/converse-stream``, and the parameters that were dropped.
 
-    ``model`` is the id that the provider knows it by. Raises ``CallerError``.
+    ``model`` is the id that the provider knows it by, ``media`` what was fetched by URL. Raises ``CallerError``.
     """
     dropped = list(review(request, SUPPORT))
     chat, rules = read_chat(request), rules_of(model)
@@ -74,7 +77,7 @@ def converse_body(request: Request, model: str) -> tuple[dict[str, Any], tuple[s
     if imitated and not rules.forces:
         raise unsupported("response_format")
     blocks = Blocks(caches=rules.caches, flat=not tools)
-    body: dict[str, Any] = {"messages": blocks.messages(chat.conversation.turns)}
+    body: dict[str, Any] = {"messages": blocks.messages(with_bytes(chat.conversation, media).turns)}
     if body["messages"][-1]["role"] == "assistant" and not rules.prefill:
         raise unsupported("messages")  # to go on from the assistant's own words
     system = blocks.system(chat.conversation.system)

@@ -14,9 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from sovereign_ext.config.model import Capability, ProviderKind
+from sovereign_ext.openai.conversation import Image
 from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
+from sovereign_ext.providers._images import images_by_url
 from sovereign_ext.providers._reply import Reply, ReplyBody, ReplyStream
 from sovereign_ext.providers._vectors import embeddings
 from sovereign_ext.providers.base import (
@@ -45,7 +47,7 @@ class OllamaAdapter:
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         dropped: tuple[str, ...] = ()
         if request.endpoint is Endpoint.CHAT:
-            body, dropped = chat_body(request, target.deployment.upstream_model)
+            body, dropped = chat_body(request, target.deployment.upstream_model, target.media)
             path = "/api/chat"
         else:
             body, path = embed_body(request, target.deployment.upstream_model), "/api/embed"
@@ -54,6 +56,9 @@ class OllamaAdapter:
         headers += _shared.bearer(target)
         authority, full = _shared.place(target, path)
         return UpstreamRequest(full, authority, tuple(headers), msgspec.json.encode(body), dropped)
+
+    def wanted_media(self, request: Request) -> tuple[Image, ...]:
+        return images_by_url(request)
 
     def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
         parsed = _object(body)

@@ -7,7 +7,7 @@ takes images as bytes only, and neither sound nor files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sovereign_ext.errors import CallerError
@@ -24,6 +24,7 @@ from sovereign_ext.openai.conversation import (
 )
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._images import with_bytes
 from sovereign_ext.providers._media import media_type
 from sovereign_ext.providers._vectors import dimensions_of, texts_of
 from sovereign_ext.providers.support import Support, Treatment, review, support
@@ -62,14 +63,19 @@ _THINK: Final[dict[str, bool | str]] = {
 _IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
 
 
-def chat_body(request: Request, upstream_model: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body of ``/api/chat``, and the parameters that were dropped. Raises ``CallerError``."""
+def chat_body(
+    request: Request, upstream_model: str, media: Mapping[str, bytes]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body of ``/api/chat``, and the parameters that were dropped. Raises ``CallerError``.
+
+    ``media`` is what was fetched by URL.
+    """
     dropped = review(request, SUPPORT)
     chat = read_chat(request)
     tools = _tools(chat)
     body: dict[str, Any] = {
         "model": upstream_model,
-        "messages": list(_messages(chat.conversation)),
+        "messages": list(_messages(with_bytes(chat.conversation, media))),
         "stream": chat.stream,
     }
     parts = {

@@ -13,7 +13,7 @@ from sovereign_ext import errors
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "sovereign_ext"
 
-CLIENT_PACKAGES = ("openai", "tenants", "policy", "routing", "providers", "exchange", "extproc")
+CLIENT_PACKAGES = ("openai", "tenants", "policy", "routing", "providers", "exchange", "extproc", "media")
 """The packages whose ``ApiError`` may become the answer of a model call; ``management`` has a shape of its own."""
 
 ANY = "*"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import keystore, model, trust
+from sovereign_ext.config import keystore, media, model, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -16,6 +16,7 @@ PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_tex
 SECTIONS: dict[str, type[BaseModel]] = {
     "## Top level": model.Config,
     "## limits": model.Limits,
+    "## media": media.Media,
     "## tenants": model.Tenant,
     "## admins": model.Admin,
     "### keys": model.Key,

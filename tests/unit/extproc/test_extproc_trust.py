@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,6 +39,7 @@ from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.keystore.chain import Chain
 from sovereign_ext.keystore.declared import Declared
 from sovereign_ext.keystore.links import Links
+from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.policy.facts import candidate_facts
 from sovereign_ext.providers.registry import ADAPTERS
@@ -210,6 +212,7 @@ class World:
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),
             keystore=Chain(Links((), Declared({})), lambda: self.now.mono, lambda: self.now.wall_ms / 1000),
+            media=MediaFetcher(ssl.create_default_context()),
             adapters=ADAPTERS,
             clock=lambda: self.now,
             random=bytes,

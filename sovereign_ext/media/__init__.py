@@ -1,0 +1,1 @@
+"""Pictures that a request names by URL, fetched for providers that take bytes only."""
