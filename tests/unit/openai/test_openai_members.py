@@ -1,4 +1,4 @@
-"""Top-level members of a provider's objects as bytes, by the fast reader and by the slow one."""
+"""Members of a provider's objects and items of its arrays as bytes, by the fast reader and by the slow one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sovereign_ext.openai.members import raw_members
+from sovereign_ext.openai.members import raw_items, raw_members
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -62,3 +62,30 @@ def test_odd_text(body: bytes):
     except ValueError:
         value = None
     assert (found is None) == (not isinstance(value, dict) or any("\ud83d" in name for name in value))
+
+
+@given(st.lists(VALUES, max_size=4), st.sampled_from([None, 1]), st.booleans())
+def test_both_readers_of_arrays_agree(value: list[Any], indent: int | None, ascii_: bool):
+    """Half a character in one item changes how the array is read, not what is read."""
+    body = json.dumps(value, indent=indent, ensure_ascii=ascii_).encode()
+    expected = [bytes(each) for each in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    assert [bytes(each) for each in raw_items(body) or ()] == expected
+    comma = b"," if value else b""
+    halved = body[: body.rfind(b"]")] + comma + b" \t" + HALF + b"\n]\r\n"
+    assert [bytes(each) for each in raw_items(halved) or ()] == [*expected, HALF]
+
+
+@given(
+    st.lists(st.sampled_from([b"{", b"}", b'"a"', b":", b",", HALF, b"1", b" ", b"[", b"]"]), max_size=9).map(
+        b"".join
+    )
+)
+def test_what_is_no_array(body: bytes):
+    """Anything else is ``None``, never an exception."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    assert (raw_items(body) is None) == (not isinstance(value, list))
+    assert raw_items(b"[" * 5000 + HALF) is None
+    assert raw_items(b"[" + HALF + b",\xff]") is None
