@@ -16,15 +16,8 @@ from sovereign_ext.openai.conversation import AssistantTurn, invalid, unsupporte
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.anthropic_blocks import Blocks
-from sovereign_ext.providers.anthropic_models import (
-    BUDGETS,
-    MIN_BUDGET,
-    ClaudeRules,
-    Sampling,
-    Thinking,
-    nearest,
-    rules_of,
-)
+from sovereign_ext.providers.anthropic_models import ClaudeRules, Thinking, rules_of
+from sovereign_ext.providers.anthropic_reasoning import reasoning, sampling
 from sovereign_ext.providers.anthropic_schema import closed
 from sovereign_ext.providers.support import Support, Treatment, review, support
 
@@ -87,7 +80,7 @@ def messages_body(request: Request, model: str, wire: Wire) -> tuple[dict[str, A
     forced = choice.get("type") in ("any", "tool")
     if forced and rules.thinking is Thinking.ALWAYS:
         raise unsupported("response_format" if imitated and chat.choice not in _FORCING else "tool_choice")
-    thinking, effort = _reasoning(chat, rules, body, forced=forced)
+    thinking, effort = reasoning(chat, rules, body, forced=forced)
     thinks = thinking.get("type") in ("adaptive", "enabled")
     thinks |= not thinking and rules.thinking in (Thinking.USUAL, Thinking.ALWAYS)
     if body["messages"][-1]["role"] == "assistant" and (thinks or not rules.prefill):
@@ -106,7 +99,7 @@ def messages_body(request: Request, model: str, wire: Wire) -> tuple[dict[str, A
         "service_tier": _tier(chat, wire, dropped),
     }
     body |= {name: part for name, part in parts.items() if part}
-    body |= _sampling(chat, rules, thinks=thinks)
+    body |= sampling(chat, rules, thinks=thinks)
     wanted = chat.effort not in (None, "none")
     dropped += ["reasoning_effort"] * (wanted and not effort and not thinks)
     dropped += ["tools.strict"] * lax + ["prompt_cache_breakpoint"] * blocks.uncached
@@ -186,66 +179,6 @@ def _called(chat: Chat) -> list[str]:
     return list(
         dict.fromkeys(c.name for turn in turns if isinstance(turn, AssistantTurn) for c in turn.calls)
     )
-
-
-def _reasoning(
-    chat: Chat, rules: ClaudeRules, body: Mapping[str, Any], *, forced: bool
-) -> tuple[dict[str, Any], str]:
-    """``thinking`` and ``output_config.effort``, each empty if it is the model's own choice.
-
-    A model that is made to call a tool may not think, so what is left of the effort then is ``output_config``'s.
-    """
-    effort = chat.effort
-    wanted = effort is not None and effort != "none"
-    level = nearest(effort, rules.efforts) if effort is not None and wanted and rules.efforts else ""
-    match rules.thinking:
-        case Thinking.ABSENT if wanted:
-            raise unsupported("reasoning_effort")
-        case Thinking.ABSENT:
-            return {}, ""
-        case Thinking.ALWAYS:
-            return {}, "low" if effort == "none" else level
-        case Thinking.BUDGET if effort is not None and wanted and not rules.efforts:
-            budget = min(BUDGETS[effort], body["max_tokens"] - 1)
-            if forced or budget < MIN_BUDGET or not _thought(body["messages"]):
-                return {}, ""
-            return {"type": "enabled", "budget_tokens": budget}, ""
-        case Thinking.ASKED if wanted and not forced:
-            return {"type": "adaptive"}, level
-        case Thinking.USUAL if forced:
-            # Without thinking, effort above high is refused.
-            return {"type": "disabled"}, nearest("high", rules.efforts) if level in (
-                "xhigh",
-                "max",
-            ) else level
-    return ({"type": "disabled"}, "") if effort == "none" else ({}, level)
-
-
-def _thought(messages: list[dict[str, Any]]) -> bool:
-    """Whether thinking can begin here: not between a call that was made without it and the call's result."""
-    if messages[-1]["content"][0]["type"] != "tool_result":
-        return True
-    return any(block["type"].endswith("thinking") for block in messages[-2]["content"])
-
-
-def _sampling(chat: Chat, rules: ClaudeRules, *, thinks: bool) -> dict[str, Any]:
-    """A value of 1 is what happens anyway, and is left out where it would be refused."""
-    temperature, top_p, top_k = chat.temperature, chat.top_p, chat.top_k or None
-    if temperature is not None and temperature > 1:
-        raise invalid("temperature", "a number from 0 to 1: this model's provider takes no more")
-    if rules.sampling is not Sampling.BOTH or thinks:
-        temperature, top_p = (None if value == 1 else value for value in (temperature, top_p))
-    given = {
-        name: value
-        for name, value in (("temperature", temperature), ("top_p", top_p), ("top_k", top_k))
-        if value is not None
-    }
-    for name, value in given.items():
-        if rules.sampling is Sampling.NONE or (thinks and not (name == "top_p" and value >= 0.95)):
-            raise unsupported(name)
-    if rules.sampling is Sampling.ONE and "temperature" in given and "top_p" in given:
-        raise unsupported("top_p")
-    return given
 
 
 def _stop(chat: Chat) -> list[str]:
