@@ -111,6 +111,7 @@ class ProviderKind(StrEnum):
     OPENAI = "openai"
     VLLM = "vllm"
     OLLAMA = "ollama"
+    ANTHROPIC = "anthropic"
     BEDROCK = "bedrock"
     VERTEX = "vertex"
     MOCK = "mock"

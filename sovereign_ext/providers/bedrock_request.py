@@ -18,9 +18,9 @@ import msgspec
 from sovereign_ext.openai.conversation import invalid, unsupported
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._images import with_bytes
 from sovereign_ext.providers.anthropic_models import Sampling, nearest
 from sovereign_ext.providers.anthropic_schema import closed
-from sovereign_ext.providers._images import with_bytes
 from sovereign_ext.providers.bedrock_blocks import Blocks, tool_name
 from sovereign_ext.providers.bedrock_models import (
     FLAT_EFFORTS,

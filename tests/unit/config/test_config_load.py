@@ -97,8 +97,7 @@ FAULTS = [
      "f:18: policies[1].fallback: expected a mapping of fields, got text"),
     ("an upper-case id", "{id: east,", "{id: East,", "f:22: providers[0].id: expected an id: lower-case"),
     ("an unknown kind", "kind: vllm", "kind: vlm",
-     "f:23: providers[1].kind: expected 'openai', 'vllm', 'ollama', 'anthropic', 'bedrock', 'vertex' or "
-     "'mock', got 'vlm'"),
+     "f:23: providers[1].kind: expected 'openai', 'vllm', 'ollama', 'anthropic', 'bedrock', 'vertex' or 'mock'"),
     ("a wrong version", "version: 1", "version: 2",
      "f:1: version: expected 1, got `2`, which YAML reads as a number"),
     ("an endpoint with a password", "https://east.example/v1", "https://u:p@east.example/v1",
