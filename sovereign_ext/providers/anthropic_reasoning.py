@@ -26,8 +26,8 @@ def reasoning(
 ) -> tuple[dict[str, Any], str]:
     """``thinking`` and ``output_config.effort``, each empty if it is the model's own choice.
 
-    ``body`` has ``max_tokens`` and ``messages``. A model that is made to call a tool (``forced``) may not think, so what
-    is left of the effort then is ``output_config``'s. Raises ``CallerError`` if the model has no such thing.
+    ``body`` has ``max_tokens`` and ``messages``. A model that is made to call a tool (``forced``) may not think, so
+    what is left of the effort then is ``output_config``'s. Raises ``CallerError`` if the model has no such thing.
     """
     effort = chat.effort
     wanted = effort is not None and effort != "none"
@@ -63,7 +63,7 @@ def _thought(messages: list[dict[str, Any]]) -> bool:
 
 
 def sampling(chat: Chat, rules: ClaudeRules, *, thinks: bool) -> dict[str, Any]:
-    """``temperature``, ``top_p`` and ``top_k`` where ``thinks`` says whether the model will think. Raises ``CallerError``.
+    """``temperature``, ``top_p`` and ``top_k``; ``thinks`` says whether the model will think. Raises ``CallerError``.
 
     A value of 1 is what happens anyway, and is left out where it would be refused.
     """
