@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import secrets
 from types import TracebackType
@@ -32,7 +33,10 @@ class Seven:
         self.secrets = {kind: f"canary-{kind}-{secrets.token_hex(16)}" for kind in KINDS}
         self.unknown_key = mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal()
         self._open = contextlib.ExitStack()
-        self.config = ConfigFile()
+        self.config = ConfigFile(keystore={"local": {"master_key": {"env": "CANARY_MASTER"}}})
+        self.master_key = base64.b64encode(secrets.token_bytes(32)).decode()
+        self.env_key = f"canary-env-{secrets.token_hex(16)}"
+        self.config.environ |= {"CANARY_MASTER": self.master_key, "SOVEREIGN_KEY__OTHER__VLLM": self.env_key}
         self.mocks: dict[str, RunningMock] = {}
         self.stack: Stack
 

@@ -9,8 +9,11 @@ management API shows. The search is proven by planted ones first.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault
 pytestmark = pytest.mark.dataplane
 
 PROMPT = f"prompt-canary-{secrets.token_hex(12)}"
+STORED = f"canary-stored-{secrets.token_hex(16)}"
 MESSAGES = [{"role": "user", "content": f"call me {PROMPT}"}]
 
 
@@ -56,6 +60,9 @@ def all_secrets(seven: Seven) -> dict[str, str]:
         "other tenant's key": seven.config.other_key,
         "admin key": seven.config.admin_key,
         "unknown key": seven.unknown_key,
+        "stored key": STORED,
+        "key in the environment": seven.env_key,
+        "master key": seven.master_key,
         "prompt": PROMPT,
     }
 
@@ -97,6 +104,8 @@ def test_no_secret_is_anywhere(seven: Seven):
         mock.refuse()
         take(f"{kind} refused", seven.stack.chat(model, messages=MESSAGES))
         mock.listen()
+    for name, reply in own_keys(seven):
+        take(name, reply)
     for name, reply in misuse(seven):
         take(name, reply)
     crash_in_a_stream(seven)
@@ -107,6 +116,34 @@ def test_no_secret_is_anywhere(seven: Seven):
     given += [("management " + path, body) for path, body in managed(seven, rows[-1].index)]
     sightings = search([*given, *lying_about(seven)], all_secrets(seven))
     assert sightings == []
+
+
+def own_keys(seven: Seven) -> Iterator[tuple[str, wire.Reply]]:
+    """A tenant with keys of its own, in the local file and in the environment, accepted and refused."""
+    put = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "sovereign_ext.cli.main", "provider-keys", "set", "other", "openai"),
+            *("--file", str(seven.stack.config_file), "--state-dir", str(seven.stack.state_dir)),
+        ],
+        input=STORED.encode(), capture_output=True, check=True, timeout=60,
+        env={**os.environ, **seven.config.environ},
+    )  # fmt: skip
+    yield "provider-keys", wire.Reply(0, {}, put.stdout + put.stderr)
+    for kind, secret in (("openai", STORED), ("vllm", seven.env_key)):
+        mock = seven.mocks[kind]
+
+        def used(kind: str = kind, secret: str = secret) -> bool:
+            call(kind)
+            return seven.mocks[kind].requests()[-1].header("authorization") == f"Bearer {secret}"
+
+        def call(kind: str) -> wire.Reply:
+            body = {"model": seven.model(kind), "messages": MESSAGES}
+            return wire.call(seven.stack.port, key=seven.config.other_key, body=body)
+
+        eventually(used, f"{kind} is called with the tenant's own key")
+        mock.fault(Fault(status=401, error_message=f"Incorrect API key provided: {secret}"))
+        yield f"{kind}: own key refused", call(kind)
+        mock.clear()
 
 
 def misuse(seven: Seven) -> Iterator[tuple[str, wire.Reply]]:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 RAPID_S = 10.0
 MAX_RAPID_FAILURES = 5
@@ -27,13 +28,31 @@ class ChildSpec:
     argv: tuple[str, ...]
     log: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Added to our own environment. Here go secrets, since an argument list can be read by everybody."""
+    """Added to the environment. Here go secrets, since an argument list can be read by everybody."""
+    keeps_keys: bool = False
+    """Whether it gets our whole environment, where keys may be; others get what any program needs."""
     needs: Path | None = None
     announces: Path | None = None
     grace_s: float = 5.0
     """From SIGTERM to SIGKILL, seconds."""
     first_delay_s: float = 0.2
     """Before the first restart, seconds; doubles with each end that follows soon after a start."""
+
+
+_NEEDED: Final = frozenset(
+    {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SOVEREIGN_DEBUG", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
+)
+_NEEDED_KINDS: Final = ("COVERAGE_", "DYLD_", "LC_", "PYTHON", "SSL_CERT_")
+
+
+def _environment(*, whole: bool) -> dict[str, str]:
+    if whole:
+        return dict(os.environ)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _NEEDED or name.startswith(_NEEDED_KINDS)
+    }
 
 
 class Backoff:
@@ -87,7 +106,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
-                env={**os.environ, **self.spec.env},
+                env={**_environment(whole=self.spec.keeps_keys), **self.spec.env},
                 process_group=0,
             )
         finally:

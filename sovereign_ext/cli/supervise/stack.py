@@ -74,6 +74,7 @@ def _processor(layout: Layout, port: int) -> ChildSpec:
         ),
         log=layout.log("processor"),
         env={PROVIDER_KEY_ENV: os.environ.get(PROVIDER_KEY_ENV) or "sk-demo-" + secrets.token_urlsafe(24)},
+        keeps_keys=True,
         announces=layout.processor_ready,
         grace_s=15.0,  # it finishes the log's last batch
     )

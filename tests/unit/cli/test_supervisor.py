@@ -18,6 +18,7 @@ from sovereign_ext.cli.supervise.child import (
     MAX_DELAY_S,
     MAX_RAPID_FAILURES,
     Backoff,
+    Child,
     ChildSpec,
     rotate,
     tail,
@@ -300,6 +301,22 @@ def test_backoff_doubles_and_gives_up():
 def test_secrets_stay_out_of_argument_lists_and_reprs(tmp_path):
     """They are given by the environment, which ``repr`` does not show."""
     assert "hush" not in repr(ChildSpec(name="a", argv=("a",), log=tmp_path / "a.log", env={"KEY": "hush"}))
+
+
+@pytest.mark.parametrize("keeps_keys", [True, False])
+def test_keys_in_the_environment_reach_who_needs_them(tmp_path, monkeypatch, keeps_keys):
+    """The processor gets all of it; Envoy and the others what any program needs."""
+    monkeypatch.setenv("SOVEREIGN_KEY__ACME__ONE", "hush")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    argv = (sys.executable, "-I", "-S", "-c", "import os; print(dict(os.environ), flush=True)")
+    log = tmp_path / "a.log"
+    child = Child(ChildSpec(name="a", argv=argv, log=log, keeps_keys=keeps_keys))
+    os.waitid(os.P_PID, child.start(0.0), os.WEXITED | os.WNOWAIT)
+    assert child.ended() == "exit code 0"
+    environ = log.read_text()
+    assert ("hush" in environ) == keeps_keys
+    assert "C.UTF-8" in environ
+    assert os.environ["PATH"] in environ
 
 
 def test_logs_are_rotated_and_shown_clean(tmp_path):
