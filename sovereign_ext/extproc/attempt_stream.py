@@ -12,7 +12,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeGuard
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
@@ -40,7 +41,7 @@ from sovereign_ext.extproc.unreachable import explain, explain_keyless
 from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError, Found
 from sovereign_ext.openai.conversation import Image
 from sovereign_ext.openai.envelope import error_headers, error_object
-from sovereign_ext.providers.base import BytesOnly, Target
+from sovereign_ext.providers.base import Adapter, BytesOnly, Target
 from sovereign_ext.routing.health import Verdict
 
 _log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class AttemptStream:
         planned = exchange.decision.plan[number - 1]
         found = gateway.keystore.ready(exchange.identity.tenant.id, planned.provider)
         adapter = planned.adapter
-        wanted = adapter.wanted_media(exchange.decision.request) if isinstance(adapter, BytesOnly) else ()
+        wanted = adapter.wanted_media(exchange.decision.request) if _takes_bytes_only(adapter) else ()
         if found is not None and not wanted:
             self._begin(exchange, planned, found, headers)
             return
@@ -406,6 +407,16 @@ class AttemptStream:
                 status=judged.status,
                 retry_after_s=judged.retry_after_s,
             )
+
+
+def _takes_bytes_only(adapter: Adapter) -> TypeGuard[BytesOnly]:
+    return _is_bytes_only(type(adapter))
+
+
+@cache
+def _is_bytes_only(adapter: type[Adapter]) -> bool:
+    """Remembered, because every attempt asks, and a protocol takes 12 µs to say no."""
+    return issubclass(adapter, BytesOnly)
 
 
 def _with_index(emit: Emit, index: int) -> Emit:
