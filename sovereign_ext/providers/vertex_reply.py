@@ -45,9 +45,15 @@ Told = TypeVar("Told", bound=Reply)
 
 @dataclass
 class _Choice(Generic[Told]):
+    index: int
     reply: Told
     finish: str = ""  # OpenAI's word, once it is over
-    ids: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # of its calls
+
+    @property
+    def reason(self) -> str:
+        """Google stops; OpenAI stops for its calls, wherever they came."""
+        return "tool_calls" if self.finish == "stop" and self.ids else self.finish
 
 
 class Telling(Generic[Told]):
@@ -62,23 +68,17 @@ class Telling(Generic[Told]):
         self._call_id = call_id
         self._expected = expected
         self._logprobs = logprobs
-        self._choices: dict[int, _Choice[Told]] = {}
-        self._begun = False
+        self._choices: list[_Choice[Told]] = []
         self.usage = Usage()
 
     @property
-    def first(self) -> Told:
-        """The first choice's ``Reply``."""
-        return self._choice(0).reply
-
-    @property
     def finished(self) -> bool:
-        """Whether there was an answer, and every candidate that has begun has its end."""
-        return bool(self._choices) and all(choice.finish for choice in self._choices.values())
+        """Whether there was an answer, and every candidate has its end, also one that others came before."""
+        return bool(self._choices) and all(choice.finish for choice in self._choices)
 
     def ends(self) -> list[tuple[int, Told, str]]:
         """Index, ``Reply`` and finish reason of every candidate, in their order."""
-        return [(at, self._choices[at].reply, self._choices[at].finish) for at in sorted(self._choices)]
+        return [(choice.index, choice.reply, choice.reason) for choice in self._choices]
 
     def count(self, response: Mapping[str, Any]) -> None:
         """Take the token counts of one response, if it has any: they are those of the whole answer so far."""
@@ -96,12 +96,14 @@ class Telling(Generic[Told]):
                 raise StreamFault(_shared.unusable("invalid_answer"))
             yield from self._candidate(candidate)
         feedback = response.get("promptFeedback")
-        if not self._begun and isinstance(feedback, dict) and feedback.get("blockReason"):
-            self._choice(0).finish = "content_filter"  # the prompt itself was refused: nothing else comes
+        if not self._choices and isinstance(feedback, dict) and feedback.get("blockReason"):
+            yield from self._open(0)
+            self._choices[0].finish = "content_filter"  # the prompt itself was refused: nothing else comes
 
     def _candidate(self, candidate: Mapping[str, Any]) -> Iterator[Item]:
-        self._begun = True
-        choice = self._choice(candidate.get("index", 0))
+        index = candidate.get("index", 0)
+        yield from self._open(index)
+        choice = self._choices[index]
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
         logprobs = _logprobs(candidate.get("logprobsResult")) if self._logprobs else []
@@ -113,7 +115,7 @@ class Telling(Generic[Told]):
             logprobs = [] if said else logprobs
         finish = candidate.get("finishReason")
         if finish is not None and finish != "FINISH_REASON_UNSPECIFIED":
-            choice.finish = self._finish(choice, finish)
+            choice.finish = _finish(finish)
 
     def _part(
         self, choice: _Choice[Told], part: Mapping[str, Any], logprobs: list[dict[str, Any]]
@@ -140,26 +142,27 @@ class Telling(Generic[Told]):
             raise StreamFault(_shared.unusable("invalid_answer"))
         if not isinstance(id_, str) or not 0 < len(id_) <= _MAX_ID or id_ in choice.ids:
             # Without ids, or with one twice, parallel calls of the same function could not be told apart.
-            index = next(at for at, each in self._choices.items() if each is choice)
-            seed = f"{self._call_id}/{index}/{len(choice.ids)}"
+            seed = f"{self._call_id}/{choice.index}/{len(choice.ids)}"
             id_ = f"call_{hashlib.sha256(seed.encode()).hexdigest()[:24]}"
         choice.ids.add(id_)
         yield from choice.reply.call(id_, name, extra)
         yield from choice.reply.arguments(msgspec.json.encode(args or {}).decode())
 
-    def _choice(self, index: Any) -> _Choice[Told]:
+    def _open(self, index: Any) -> Iterator[Item]:
+        """Begin the choice, after those before it: openai-python stumbles over a stream in another order."""
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < self._expected:
             raise StreamFault(_shared.unusable("invalid_answer"))
-        found = self._choices.get(index)
-        if found is None:
-            found = self._choices[index] = _Choice(self._make(index))
-        return found
+        for at in range(len(self._choices), index + 1):
+            self._choices.append(_Choice(at, self._make(at)))
+            yield from self._choices[at].reply.text("")
 
-    def _finish(self, choice: _Choice[Told], reason: Any) -> str:
-        word = FINISH.get(reason) if isinstance(reason, str) else None
-        if word is None:
-            raise StreamFault(_shared.unusable("malformed_answer", "The model's answer was malformed."))
-        return "tool_calls" if word == "stop" and choice.ids else word
+
+def _finish(reason: Any) -> str:
+    """OpenAI's word. Raises ``StreamFault`` for an end that is none."""
+    word = FINISH.get(reason) if isinstance(reason, str) else None
+    if word is None:
+        raise StreamFault(_shared.unusable("malformed_answer", "The model's answer was malformed."))
+    return word
 
 
 def usage_of(counted: Mapping[str, Any]) -> Usage:

@@ -95,7 +95,6 @@ class VertexStream:
             raise StreamFault(error_fault(parsed["error"]))
         if not self._id:
             self._id = response_id(parsed, self._call_id)
-            yield from self._telling.first.begin()  # openai-python stumbles over a stream whose first choice is another
         self._telling.count(parsed)
         self.usage = self._telling.usage
         yield from self._telling.take(parsed)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types import CreateEmbeddingResponse
@@ -169,6 +169,7 @@ def test_a_call_and_then_stop():
     done = stream_of(gemini(call()), gemini({"text": "and"}), gemini(END, finish="STOP"))
     assert finishes(done) == ["tool_calls"]
     assert finishes(stream_of(gemini(call()), gemini(END, finish="MAX_TOKENS"))) == ["length"]
+    assert finishes(stream_of(gemini(END, finish="STOP"), gemini(call()))) == ["tool_calls"]
 
 
 def test_parallel_calls_of_one_function():
@@ -375,14 +376,19 @@ def test_several_choices():
 
 
 def test_choices_that_alternate():
-    """Candidates may come in any order and in pieces."""
+    """Candidates may come in any order and in pieces; they begin in the order of their indices."""
     pieces = []
     for text, index in (("a", 1), ("b", 0), ("c", 1), ("d", 0)):
         pieces.append(gemini({"text": text}))
         pieces[-1]["candidates"][0]["index"] = index
     last = gemini(finish="STOP")
     last["candidates"].append({"index": 1, "finishReason": "MAX_TOKENS"})
-    made = accumulated(stream_of(*pieces, last, n=2))
+    done = stream_of(*pieces, last, n=2)
+    begun = [
+        choice["index"] for chunk in done.chunks for choice in chunk["choices"] if "role" in choice["delta"]
+    ]
+    assert begun == [0, 1]
+    made = accumulated(done)
     assert [choice.message.content for choice in made.choices] == ["bd", "ac"]
     assert [choice.finish_reason for choice in made.choices] == ["stop", "length"]
 
@@ -404,6 +410,58 @@ def test_ids():
     other = gemini({"text": "b"}, finish="STOP") | {"responseId": "other", "modelVersion": "other"}
     assert {chunk["id"] for chunk in stream_of(gemini({"text": "a"}), other).chunks} == {"cm9idXN0"}
     assert completion(gemini(END, finish="STOP")).created == NOW_S
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=5,
+)
+ASKED = {"n": 3, "logprobs": True, "top_logprobs": 2}
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_hostile_answers(data: st.DataObject):
+    """An answer with one member replaced by anything at all: what is an answer is the same one streamed, what is none
+    is a fault or has no end."""
+    body = several()
+    body["candidates"][0]["logprobsResult"] = json.loads(json.dumps(LOGPROBS))
+    body["candidates"][1]["content"]["parts"].append(
+        {"text": "Hm.", "thought": True, "thoughtSignature": "c2ln"}
+    )
+    node: Any = body
+    for _ in range(data.draw(st.integers(0, 6))):
+        inner = list(node.values()) if isinstance(node, dict) else node
+        nested = [value for value in inner if isinstance(value, dict | list) and value]
+        if not nested:
+            break
+        node = data.draw(st.sampled_from(nested))
+    node[data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))] = data.draw(
+        JSON
+    )
+    try:
+        made = completion(body, **ASKED)
+    except StreamFault:
+        made = None
+    try:
+        done = stream_of(body, **ASKED)
+    except StreamFault:
+        done = None
+    if made is None:
+        assert done is None or not done.terminal
+        return
+    assert done is not None
+    streamed_ = accumulated(done)
+    for whole, piece in zip(made.choices, streamed_.choices, strict=True):
+        assert (whole.message.content or "") == (piece.message.content or "")
+        assert whole.finish_reason == piece.finish_reason
+        assert len(whole.message.tool_calls or ()) == len(piece.message.tool_calls or ())
+    assert made.usage == streamed_.usage
 
 
 # -- a stream is the whole answer, cut anywhere --------------------------------------------------------------------
