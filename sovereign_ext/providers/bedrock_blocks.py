@@ -1,9 +1,9 @@
 """A conversation as Converse's messages: turns and their content blocks.
 
 Source: botocore's service model of Bedrock's runtime (1.44) and the Bedrock user guide. Pictures, sound and files go as
-bytes; to fetch them from a URL is done before, from S3 not at all. Converse refuses blank text, names with other characters
-than it likes, and histories of tools that it is not given: so blank parts are left out, names made to fit, and such a
-history is told as text.
+bytes; to fetch them from a URL is done before, from S3 not at all. Converse refuses blank text, names with other
+characters than it likes, and histories of tools that it is not given: so blank parts are left out, names made to fit,
+and such a history is told as text.
 """
 
 from __future__ import annotations
