@@ -41,8 +41,8 @@ from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
-from sovereign_ext.routing.health import Health
 from sovereign_ext.roots import tls_context
+from sovereign_ext.routing.health import Health
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
 

@@ -52,6 +52,10 @@ from sovereign_ext.providers.base import (
 from sovereign_ext.routing.health import Verdict
 
 _ERROR_BODY_LIMIT: Final = 64 * 1024
+_HINTED: Final = frozenset({429, 503, 529})
+"""Statuses whose body may say when to come back."""
+_HINT_S: Final = 1.0
+"""How long the walk waits for that."""
 _STREAM_TYPES: Final = (
     "text/event-stream",
     "application/x-ndjson",
@@ -99,6 +103,7 @@ class Attempt:
         self._limits = exchange.snapshot.config.limits
         self._status = 0
         self._dropped: tuple[str, ...] = ()
+        self._hint_until: float | None = None  # monotonic seconds: a failure that waits for its body
         self._standing: Standing | None = None  # as the answering connection showed it
         self._headers: Mapping[str, str] = {}
         self._inflate: Inflate | None = None
@@ -171,8 +176,12 @@ class Attempt:
         self._standing = found[0]
         if not succeeded:
             fault = self._status_fault(b"", now)
-            if fault.walk:
+            # Some providers say in the body when to come back; the next provider can wait for those few bytes.
+            hinted = status not in _HINTED or fault.error.retry_after_s is not None
+            if fault.walk and hinted:
                 return self._fail(fault, now)
+            if fault.walk:
+                self._hint_until = now.mono + _HINT_S
         try:
             self._inflate = inflate(headers.get("content-encoding"), self._limits.max_response_bytes)
         except StreamFault as error:
@@ -212,6 +221,8 @@ class Attempt:
         self._arm()
         if self.deadline is None or now.mono < self.deadline:
             return None
+        if self._hint_until is not None:
+            return self._fail(self._status_fault(b"", now), now)
         error = ServiceError(504, "The provider took too long.", code="provider_timeout")
         step = self._fail(Fault(self._timing.overdue(now), walk=True, error=error), now)
         if self._passed_on >= CLIENT_BUFFER_BYTES:
@@ -467,7 +478,8 @@ class Attempt:
         if self.phase in (Phase.SENT, Phase.SETTLING, Phase.CLOSED):
             self.deadline = None
             return
-        self.deadline = self._timing.due(held=self.phase is Phase.HELD and self._first_content_s is None)
+        due = self._timing.due(held=self.phase is Phase.HELD and self._first_content_s is None)
+        self.deadline = due if self._hint_until is None else min(due, self._hint_until)
 
 
 def sf_headers(exchange: Exchange, *, attempts: int) -> tuple[tuple[str, str], ...]:

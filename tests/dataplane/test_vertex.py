@@ -66,6 +66,7 @@ def cloud() -> Iterator[Gateway]:
             config.model(name, ["google"], upstream=upstream)
         for name in WALKS:  # a model each, because a failure cools its deployment down
             config.model(f"walked-{name}", ["google", "spare"], upstream=GEMINI)
+        config.model("patient", ["google", "spare"], upstream=GEMINI)
         for name in BREAKS:
             config.model(f"broken-{name}", ["google"], upstream=GEMINI)
         for name in ("text-embedding-005", "gemini-embedding-001"):
@@ -317,3 +318,21 @@ def test_connection_breaks(faulty: Gateway):
     reply = faulty.stack.chat("gemini", stream=True, messages=user("hello"))
     assert not reply.done
     assert reply.finish_reasons == []
+
+
+def test_the_wait_that_an_error_s_body_asks_for(faulty: Gateway):
+    """Google says in the body when to come back; until then the deployment is left alone."""
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"}
+    error = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": [detail]}}
+    faulty.mocks["google"].fault(Fault(status=429, body=json.dumps(error)), model=GEMINI)
+    reply = faulty.stack.chat("patient", messages=user("patiently"))
+    assert (reply.status, reply.headers["x-sf-provider"]) == (200, "spare")
+    assert faulty.stack.row_of(reply).outcomes == ["status_429", "ok"]
+    (shown,) = [
+        deployment["health"]
+        for provider in faulty.stack.management("/sf/v1/providers")["providers"]
+        for deployment in provider["deployments"]
+        if deployment["name"].endswith("/patient.google")
+    ]
+    assert shown["state"] == "COOLING"
+    assert 30 < shown["retry_in_s"] <= 37.5

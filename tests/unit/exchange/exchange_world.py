@@ -133,7 +133,7 @@ class Run:
     def __post_init__(self) -> None:
         assert self.exchange.decision is not None
         planned = self.exchange.decision.plan[self.number]
-        target = Target(planned.deployment, planned.provider, Secret("sk-own"))
+        target = Target(planned.deployment, planned.provider, Secret("sk-own"), START.wall_ms / 1000)
         self.attempt = Attempt(self.exchange, self.exchange.decision, planned, target, START)
         self.sent = self.attempt.request().body
 

@@ -88,6 +88,32 @@ def test_a_failing_provider_is_walked_past(status: int):
         assert run.attempt.judgement.retry_after_s == 7
 
 
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_a_hint_in_the_body_is_waited_for(status: int):
+    """Without one in the headers the walk waits for the error's body, some providers' only place for it."""
+    run = started(status)
+    assert not run.walked
+    run.body(b'{"error":{"message":"slow', seconds=0.2)
+    assert not run.walked
+    run.body(b' down"}}', end=True, seconds=0.3)
+    assert run.walked
+    assert run.outcomes == [f"status_{status}"]
+    assert run.attempt.judgement is not None
+    assert run.attempt.judgement.status == status
+
+
+def test_a_hint_is_not_waited_for_long():
+    """A second, whatever the provider's own limits are."""
+    run = started(429)
+    run.body(b"{", seconds=0.5)
+    assert run.attempt.deadline == pytest.approx(at(1.0).mono)
+    run.take(run.attempt.expired(at(0.9)))
+    assert not run.walked
+    run.take(run.attempt.expired(at(1.1)))
+    assert run.walked
+    assert run.outcomes == ["status_429"]
+
+
 @pytest.mark.parametrize(("status", "told"), [(400, 400), (404, 404), (413, 413), (422, 400)])
 def test_the_callers_mistake_ends_the_walk(status: int, told: int):
     """The provider's own words reach the caller, attested; its health is left alone."""

@@ -150,7 +150,7 @@ def test_what_arrives_while_a_key_is_looked_for_waits() -> None:
     async def run() -> None:
         call = Call(Keys())
         attempt, pipe = call.attempt(await call.decide())
-        attempt.message(response(503))  # Envoy would not; the order must hold all the same
+        attempt.message(response(500))  # Envoy would not; the order must hold all the same
         await settled()
         assert sent(pipe) == []
         call.keys.come.set()
