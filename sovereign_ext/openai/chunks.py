@@ -26,9 +26,7 @@ class ChunkWriter:
         include_usage: bool,
         choice: int = 0,
     ) -> None:
-        head = encode(
-            {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
-        )
+        head = encode({"id": id, "object": "chat.completion.chunk", "created": created, "model": model})
         self._usage_head = head[:-1] + b',"choices":[],"usage":'
         self._head = head[:-1] + b',"choices":[{"index":%d,"delta":' % choice
         self._tail = b',"usage":null}' if include_usage else b"}"

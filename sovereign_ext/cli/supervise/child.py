@@ -49,9 +49,7 @@ def _environment(*, whole: bool) -> dict[str, str]:
     if whole:
         return dict(os.environ)
     return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _NEEDED or name.startswith(_NEEDED_KINDS)
+        name: value for name, value in os.environ.items() if name in _NEEDED or name.startswith(_NEEDED_KINDS)
     }
 
 
