@@ -197,7 +197,7 @@ def test_modules_on_the_request_path_exist():
     )
     there = [
         f"/{path.relative_to(ROOT).as_posix()}"
-        for path in [*docs.SOURCE.rglob("*.py"), *ROOT.glob("tests/**/*.py")]
+        for path in [*docs.SOURCE.rglob("*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("scripts/*.py")]
     ]
     for name in set(re.findall(r"(?<![\w/…])[a-z0-9_/]+\.py\b", text)):
         assert any(path.endswith(f"/{name}") for path in there), name
