@@ -6,14 +6,13 @@ never holds a secret, only where the gateway's own credentials for the service a
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from sovereign_ext.config.trust import IDENTIFIER_PATTERN, Frozen
+from sovereign_ext.config.urls import is_protected
 
 AWS_REGION_PATTERN: Final = r"^[a-z]{2,8}(-[a-z]{1,20}){1,3}-[0-9]{1,2}$"
 GOOGLE_PROJECT_PATTERN: Final = r"^([a-z0-9.-]{1,100}:)?[a-z0-9][a-z0-9-]{0,61}[a-z0-9]$"
@@ -31,18 +30,6 @@ upper case."""
 _PLACES: Final = ("{tenant}", "{provider}")
 _NEVER_IN_AN_ID: Final = re.compile(r"[A-Z/+=@]")
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
-
-
-def is_protected(url: str) -> bool:
-    """Whether nobody can listen on the way: https, or this host."""
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return True
-    host = parts.hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _protected(url: str) -> str:

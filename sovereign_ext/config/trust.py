@@ -5,14 +5,14 @@ Only the shape. Whether a statement holds, and what tier follows, is ``registry`
 
 from __future__ import annotations
 
-import ipaddress
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from sovereign_ext.config.urls import is_protected
 
 IDENTIFIER_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
 DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
@@ -154,7 +154,7 @@ class Evidence(Frozen):
     @field_validator("jwks_url")
     @classmethod
     def _unchangeable(cls, url: str | None) -> str | None:
-        if url is not None and not _is_protected(url):
+        if url is not None and not is_protected(url):
             raise ValueError(
                 "must be https, or on this host: who changes keys on their way can sign anything"
             )
@@ -169,18 +169,6 @@ class Evidence(Frozen):
         if self.refresh_s > self.max_age_s:
             raise ValueError("refresh_s is longer than max_age_s, so evidence would lapse in between")
         return self
-
-
-def _is_protected(url: str) -> bool:
-    """Whether nobody between can change what is fetched there: TLS, or this host's loopback."""
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return True
-    host = parts.hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class DataHandling(Frozen):

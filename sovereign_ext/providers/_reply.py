@@ -15,12 +15,18 @@ end each with ``end`` and all together with ``complete``; bodies give their ``ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sovereign_ext.openai.chunks import ChunkWriter, logprobs_object, usage_object
 from sovereign_ext.openai.encode import encode
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.base import Answer, Item, Part, Usage
+
+IMITATED: Final = "sovereign_json_response"
+"""The tool that a model is made to call where its provider has no structured output."""
+
+JSON_ONLY: Final = "Answer with one JSON object and nothing else: no words around it, no Markdown."
+"""The instruction that stands for ``json_object`` where there is nothing better."""
 
 
 class Reply(Protocol):

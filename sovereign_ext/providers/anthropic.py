@@ -17,9 +17,9 @@ from sovereign_ext.errors import CallerError
 from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers import _shared
-from sovereign_ext.providers._reply import ReplyBody
+from sovereign_ext.providers._reply import IMITATED, ReplyBody
 from sovereign_ext.providers.anthropic_reply import error_answer, error_inside, parse, tell
-from sovereign_ext.providers.anthropic_request import IMITATED, SUPPORT, Wire, imitates, messages_body
+from sovereign_ext.providers.anthropic_request import SUPPORT, Wire, imitates, messages_body
 from sovereign_ext.providers.anthropic_stream import AnthropicStream
 from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
 

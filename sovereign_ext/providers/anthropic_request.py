@@ -15,14 +15,12 @@ from typing import Any, Final
 from sovereign_ext.openai.conversation import AssistantTurn, invalid, unsupported
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._reply import IMITATED, JSON_ONLY
 from sovereign_ext.providers.anthropic_blocks import Blocks
 from sovereign_ext.providers.anthropic_models import ClaudeRules, Thinking, rules_of
 from sovereign_ext.providers.anthropic_reasoning import reasoning, sampling
 from sovereign_ext.providers.anthropic_schema import closed
 from sovereign_ext.providers.support import Support, Treatment, review, support
-
-IMITATED: Final = "sovereign_json_response"
-"""The tool whose arguments are the answer."""
 
 SUPPORT: Final[Support] = support(
     temperature=Treatment.MAPPED,
@@ -48,7 +46,6 @@ SUPPORT: Final[Support] = support(
     safety_identifier=Treatment.MAPPED,
 )
 
-_JSON_ONLY: Final = "Answer with one JSON object and nothing else: no words around it, no Markdown."
 _FORCING: Final = (Choice.REQUIRED, Choice.NAMED)
 _MAX_USER: Final = 256  # characters of metadata.user_id
 
@@ -74,7 +71,7 @@ def messages_body(request: Request, model: str, wire: Wire) -> tuple[dict[str, A
     body["messages"] = blocks.messages(chat.conversation.turns)
     blocks.limit_breakpoints()
     if chat.format is not None and chat.format.schema is None:
-        system.append({"type": "text", "text": _JSON_ONLY})
+        system.append({"type": "text", "text": JSON_ONLY})
     imitated = imitates(request, model)
     tools, choice, lax = _tools(chat, rules, imitated=imitated)
     forced = choice.get("type") in ("any", "tool")

@@ -17,9 +17,9 @@ import msgspec
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers._eventstream import Frame, FrameReader
-from sovereign_ext.providers._reply import Reply, ReplyBody, ReplyStream
+from sovereign_ext.providers._reply import IMITATED, Reply, ReplyBody, ReplyStream
 from sovereign_ext.providers.base import Answer, Fault, Item, StreamFault, Target, Usage
-from sovereign_ext.providers.bedrock_request import IMITATED, imitates
+from sovereign_ext.providers.bedrock_request import imitates
 
 _ANY: Final = msgspec.json.Decoder()
 _FINISH: Final = {

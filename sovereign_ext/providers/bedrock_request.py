@@ -19,6 +19,7 @@ from sovereign_ext.openai.conversation import invalid, unsupported
 from sovereign_ext.openai.parameters import Chat, Choice, ResponseFormat, Tool, read_chat
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers._images import with_bytes
+from sovereign_ext.providers._reply import IMITATED, JSON_ONLY
 from sovereign_ext.providers.anthropic_models import Sampling, nearest
 from sovereign_ext.providers.anthropic_schema import closed
 from sovereign_ext.providers.bedrock_blocks import Blocks, tool_name
@@ -30,9 +31,6 @@ from sovereign_ext.providers.bedrock_models import (
     rules_of,
 )
 from sovereign_ext.providers.support import Support, Treatment, review, support
-
-IMITATED: Final = "sovereign_json_response"
-"""The tool whose arguments are the answer."""
 
 SUPPORT: Final[Support] = support(
     temperature=Treatment.MAPPED,
@@ -60,7 +58,6 @@ SUPPORT: Final[Support] = support(
 
 _TIERS: Final = frozenset({"default", "flex", "priority"})
 _METADATA: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
-_JSON_ONLY: Final = "Answer with one JSON object and nothing else: no words around it, no Markdown."
 
 
 def converse_body(
@@ -82,7 +79,7 @@ def converse_body(
         raise unsupported("messages")  # to go on from the assistant's own words
     system = blocks.system(chat.conversation.system)
     if chat.format is not None and chat.format.schema is None:
-        system.append({"text": _JSON_ONLY})
+        system.append({"text": JSON_ONLY})
     config, lax = _tool_config(chat, tools, rules, imitated=imitated)
     limits, own = _inference(chat, rules), _top_k(chat, rules)
     output = _effort(chat, rules, limits, own)

@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 import msgspec
 
-from sovereign_ext.config.keystore_kms import is_protected
+from sovereign_ext.config.urls import is_protected
 from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.keystore.base import CredentialUnavailableError
 from sovereign_ext.keystore.http import Answer, Clock, Headers, Outbound, TransientError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from sovereign_ext.config.keystore_kms import is_protected
+from sovereign_ext.config.urls import is_protected
 from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError
 from sovereign_ext.keystore.exchange.small_file import read_small, read_token

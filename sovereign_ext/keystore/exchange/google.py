@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sovereign_ext.config.keystore_kms import is_protected
 from sovereign_ext.config.model import Provider
+from sovereign_ext.config.urls import is_protected
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.keystore.base import Minted
 from sovereign_ext.keystore.exchange.google_platform import GooglePlatform

@@ -17,9 +17,9 @@ from sovereign_ext.config.model import Capability, Deployment, Google, Provider,
 from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.errors import CallerError
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._reply import IMITATED
 from sovereign_ext.providers.anthropic import AnthropicAdapter
 from sovereign_ext.providers.anthropic_models import FAMILIES, UNKNOWN, Thinking, nearest, rules_of
-from sovereign_ext.providers.anthropic_request import IMITATED
 from sovereign_ext.providers.anthropic_schema import closed
 from sovereign_ext.providers.base import Target, UpstreamRequest
 from sovereign_ext.providers.vertex_anthropic import VertexClaude, is_claude

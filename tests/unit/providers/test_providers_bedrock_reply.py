@@ -39,9 +39,9 @@ from sovereign_ext.errors import CallerError
 from sovereign_ext.mock.eventstream import damaged
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.openai.request import Request
+from sovereign_ext.providers._reply import IMITATED
 from sovereign_ext.providers.base import Fault, Part, StreamFault, Target, Usage
 from sovereign_ext.providers.bedrock import BedrockAdapter
-from sovereign_ext.providers.bedrock_request import IMITATED
 
 ADAPTER = BedrockAdapter()
 TARGET = target_of(ProviderKind.BEDROCK)
