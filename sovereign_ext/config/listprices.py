@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from sovereign_ext.config.model import Capability, Config, Deployment, Model, Provider, ProviderKind
+from sovereign_ext.config.model import Capability, Config, Deployment, Provider, ProviderKind
 from sovereign_ext.config.trust import ListPrice, Price
 
 if TYPE_CHECKING:
@@ -30,27 +30,29 @@ _BILLIONTH: Final = Decimal(1).scaleb(-9)
 
 
 def with_list_prices(config: Config, at: datetime) -> Config:
-    """``config`` with a price for every deployment and a window for every model, as far as the table knows them.
+    """``config`` with a price and a context window for every deployment, as far as the table knows them.
 
-    What the file says stays. ``at`` chooses among prices that begin on a date. A model with several deployments has
-    the largest of their windows, so that an estimate of its cost still errs upwards.
+    What the file says stays, of the window also what it says of the model. ``at`` chooses among prices that begin on a
+    date.
     """
     providers = {provider.id: provider for provider in config.providers}
-    models = {model.id: model for model in config.models}
-    windows: dict[str, int] = {}
+    windows = {model.id: model.context_window for model in config.models}
     deployments = []
     for deployment in config.deployments:
+        window = deployment.context_window or windows[deployment.model]
         found = None
-        if deployment.price is None or models[deployment.model].context_window is None:
+        if deployment.price is None or window is None:
             found = _listed(deployment, providers[deployment.provider])
-        if found is not None and found.context_window:
-            windows[deployment.model] = max(found.context_window, windows.get(deployment.model, 0))
-        price = deployment.price or (None if found is None else _price(found, deployment, at))
-        deployments.append(
-            deployment if price is deployment.price else deployment.model_copy(update={"price": price})
-        )
-    filled = tuple(_with_window(model, windows.get(model.id)) for model in config.models)
-    return config.model_copy(update={"models": filled, "deployments": tuple(deployments)})
+        if found is not None:
+            missing: dict[str, object] = {}
+            if deployment.price is None:
+                missing["price"] = _price(found, deployment, at)
+            if window is None:
+                missing["context_window"] = found.context_window or None
+            deployments.append(deployment.model_copy(update=missing))
+        else:
+            deployments.append(deployment)
+    return config.model_copy(update={"deployments": tuple(deployments)})
 
 
 def source() -> str:
@@ -58,12 +60,6 @@ def source() -> str:
     import genai_prices  # noqa: PLC0415 - 0.15 s that start-up pays only if it must
 
     return f"genai-prices {genai_prices.__version__}"
-
-
-def _with_window(model: Model, window: int | None) -> Model:
-    if window is None or model.context_window is not None:
-        return model
-    return model.model_copy(update={"context_window": window})
 
 
 def _listed(deployment: Deployment, provider: Provider) -> ModelInfo | None:

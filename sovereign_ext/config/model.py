@@ -342,6 +342,7 @@ class Deployment(Frozen):
     upstream_model: str = Field(min_length=1, max_length=200)
     capabilities: tuple[Capability, ...] = Field(default=(Capability.CHAT,), min_length=1)
     price: Price | None = None
+    context_window: int | None = Field(default=None, ge=1, description="tokens, where it is not the model's")
 
 
 class Trust(Frozen):

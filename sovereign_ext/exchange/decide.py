@@ -16,7 +16,7 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import shadow_results
 from sovereign_ext.openai.request import Endpoint, Request, read_request
 from sovereign_ext.openai.tokens import estimate
-from sovereign_ext.policy.cost import estimate_nano_usd
+from sovereign_ext.policy.cost import estimate_nano_usd, window_of
 from sovereign_ext.policy.evaluate import evaluate
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts
 from sovereign_ext.policy.select import choose_policy, deployments_of, require_eligible
@@ -93,7 +93,7 @@ def consider(  # noqa: PLR0917 - also for requests that are not made, so nothing
             model,
             snapshot.trust.assess(deployment, now.wall_ms / 1000),
             health.p95_ms(deployment.id, now.mono),
-            estimate_nano_usd(deployment.price, model, facts),
+            estimate_nano_usd(deployment.price, window_of(deployment, model), facts),
         )
         for deployment in deployments
         for model in (snapshot.models[deployment.model],)

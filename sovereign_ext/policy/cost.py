@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sovereign_ext.config.model import Capability, Model
+from sovereign_ext.config.model import Capability, Deployment, Model
 from sovereign_ext.config.trust import Price
 from sovereign_ext.policy.rules.base import RequestFacts
 
@@ -22,27 +22,33 @@ MOST_NANO_USD: Final = (1 << 53) - 1
 _PER_PRICE: Final = 1_000_000
 
 
-def output_tokens(model: Model, request: RequestFacts) -> int:
+def window_of(deployment: Deployment, model: Model) -> int | None:
+    """Tokens that the model takes there: what the deployment says, else the model."""
+    return model.context_window if deployment.context_window is None else deployment.context_window
+
+
+def output_tokens(window: int | None, request: RequestFacts) -> int:
     """The most that can be generated, for all choices together.
 
-    The caller's bound; without one, what the context window leaves beside the prompt; without that
+    The caller's bound; without one, what the context ``window`` leaves beside the prompt; without that
     ``UNBOUNDED_TOKENS``. Embeddings generate nothing.
     """
     if request.capability is Capability.EMBEDDINGS:
         return 0
     if request.max_tokens is not None:
         return request.max_tokens
-    if model.context_window is None:
+    if window is None:
         return UNBOUNDED_TOKENS * request.choices
-    return max(0, model.context_window - request.prompt_tokens) * request.choices
+    return max(0, window - request.prompt_tokens) * request.choices
 
 
-def estimate_nano_usd(price: Price | None, model: Model, request: RequestFacts) -> int | None:
-    """The most that ``request`` can be expected to cost; ``None`` without a price."""
+def estimate_nano_usd(price: Price | None, window: int | None, request: RequestFacts) -> int | None:
+    """The most that ``request`` can be expected to cost; ``None`` without a price. ``window`` is that of
+    ``window_of``."""
     if price is None:
         return None
     dearest = max(price.input_nano_usd, price.cached_input_nano_usd, price.cache_write_nano_usd)
-    return _rounded(request.prompt_tokens * dearest + output_tokens(model, request) * price.output_nano_usd)
+    return _rounded(request.prompt_tokens * dearest + output_tokens(window, request) * price.output_nano_usd)
 
 
 def cost_nano_usd(

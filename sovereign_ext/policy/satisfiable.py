@@ -12,7 +12,7 @@ from typing import Final
 from sovereign_ext.config.model import Capability, Config, Policy
 from sovereign_ext.config.yamltree import dotted
 from sovereign_ext.errors import ConfigError
-from sovereign_ext.policy.cost import estimate_nano_usd
+from sovereign_ext.policy.cost import estimate_nano_usd, window_of
 from sovereign_ext.policy.registry import RULES
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts, Rule, RuleFailure
 
@@ -35,7 +35,9 @@ def warnings(config: Config, file: str = "sovereign.yaml") -> Iterator[ConfigErr
             deployment,
             providers[deployment.provider],
             models[deployment.model],
-            cost_nano_usd=estimate_nano_usd(deployment.price, models[deployment.model], _SMALLEST),
+            cost_nano_usd=estimate_nano_usd(
+                deployment.price, window_of(deployment, models[deployment.model]), _SMALLEST
+            ),
         )
         for deployment in config.deployments
     ]

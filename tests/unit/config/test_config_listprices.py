@@ -77,7 +77,8 @@ def test_a_list_price_and_its_source() -> None:
     assert price.source == f"genai-prices {version('genai-prices')}"
     assert 0 < price.cached_input_nano_usd < price.input_nano_usd < price.output_nano_usd
     assert price.cache_write_nano_usd == price.input_nano_usd  # the table says nothing of writes
-    assert config.models[0].context_window == 128_000
+    assert config.deployments[0].context_window == 128_000
+    assert config.models[0].context_window is None
 
 
 def test_what_the_file_says_stays() -> None:
@@ -87,11 +88,13 @@ def test_what_the_file_says_stays() -> None:
     assert price == Price(input_per_mtok=Decimal(7))
     assert price is not None
     assert (price.source, price.cached_input_nano_usd) == ("configured", 7_000_000_000)
-    assert config.models[0].context_window == 99
+    assert (config.models[0].context_window, config.deployments[0].context_window) == (99, None)
+    own = filled(model=", context_window: 99", more=", context_window: 7")
+    assert own.deployments[0].context_window == 7
 
 
 def test_a_price_in_the_file_does_not_keep_the_window_out() -> None:
-    assert filled(more=", price: {input_per_mtok: 7}").models[0].context_window == 128_000
+    assert filled(more=", price: {input_per_mtok: 7}").deployments[0].context_window == 128_000
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_a_charge_for_requests_is_no_price_for_tokens(table: Any) -> None:
     assert priced("m") is None
 
 
-def test_a_model_takes_the_largest_window_of_its_deployments() -> None:
+def test_each_deployment_has_its_own_window() -> None:
     config = parse(
         "version: 1\nmodels: [{id: m}]\n"
         f'providers: [{{id: p, kind: openai, endpoint: "{OPENAI}"}}]\n'
@@ -170,7 +173,8 @@ def test_a_model_takes_the_largest_window_of_its_deployments() -> None:
         "  - {id: b, model: m, provider: p, upstream_model: gpt-4o}\n"
         "  - {id: c, model: m, provider: p, upstream_model: unknown}\n"
     )
-    assert with_list_prices(config, NOW).models[0].context_window == 128_000
+    windows = [each.context_window for each in with_list_prices(config, NOW).deployments]
+    assert windows == [8192, 128_000, None]
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +218,7 @@ def test_a_snapshot_has_them_and_a_check_judges_by_them(
     price = live.snapshot.deployments["d"].price
     assert price is not None
     assert price.source.startswith("genai-prices ")
-    assert live.snapshot.models["m"].context_window == 128_000
+    assert live.snapshot.deployments["d"].context_window == 128_000
     assert main(["check", str(file)]) == 0
     assert "warning" not in capsys.readouterr().out
     file.write_text(text.replace("gpt-4o", "unknown") + "policies: [{id: capped, cost_cap_usd: 1}]\n")

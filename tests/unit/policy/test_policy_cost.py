@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sovereign_ext.config.model import Capability, Model
+from sovereign_ext.config.model import Capability, Deployment, Model
 from sovereign_ext.config.trust import Price
 from sovereign_ext.policy.cost import (
     MOST_NANO_USD,
@@ -17,16 +17,17 @@ from sovereign_ext.policy.cost import (
     estimate_nano_usd,
     output_tokens,
     usd_text,
+    window_of,
 )
 from sovereign_ext.policy.rules.base import RequestFacts
 
 PRICE = Price(input_per_mtok=Decimal("2.5"), output_per_mtok=Decimal(10))
-SMALL, ANY = Model(id="m", context_window=1000), Model(id="m")
+SMALL, ANY = 1000, None  # context windows
 CHAT, EMBEDDINGS = Capability.CHAT, Capability.EMBEDDINGS
 
 
 @pytest.mark.parametrize(
-    ("model", "request_", "tokens"),
+    ("window", "request_", "tokens"),
     [
         (SMALL, RequestFacts(CHAT, 100, 50), 50),
         (SMALL, RequestFacts(CHAT, 100, 5000), 5000),
@@ -37,9 +38,18 @@ CHAT, EMBEDDINGS = Capability.CHAT, Capability.EMBEDDINGS
         (ANY, RequestFacts(EMBEDDINGS, 100), 0),
     ],
 )
-def test_what_can_be_generated(model: Model, request_: RequestFacts, tokens: int) -> None:
+def test_what_can_be_generated(window: int | None, request_: RequestFacts, tokens: int) -> None:
     """The caller's bound, else the rest of the window, else a stated constant."""
-    assert output_tokens(model, request_) == tokens
+    assert output_tokens(window, request_) == tokens
+
+
+@pytest.mark.parametrize(
+    ("own", "model_s", "window"), [(None, None, None), (None, 9, 9), (5, 9, 5), (5, None, 5)]
+)
+def test_whose_window(own: int | None, model_s: int | None, window: int | None) -> None:
+    """The deployment's comes before the model's."""
+    deployment = Deployment(id="d", model="m", provider="p", upstream_model="u", context_window=own)
+    assert window_of(deployment, Model(id="m", context_window=model_s)) == window
 
 
 def test_an_estimate() -> None:
