@@ -14,6 +14,8 @@ from sovereign_ext.config.model import Capability
 from sovereign_ext.errors import StartError
 from sovereign_ext.tenants.keys import checksum_ok, hash_key
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def places(tmp_path):

@@ -28,6 +28,8 @@ from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health, State, Verdict
 from sovereign_ext.tenants.resolve import Identity
 
+pytestmark = pytest.mark.services
+
 TEXT = """\
 version: 1
 tenants: [{id: t, policies: [cheap, watched, none], default_policy: watched}]

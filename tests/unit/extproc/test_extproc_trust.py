@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,8 @@ from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health, Verdict
 from sovereign_ext.tenants.keys import hash_key
 from sovereign_ext.tlog.service import EntryDraft, Sequenced
+
+pytestmark = pytest.mark.services
 
 KEY = "sk-router-property-test"
 NAMES = ("a", "b", "c", "d")

@@ -17,6 +17,8 @@ from sovereign_ext.cli import main as cli
 from sovereign_ext.keystore.base import fingerprint
 from sovereign_ext.secret import Secret
 
+pytestmark = pytest.mark.services
+
 SECRET = "sk-canary-91bd"
 TEXT = """\
 version: 1

@@ -12,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from keystore_world import Clock
 
 from sovereign_ext.keystore.local import LocalFile
 from sovereign_ext.keystore.masterkey import KeyFromEnvironment
+
+pytestmark = pytest.mark.services
 
 ROUNDS = 12
 

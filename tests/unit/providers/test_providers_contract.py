@@ -246,6 +246,7 @@ def test_stream(adapter: Adapter, samples: Samples, name: str, usage: bool):
         assert json.loads(arguments) == {"city": "北京"}
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", ["stream", "tool_stream"])
 def test_cut_at_every_byte(adapter: Adapter, samples: Samples, name: str):
     """Cases 1 and 2: wherever the bytes are cut in two, and one by one, the output is the same."""
@@ -259,6 +260,7 @@ def test_cut_at_every_byte(adapter: Adapter, samples: Samples, name: str):
     assert not any("�" in item.data.decode() for item in whole.items)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", ["stream", "tool_stream"])
 def test_broken_off_at_every_byte(adapter: Adapter, samples: Samples, name: str):
     """Case 24: a stream that ends too early is not terminal, gives no finish it did not get, and no fault of

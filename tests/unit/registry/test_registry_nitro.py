@@ -283,6 +283,7 @@ def test_signatures_that_are_none(made: bytes) -> None:
     assert refused(sealed(Making().protected, payload, made))[0] == "no_evidence"
 
 
+@pytest.mark.services
 def test_flipped_bits_are_refused() -> None:
     """One bit of every byte, each time another one."""
     made = document()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry_world import (
@@ -29,6 +30,8 @@ from registry_world import (
 from sovereign_ext.config.standing import Peer, Standing
 from sovereign_ext.config.trust import Drift, Tier
 from sovereign_ext.registry.evidence import VerifiedEvidence
+
+pytestmark = pytest.mark.services
 
 SKEW = 3
 SPAN = 12

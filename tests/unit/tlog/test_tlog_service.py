@@ -26,6 +26,8 @@ from sovereign_ext.tlog.proof import consistency_proof, verify_consistency, veri
 from sovereign_ext.tlog.publisher import Publisher
 from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
 
+pytestmark = pytest.mark.services
+
 
 def run(scenario: Callable[[], object]) -> None:
     asyncio.run(scenario())  # type: ignore[arg-type]
