@@ -191,6 +191,11 @@ class Policy(Frozen):
         return tuple(frozenset((link,) if isinstance(link, str) else link) for link in self.providers)
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """The first group of each provider that the chain names, counted from 0."""
+        return {provider: at for at, group in reversed(list(enumerate(self.groups))) for provider in group}
+
+    @cached_property
     def named_providers(self) -> frozenset[str] | None:
         """The provider ids the chain names; ``None`` when every provider may answer."""
         return frozenset().union(*self.groups) if self.providers else None

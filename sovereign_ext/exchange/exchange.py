@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Digests, Result
@@ -47,7 +46,7 @@ class Planned:
         return self.candidate.provider
 
 
-@dataclass(frozen=True)  # without slots, for the cached properties
+@dataclass(frozen=True, slots=True)
 class Considered:
     """What a decision or a denial by policy was made from."""
 
@@ -55,18 +54,14 @@ class Considered:
     evaluation: Evaluation
     shadows: tuple[ShadowResult, ...] = ()
 
-    @cached_property
-    def facts(self) -> tuple[Facts, tuple[Facts, ...]]:
-        """The request and every candidate, as entries record them: the same in the decision's and in the outcome's.
+    def facts(self) -> ConsideredFacts:
+        """The request, every candidate and every shadow, as entries record them."""
+        shadows = tuple(shadow.facts() for shadow in self.shadows)
+        return request_facts(self.request), evaluation_facts(self.evaluation), shadows
 
-        Not to be changed by callers.
-        """
-        return request_facts(self.request), evaluation_facts(self.evaluation)
 
-    @cached_property
-    def shadow_facts(self) -> tuple[Facts, ...]:
-        """The shadows likewise."""
-        return tuple(shadow.facts() for shadow in self.shadows)
+ConsideredFacts = tuple[Facts, tuple[Facts, ...], tuple[Facts, ...]]
+"""Of the request, of the candidates, of the shadows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +103,16 @@ class Exchange:
     ended: bool = False  # the router stream is over
     client_gone: bool = False  # … before the call was settled
     settled: bool = False
+    _facts: ConsideredFacts | None = None
 
     def commitment(self, item: str) -> Commitment:
         return Commitment(self.key, item)
+
+    def _considered_facts(self) -> ConsideredFacts:
+        """The same for the decision's entry and the outcome's, so made once."""
+        if self._facts is None:
+            self._facts = ({}, (), ()) if self.considered is None else self.considered.facts()
+        return self._facts
 
     def decided(self, now: Moment) -> DecisionFacts:
         """The facts of the decision. There must be one."""
@@ -118,7 +120,7 @@ class Exchange:
         assert decision is not None
         assert considered is not None
         assert self.client_request is not None
-        request, candidates = considered.facts
+        request, candidates, shadows = self._considered_facts()
         return DecisionFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -132,7 +134,7 @@ class Exchange:
             plan=tuple(planned.deployment.id for planned in decision.plan),
             decided_ms=now.wall_ms,
             client_request=self.client_request,
-            shadows=considered.shadow_facts,
+            shadows=shadows,
         )
 
     def refuse(self, now: Moment, result: Result, error: ApiError) -> CallFacts | None:
@@ -167,7 +169,7 @@ class Exchange:
         usage = usage or Usage()
         decision = self.decision
         policy = self.snapshot.policies.get(self.policy_name)
-        request, candidates = self.considered.facts if self.considered else ({}, ())
+        request, candidates, shadows = self._considered_facts()
         observed = standing if answered and standing else Standing()
         price = answered.deployment.price if answered else None
         cost = cost_nano_usd(
@@ -202,7 +204,7 @@ class Exchange:
             evidence_documents=observed.documents,
             request=request,
             candidates=candidates,
-            shadows=self.considered.shadow_facts if self.considered else (),
+            shadows=shadows,
             cost_nano_usd=cost,
             price_source=None if price is None or cost is None else price.source,
             decision_index=self.decision_index,

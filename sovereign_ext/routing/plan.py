@@ -106,8 +106,13 @@ def refusal(empty: Plan) -> ServiceError:
 
 
 def _ordered(policy: Policy, usable: list[Deployment], health: Health, now: float) -> list[Deployment]:
+    places = policy.places
+    groups = [places.get(deployment.provider, len(policy.groups)) for deployment in usable]
+    if len(set(groups)) == len(groups):
+        return [
+            usable[at] for _, at in sorted(zip(groups, range(len(groups)), strict=True))
+        ]  # a chain: no equals
     scores = health.scores(usable, now)
-    groups = [_group(policy.groups, deployment.provider) for deployment in usable]
     best: dict[int, float] = {}
     for group, points in zip(groups, scores, strict=True):
         best[group] = max(points, best.get(group, 0.0))
@@ -116,10 +121,3 @@ def _ordered(policy: Policy, usable: list[Deployment], health: Health, now: floa
         for index, (group, points) in enumerate(zip(groups, scores, strict=True))
     ]
     return [usable[index] for _, _, index in sorted(keys)]
-
-
-def _group(groups: tuple[frozenset[str], ...], provider: str) -> int:
-    for index, group in enumerate(groups):
-        if provider in group:
-            return index
-    return len(groups)

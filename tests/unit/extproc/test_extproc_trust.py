@@ -183,7 +183,7 @@ def excluded(exchange: Exchange, planned: Planned, standing: Standing) -> bool:
     assert exchange.considered is not None
     facts = candidate_facts(replace(planned.candidate, standing=standing))
     policy = read_policy(canonical_json(policy_document(exchange.decision.policy)))
-    request = msgspec.convert(exchange.considered.facts[0], RequestFacts)
+    request = msgspec.convert(exchange.considered.facts()[0], RequestFacts)
     return bool(failed_rules(policy, request, msgspec.convert(facts, CandidateFacts)))
 
 
