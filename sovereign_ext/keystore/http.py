@@ -22,6 +22,7 @@ import msgspec
 
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.keystore.base import CredentialUnavailableError
+from sovereign_ext.roots import tls_context
 
 T = TypeVar("T")
 
@@ -171,12 +172,11 @@ def decode(answer: Answer, kind: type[T], outbound: Outbound) -> T:
 
 def _roots(ca_file: str | None) -> ssl.SSLContext:
     try:
-        pem = None if ca_file is None else Path(ca_file).expanduser().read_text(encoding="ascii")
-        if pem is not None and not pem.strip():
-            raise ValueError("no roots")  # OpenSSL's default would be to take the system's
-        return ssl.create_default_context(cadata=pem)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"{ca_file} cannot be used as PEM roots: {type(error).__name__}") from None
+        return tls_context(None if ca_file is None else Path(ca_file).expanduser().read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{ca_file} cannot be read: {type(error).__name__}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{ca_file} {error.reason}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -197,6 +198,14 @@ def safe_message(message: Any, target: Target) -> str | None:
             return None
     named = message.replace(target.deployment.upstream_model, target.deployment.model)
     return named[:_MAX_MESSAGE]
+
+
+def fitting_id(given: str, fits: re.Pattern[str]) -> str:
+    """The id of a tool call, or one made of it where another provider's does not fit here: the same for a call and its
+    result."""
+    if fits.fullmatch(given):
+        return given
+    return "call_" + sha256(given.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def bearer(target: Target) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 from sovereign_ext.errors import CallerError
@@ -29,6 +28,7 @@ from sovereign_ext.openai.conversation import (
     unsupported,
 )
 from sovereign_ext.providers._media import media_type
+from sovereign_ext.providers._shared import fitting_id
 from sovereign_ext.providers.anthropic_thinking import replayed
 
 MAX_BREAKPOINTS: Final = 4
@@ -101,7 +101,7 @@ class Blocks:
         return blocks
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
-        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _tool_id(result.id)}
+        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": fitting_id(result.id, _TOOL_ID)}
         content = self._content(result.content)
         return block | {"content": content} if content else block
 
@@ -161,11 +161,9 @@ def _document(document: Document) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {"type": "tool_use", "id": _tool_id(call.id), "name": call.name, "input": call.arguments}
-
-
-def _tool_id(given: str) -> str:
-    """The id, or one made of it where another provider's does not fit here: the same for a call and its result."""
-    if _TOOL_ID.fullmatch(given):
-        return given
-    return "call_" + sha256(given.encode(errors="surrogatepass")).hexdigest()[:32]
+    return {
+        "type": "tool_use",
+        "id": fitting_id(call.id, _TOOL_ID),
+        "name": call.name,
+        "input": call.arguments,
+    }

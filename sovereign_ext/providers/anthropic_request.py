@@ -19,14 +19,10 @@ from sovereign_ext.providers._reply import IMITATED, JSON_ONLY
 from sovereign_ext.providers.anthropic_blocks import Blocks
 from sovereign_ext.providers.anthropic_models import ClaudeRules, Thinking, rules_of
 from sovereign_ext.providers.anthropic_reasoning import reasoning, sampling
-from sovereign_ext.providers.anthropic_schema import closed
+from sovereign_ext.providers.anthropic_schema import closed, needs_imitation
 from sovereign_ext.providers.support import Support, Treatment, review, support
 
 SUPPORT: Final[Support] = support(
-    temperature=Treatment.MAPPED,
-    top_p=Treatment.MAPPED,
-    top_k=Treatment.MAPPED,
-    stop=Treatment.MAPPED,
     n=Treatment.REFUSED,
     seed=Treatment.DROPPED,
     logprobs=Treatment.REFUSED,
@@ -35,10 +31,6 @@ SUPPORT: Final[Support] = support(
     presence_penalty=Treatment.REFUSED,
     frequency_penalty=Treatment.REFUSED,
     response_format=Treatment.APPROXIMATED,
-    tools=Treatment.MAPPED,
-    tool_choice=Treatment.MAPPED,
-    functions=Treatment.MAPPED,
-    function_call=Treatment.MAPPED,
     parallel_tool_calls=Treatment.MAPPED,
     reasoning_effort=Treatment.APPROXIMATED,
     service_tier=Treatment.MAPPED,
@@ -105,10 +97,7 @@ def messages_body(request: Request, model: str, wire: Wire) -> tuple[dict[str, A
 
 def imitates(request: Request, model: str) -> bool:
     """Whether structured output is had from a tool: the model does not keep to schemas by itself, or not to this."""
-    form = request.values.get("response_format")
-    named = form.get("json_schema") if isinstance(form, dict) and form.get("type") == "json_schema" else None
-    schema = named.get("schema") if isinstance(named, dict) else None
-    return isinstance(schema, dict) and not (rules_of(model).schemas and closed(schema) is not None)
+    return needs_imitation(request, native=rules_of(model).schemas)
 
 
 def _tools(

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from sovereign_ext.openai.request import Request
+
 _FORMATS: Final = frozenset({
     "date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
 })  # fmt: skip
@@ -89,3 +91,12 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Unfit
     return value
+
+
+def needs_imitation(request: Request, *, native: bool) -> bool:
+    """Whether the structured output that ``request`` asks for is had from a forced tool: the model does not keep to
+    schemas by itself (``native``), or not to this one."""
+    form = request.values.get("response_format")
+    named = form.get("json_schema") if isinstance(form, dict) and form.get("type") == "json_schema" else None
+    schema = named.get("schema") if isinstance(named, dict) else None
+    return isinstance(schema, dict) and not (native and closed(schema) is not None)

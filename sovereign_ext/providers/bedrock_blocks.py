@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +30,7 @@ from sovereign_ext.openai.conversation import (
     unsupported,
 )
 from sovereign_ext.providers._media import media_type
+from sovereign_ext.providers._shared import fitting_id
 
 MAX_CACHE_POINTS: Final = 4
 _CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
@@ -122,7 +122,7 @@ class Blocks:
             if isinstance(part, Audio):
                 raise unsupported(part.param)
         content = [block for block in self._content(result.content) if "cachePoint" not in block]
-        return {"toolUseId": _tool_id(result.id), "content": content}
+        return {"toolUseId": fitting_id(result.id, _TOOL_ID), "content": content}
 
     def _content(self, parts: Sequence[Content]) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []
@@ -184,14 +184,7 @@ def tool_name(name: str, param: str) -> str:
 
 def _call(call: ToolCall) -> dict[str, Any]:
     name = tool_name(call.name, "messages")
-    return {"toolUseId": _tool_id(call.id), "name": name, "input": call.arguments}
-
-
-def _tool_id(given: str) -> str:
-    """The id, or one made of it where another provider's does not fit here: the same for a call and its result."""
-    if _TOOL_ID.fullmatch(given):
-        return given
-    return "call_" + sha256(given.encode(errors="surrogatepass")).hexdigest()[:32]
+    return {"toolUseId": fitting_id(call.id, _TOOL_ID), "name": name, "input": call.arguments}
 
 
 def _image(image: Image) -> dict[str, Any]:

@@ -30,10 +30,6 @@ from sovereign_ext.providers._vectors import dimensions_of, texts_of
 from sovereign_ext.providers.support import Support, Treatment, review, support
 
 SUPPORT: Final[Support] = support(
-    temperature=Treatment.MAPPED,
-    top_p=Treatment.MAPPED,
-    top_k=Treatment.MAPPED,
-    stop=Treatment.MAPPED,
     n=Treatment.REFUSED,
     seed=Treatment.MAPPED,
     logprobs=Treatment.MAPPED,
@@ -42,10 +38,6 @@ SUPPORT: Final[Support] = support(
     presence_penalty=Treatment.MAPPED,
     frequency_penalty=Treatment.MAPPED,
     response_format=Treatment.MAPPED,
-    tools=Treatment.MAPPED,
-    tool_choice=Treatment.MAPPED,
-    functions=Treatment.MAPPED,
-    function_call=Treatment.MAPPED,
     parallel_tool_calls=Treatment.DROPPED,
     reasoning_effort=Treatment.APPROXIMATED,
     service_tier=Treatment.DROPPED,

@@ -8,15 +8,14 @@ Pictures are not fetched for us, and there are no service tiers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
+from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers import _shared
-from sovereign_ext.providers.anthropic import chat_only, streamed_answer, upstream, whole_answer
-from sovereign_ext.providers.anthropic_reply import error_answer
+from sovereign_ext.providers.anthropic import AnthropicAdapter, chat_only, upstream
 from sovereign_ext.providers.anthropic_request import Wire, messages_body
-from sovereign_ext.providers.base import Answer, Fault, StreamTranslator, Target, UpstreamRequest
+from sovereign_ext.providers.base import Target, UpstreamRequest
 from sovereign_ext.providers.vertex_place import place
 
 VERSION: Final = "vertex-2023-10-16"
@@ -28,8 +27,13 @@ def is_claude(model: str) -> bool:
     return model.startswith(("claude-", _PUBLISHER))
 
 
-class VertexClaude:
-    """What ``kind: vertex`` does for the models of ``is_claude``: an ``Adapter`` but for its registry entry."""
+class VertexClaude(AnthropicAdapter):
+    """What ``kind: vertex`` does for the models of ``is_claude``: an ``Adapter`` but for its registry entry.
+
+    Answers are Anthropic's; errors too, or Google's where the call did not get to Claude.
+    """
+
+    kind = ProviderKind.VERTEX
 
     def request(self, request: Request, target: Target) -> UpstreamRequest:
         """See ``Adapter.request``."""
@@ -40,19 +44,3 @@ class VertexClaude:
         where = place(target, "anthropic", model, method)
         named = {"anthropic_version": VERSION} | body
         return upstream(request, where, named, dropped, _shared.bearer(target))
-
-    def answer(self, request: Request, target: Target, body: bytes, *, call_id: str) -> Answer:
-        """See ``Adapter.answer``."""
-        return whole_answer(request, target, body, call_id)
-
-    def stream(
-        self, request: Request, target: Target, *, call_id: str, now_s: int, limit: int
-    ) -> StreamTranslator:
-        """See ``Adapter.stream``."""
-        return streamed_answer(request, target, call_id, now_s, limit)
-
-    def fault(
-        self, status: int, headers: Mapping[str, str], body: bytes, target: Target, *, now_s: float
-    ) -> Fault:
-        """See ``Adapter.fault``. Bodies are Anthropic's, or Google's where the call did not get to Claude."""
-        return error_answer(status, headers, body, target, now_s)

@@ -19,10 +19,6 @@ from sovereign_ext.providers.vertex_models import MAX_CANDIDATES, MAX_STOPS, Mod
 from sovereign_ext.providers.vertex_schema import openapi_schema
 
 SUPPORT: Final = support(
-    temperature=Treatment.MAPPED,
-    top_p=Treatment.MAPPED,
-    top_k=Treatment.MAPPED,
-    stop=Treatment.MAPPED,
     n=Treatment.MAPPED,
     seed=Treatment.MAPPED,
     logprobs=Treatment.MAPPED,
@@ -31,10 +27,6 @@ SUPPORT: Final = support(
     presence_penalty=Treatment.MAPPED,
     frequency_penalty=Treatment.MAPPED,
     response_format=Treatment.MAPPED,
-    tools=Treatment.MAPPED,
-    tool_choice=Treatment.MAPPED,
-    functions=Treatment.MAPPED,
-    function_call=Treatment.MAPPED,
     parallel_tool_calls=Treatment.DROPPED,
     reasoning_effort=Treatment.APPROXIMATED,
     service_tier=Treatment.DROPPED,

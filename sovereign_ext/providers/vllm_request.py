@@ -53,10 +53,6 @@ EXTRAS: Final[Support] = {
 """vLLM's own parameters."""
 
 _OPENAI: Final = support(
-    temperature=Treatment.MAPPED,
-    top_p=Treatment.MAPPED,
-    top_k=Treatment.MAPPED,
-    stop=Treatment.MAPPED,
     n=Treatment.MAPPED,
     seed=Treatment.MAPPED,
     logprobs=Treatment.MAPPED,
@@ -65,10 +61,6 @@ _OPENAI: Final = support(
     presence_penalty=Treatment.MAPPED,
     frequency_penalty=Treatment.MAPPED,
     response_format=Treatment.MAPPED,
-    tools=Treatment.MAPPED,
-    tool_choice=Treatment.MAPPED,
-    functions=Treatment.MAPPED,
-    function_call=Treatment.MAPPED,
     parallel_tool_calls=Treatment.MAPPED,
     reasoning_effort=Treatment.MAPPED,
     service_tier=Treatment.DROPPED,
