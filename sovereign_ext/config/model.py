@@ -7,6 +7,7 @@ rules that a value must obey, so that the rest of the code can trust it. Unknown
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final, Literal
@@ -26,6 +27,7 @@ from pydantic import (
 from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
+from sovereign_ext.config.tenancy import Allowance, Duty, Margin, SpiffeId
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -117,8 +119,8 @@ class ProviderKind(StrEnum):
     MOCK = "mock"
 
 
-class Key(Frozen):
-    """One tenant or admin key, by its hash only."""
+class Key(Allowance):
+    """One tenant or admin key, by its hash only. Its allowance holds beside the tenant's; an admin's key has none."""
 
     id: Identifier
     hash: KeyHash
@@ -126,13 +128,19 @@ class Key(Frozen):
     revoked_at: Instant | None = None
 
 
-class Tenant(Frozen):
-    """Who calls. ``policies`` may be named in ``X-SF-Policy``; ``default_policy`` is used when none is."""
+class Tenant(Allowance):
+    """Who calls. ``policies`` may be named in ``X-SF-Policy``; ``default_policy`` is used when none is.
+
+    ``identities`` are workloads whose verified client certificate stands for a key. ``margin_percent`` is billed on top
+    of what providers charge.
+    """
 
     id: Identifier
     keys: tuple[Key, ...] = ()
     policies: tuple[Identifier, ...] = Field(min_length=1)
     default_policy: Identifier
+    identities: tuple[SpiffeId, ...] = ()
+    margin_percent: Margin = Decimal(0)
 
     @field_validator("default_policy")
     @classmethod
@@ -143,8 +151,8 @@ class Tenant(Frozen):
         return value
 
 
-class Admin(Frozen):
-    """Who may use the management API on everything."""
+class Admin(Duty):
+    """An operator: who may use the management API, as far as its role goes."""
 
     id: Identifier
     keys: tuple[Key, ...] = Field(min_length=1)

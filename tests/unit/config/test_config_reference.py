@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import keystore, media, model, trust
+from sovereign_ext.config import keystore, media, model, tenancy, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -18,6 +18,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## limits": model.Limits,
     "## media": media.Media,
     "## tenants": model.Tenant,
+    "### rate limits": tenancy.RateLimit,
+    "### spend caps": tenancy.SpendCap,
     "## admins": model.Admin,
     "### keys": model.Key,
     "## policies": model.Policy,

@@ -1,0 +1,148 @@
+"""What limits ask before a call is sent, and what they are told when it is over: values, and who keeps them.
+
+A ledger is asked once per call, with everything that the call will draw on (``Demand``), and answers all or nothing:
+either all of it is taken (``Admitted``) or none of it and the answer says what stood against it (``Refused``). When
+the call is over, ``settle`` replaces the estimates by what was used and gives back the rest.
+
+* A **bucket** (requests, tokens in, tokens out) holds ``capacity`` units and fills up evenly in ``window_s`` seconds.
+  In any t seconds at most ``capacity × (1 + t / window_s)`` units are taken. Correcting an estimate may overdraw it:
+  then it takes that much longer to fill.
+* A **slot** (concurrent calls) is held from ``admit`` to ``settle``.
+* A **cap** (spend) bounds what was billed in a calendar window together with what is reserved there. A call is refused
+  if its estimate does not fit, so the cap is exceeded by no more than one call's estimate was too low.
+
+Two ledgers exist: in the memory of one process, and in Valkey for several. Both are held to the same tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Measure(StrEnum):
+    """What a limit counts."""
+
+    REQUESTS = "requests"
+    TOKENS_IN = "tokens_in"
+    TOKENS_OUT = "tokens_out"
+    CONCURRENT = "concurrent"
+    SPEND = "spend"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose limit it is: a tenant's, or that of one of its keys (``key``), for one ``model`` or for all (empty)."""
+
+    tenant: str
+    key: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Units taken from a token bucket. ``amount`` is exact for requests and an estimate for tokens."""
+
+    scope: Scope
+    measure: Measure
+    capacity: int
+    window_s: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One of ``capacity`` calls that may be in flight at once."""
+
+    scope: Scope
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """The estimate held against a spend cap, in billed billionths of a dollar.
+
+    ``window`` is the calendar window's name, ``start_ms`` and ``end_ms`` bound it in Unix milliseconds (0 and 0 for
+    ``total``).
+    """
+
+    scope: Scope
+    window: str
+    start_ms: int
+    end_ms: int
+    cap_nano: int
+    amount_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """All that a call draws on. ``call`` is its decision id.
+
+    ``expires_ms`` is when the call is over at the latest, Unix milliseconds: what is then not settled is swept.
+    """
+
+    call: str
+    tenant: str
+    key: str
+    expires_ms: int
+    draws: tuple[Draw, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    reserves: tuple[Reserve, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """How a bucket stands: ``remaining`` units, full again in ``reset_s`` seconds. For ``x-ratelimit-*`` headers."""
+
+    draw: Draw
+    remaining: int
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Everything was taken. ``buckets`` are how they stand after it."""
+
+    buckets: tuple[Remaining, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was taken. ``by`` is what stood against it, the one that will do so longest.
+
+    ``retry_after_s`` is when the same call could be admitted, ``None`` where waiting cannot help: it asks for more
+    than the limit ever holds, or the cap's window does not end.
+    """
+
+    by: Draw | Slot | Reserve
+    retry_after_s: float | None
+    buckets: tuple[Remaining, ...] = ()
+
+
+Verdict = Admitted | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a call used in fact. Where a count is not known (``None``), the estimate stands."""
+
+    tokens_in: int | None
+    tokens_out: int | None
+    billed_nano: int | None
+
+
+class Ledger(Protocol):
+    """Keeps the counts. ``now_ms`` is Unix milliseconds."""
+
+    def admit(self, demand: Demand, now_ms: int) -> Verdict | Awaitable[Verdict]:
+        """Take all of ``demand`` or nothing. An embedded ledger answers at once, a shared one is awaited.
+
+        The awaitable raises ``ServiceError`` 503 ``limits_unavailable`` when the counts cannot be reached.
+        """
+        ...
+
+    def settle(self, call: str, used: Used, now_ms: int) -> None:
+        """The call is over. Never waits and never raises; for a call that is not known it does nothing."""
+        ...
