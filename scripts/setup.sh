@@ -136,11 +136,22 @@ setup_rekor() {
     fi
 }
 
+# Debian keeps PostgreSQL's server programs off PATH. Where it starts a cluster or a Redis of its own when they are
+# installed, that does no harm: tests/services.py starts its own on other ports and looks at no other.
+has_tool() {
+    command -v "$1" >/dev/null 2>&1 && return 0
+    case $1 in
+    initdb) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
+    redis-server) command -v valkey-server >/dev/null 2>&1 ;;
+    *) return 1 ;;
+    esac
+}
+
 setup_tools() {
     missing="" packages=""
-    while read -r tool package; do
+    while read -r tool package _; do
         case $tool in '' | '#'*) continue ;; esac
-        command -v "$tool" >/dev/null 2>&1 && continue
+        has_tool "$tool" && continue
         missing="$missing $tool"
         packages="$packages $package"
     done <requirements/debian.txt
