@@ -17,6 +17,10 @@
     │   ├── LogCorrupt         stored log data contradict each other; never sign past this
     │   ├── AnchorFailed       an external log did not take a checkpoint, or its answer proves nothing
     │   └── WitnessRefused     a witness or mirror would not cosign a checkpoint; sequencing goes on
+    ├── ResourceError          a change of a resource cannot be made; carries its name
+    │   ├── ResourceExists     there is one of that name
+    │   ├── ResourceMissing    there is none of that name
+    │   └── ResourceChanged    it is not the revision that the change was made for
     ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
         ├── EvidenceRefused    evidence of a confidential endpoint; carries the tier's reason code
@@ -176,6 +180,26 @@ class AnchorFailed(LogError):
 
 class WitnessRefused(LogError):
     """A log witness or mirror did not cosign: it could not be reached, or its answer was not a cosignature."""
+
+
+class ResourceError(SovereignError):
+    """A change of a stored resource cannot be made. ``name`` is the API's, such as ``tenants/acme``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class ResourceExists(ResourceError):
+    """There is a resource of that name."""
+
+
+class ResourceMissing(ResourceError):
+    """There is no resource of that name, or it was deleted."""
+
+
+class ResourceChanged(ResourceError):
+    """Somebody else has changed the resource since."""
 
 
 class StartError(SovereignError):

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Insert, Update, bindparam, func, insert, select, tuple_, update
 
+from sovereign_ext.storage.resources import Write, announce
 from sovereign_ext.storage.schema import log_entries, log_head
 
 
@@ -84,6 +85,22 @@ class EntryStore:
         cursor.executemany(self._insert, [self._bind_row(_values(first + i, r)) for i, r in enumerate(rows)])
         connection.commit()
         return first
+
+    def change(self, row: Row, write: Write) -> int:
+        """Store ``row`` and what ``write`` does in one transaction; gives the index. Errors as of ``append``.
+
+        Raises ``ResourceError`` as ``write`` does; nothing is written then.
+        """
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                # Take the write lock first: a transaction that begins with a read cannot wait for it later.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            index = int(connection.execute(advance_head(), {"n": 1}).scalar_one()) - 1
+            write(connection, index)
+            connection.execute(insert_entries(), _values(index, row))
+            announce(connection, index)
+            connection.commit()
+            return index
 
     def reset(self) -> None:
         """Drop the writing connection after an error; its open transaction is rolled back."""

@@ -1,18 +1,37 @@
-"""The tables of the log, in SQLAlchemy Core, written so that SQLite and PostgreSQL both take them.
+"""The tables, in SQLAlchemy Core, written so that SQLite and PostgreSQL both take them.
 
 ``log_head`` is the sequencer: one row, whose ``next`` is the index that the next entry gets.
 ``log_entries`` holds everything that belongs to an entry, ``documents`` what entries refer to by digest,
-``anchors`` the checkpoints that external logs shall hold or hold. Changes to these tables need a migration in
-``migrations/versions`` and a new ``REVISION``; a test compares the two.
+``anchors`` the checkpoints that external logs shall hold or hold.
+
+``resources`` is what the management API made, one row each; ``resource_versions`` every document of those that keep
+their history. A row's ``revision`` is the index of the log entry that tells of its last change; both are written in
+one transaction, so revisions become visible in their order. ``feed`` holds the newest of them. ``key_use`` is not
+audited. ``usage`` has one row for each outcome entry of a tenant, written with it, ``usage_hours`` their sums.
+
+``log_lease``, ``log_published`` and ``log_notes`` are used when several processes share the database.
+
+Changes to these tables need a migration in ``migrations/versions`` and a new ``REVISION``; a test compares the two.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The Alembic revision that these tables are at."""
 
 metadata = MetaData()
@@ -64,4 +83,107 @@ anchors = Table(
     Column("last_error", String),
     Column("entry", LargeBinary),  # verified transparency-log entry, JSON; null while it is pending
     Column("anchored_ms", BigInteger),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("name", String, primary_key=True),  # as the API names it: "tenants/acme/keys/ci"
+    Column("kind", String, nullable=False),  # "key"
+    Column("tenant", String, nullable=False),  # the owner's id; empty for what belongs to none
+    Column("document", String, nullable=False),  # JSON; "{}" when deleted
+    Column("revision", BigInteger, nullable=False),  # index of the entry of its last change
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("deleted", Boolean, nullable=False),  # kept, so that others learn of it
+    Index("resources_revision", "revision"),
+    Index("resources_kind", "kind", "name"),
+)
+
+resource_versions = Table(
+    "resource_versions",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", String, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+)
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("revision", BigInteger, nullable=False),  # -1 before the first change
+)
+
+key_use = Table(
+    "key_use",
+    metadata,
+    Column("name", String, primary_key=True),  # as in resources
+    Column("last_used_ms", BigInteger, nullable=False),
+)
+
+
+def _counts() -> list[Column[int]]:
+    return [
+        Column("prompt_tokens", BigInteger, nullable=False),
+        Column("completion_tokens", BigInteger, nullable=False),
+        Column("cached_tokens", BigInteger, nullable=False),  # part of prompt_tokens
+        Column("cache_write_tokens", BigInteger, nullable=False),  # part of prompt_tokens
+        Column("reasoning_tokens", BigInteger, nullable=False),  # part of completion_tokens
+        Column("cost_nano", BigInteger, nullable=False),  # billionths of a US dollar, as providers charge
+        Column("billed_nano", BigInteger, nullable=False),  # with the tenant's margin
+    ]
+
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("idx", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("time_ms", BigInteger, nullable=False),  # when the call was over
+    Column("tenant", String, nullable=False),
+    Column("key", String, nullable=False),  # id of the key that called
+    Column("model", String, nullable=False),
+    Column("provider", String, nullable=False),  # empty where none answered
+    Column("result", String, nullable=False),
+    *_counts(),
+    Index("usage_tenant_time", "tenant", "time_ms"),
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # hours since 1970, UTC
+    Column("key", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("provider", String, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    *_counts(),
+)
+
+log_lease = Table(
+    "log_lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("holder", String, nullable=False),
+    Column("token", BigInteger, nullable=False),  # the fence: grows with every change of holder
+    Column("expires_ms", BigInteger, nullable=False),  # by the database's clock
+)
+
+log_published = Table(
+    "log_published",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("token", BigInteger, nullable=False),  # the fence of who signed it
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+)
+
+log_notes = Table(
+    "log_notes",
+    metadata,
+    Column("name", String, primary_key=True),  # what the leader learnt and others show: "cosigned", "ack/…"
+    Column("body", LargeBinary, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
 )

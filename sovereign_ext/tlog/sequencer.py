@@ -11,6 +11,9 @@ resolved by one call into the event loop. The order of rules after a failed comm
 4. If rule 3 met a row, it was the cause; the rest of the batch is committed again. Otherwise it gets
    ``LogUnavailable``.
 
+A row that comes with a ``Write`` (a change of a resource) is a transaction of its own, so that one that is refused
+takes nobody else's entry along.
+
 Index and row are one transaction, so no rule can leave a gap or a duplicate. Signing is not done here.
 """
 
@@ -23,8 +26,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sovereign_ext.errors import LogConflict, LogError, LogUnavailable
+from sovereign_ext.errors import LogConflict, LogError, LogUnavailable, ResourceError
 from sovereign_ext.storage.entries import Row, StoredRow
+from sovereign_ext.storage.resources import Write
 
 MAX_BATCH: Final = 256
 """Rows in one transaction."""
@@ -49,6 +53,7 @@ class Store(Protocol):
     """What the sequencer needs of storage; ``EntryStore`` says what the methods promise."""
 
     def append(self, rows: Sequence[Row]) -> int: ...
+    def change(self, row: Row, write: Write) -> int: ...
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]: ...
     def reset(self) -> None: ...
 
@@ -57,13 +62,14 @@ class Store(Protocol):
 class _Pending:
     row: Row
     future: asyncio.Future[Placed]
+    write: Write | None = None
 
     @property
     def key(self) -> tuple[str, str]:
         return (self.row.decision_id, self.row.kind)
 
 
-_Outcome = tuple[_Pending, Placed | LogError]
+_Outcome = tuple[_Pending, Placed | LogError | ResourceError]
 
 
 class Sequencer:
@@ -89,18 +95,19 @@ class Sequencer:
         self._thread = threading.Thread(target=self._run, name="log-sequencer", daemon=True)
         self._thread.start()
 
-    async def append(self, row: Row) -> Placed:
-        """Make ``row`` durable and say where it is.
+    async def append(self, row: Row, write: Write | None = None) -> Placed:
+        """Make ``row`` durable, and what ``write`` does with it, and say where it is.
 
         Raises ``LogUnavailable`` when it is not known to be durable, ``LogConflict`` when its decision id
-        was used for another statement. Cancelling the wait does not take the row back.
+        was used for another statement, ``ResourceError`` as ``write`` does. Cancelling the wait does not take the
+        row back.
         """
         if self._refusal is not None:
             raise LogUnavailable(self._refusal)
         if self._queue.qsize() >= MAX_QUEUED:
             raise LogUnavailable(f"{MAX_QUEUED} entries are waiting to be written")
         future: asyncio.Future[Placed] = self._loop.create_future()
-        self._queue.put(_Pending(row, future))
+        self._queue.put(_Pending(row, future, write))
         return await future
 
     def refuse(self, reason: str) -> None:
@@ -115,7 +122,10 @@ class Sequencer:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            outcomes = self._commit(batch)
+            plain = [pending for pending in batch if pending.write is None]
+            outcomes = self._commit(plain) if plain else []
+            if len(plain) < len(batch):
+                outcomes += [self._change(pending, pending.write) for pending in batch if pending.write]
             placed = [result.index for _, result in outcomes if isinstance(result, Placed)]
             if placed:
                 self._on_commit(max(placed) + 1)
@@ -169,6 +179,16 @@ class Sequencer:
             return self._settle(batch, error)
         self.last_error = None
         return [(pending, _placed(first + at, pending.row)) for at, pending in enumerate(batch)]
+
+    def _change(self, pending: _Pending, write: Write) -> _Outcome:
+        try:
+            index = self._store.change(pending.row, write)
+        except ResourceError as refused:
+            return pending, refused
+        except Exception as error:
+            return self._settle([pending], error)[0]
+        self.last_error = None
+        return pending, _placed(index, pending.row)
 
     def _settle(self, batch: list[_Pending], error: Exception) -> list[_Outcome]:
         """Find out what a failed commit did; see the rules at the top."""

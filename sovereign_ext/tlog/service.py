@@ -29,6 +29,7 @@ from sovereign_ext.attest.statement import key_event_statement, opening
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
+from sovereign_ext.storage.resources import Write
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.files import read_file, write_files
@@ -113,6 +114,7 @@ class TransparencyLog:
         self._size = opened.size
         self._witnessing: Witnessing | None = None
         self._observers: list[Callable[[Published], None]] = []
+        self._followers: list[Callable[[], None]] = []
         self._anchored: Callable[[int], Sequence[AnchorRecord]] = lambda _: ()
         self.origin = origin
         self.log_id = opened.public.log.log_id
@@ -174,6 +176,23 @@ class TransparencyLog:
         Raises ``LogUnavailable`` when it is not known to be durable (repeating the same draft is then safe),
         ``LogConflict`` when its decision id was used for another statement.
         """
+        return await self._sequence(draft, None)
+
+    async def change(self, draft: EntryDraft, write: Write) -> Sequenced:
+        """As ``append``, and ``write`` happens in the same transaction: both are durable or neither is.
+
+        ``write`` runs on another thread. Raises also ``ResourceError`` as it does.
+        """
+        sequenced = await self._sequence(draft, write)
+        for noticed in self._followers:
+            noticed()
+        return sequenced
+
+    def on_change(self, noticed: Callable[[], None]) -> None:
+        """Call ``noticed`` after every ``change`` made through this object, on its event loop."""
+        self._followers.append(noticed)
+
+    async def _sequence(self, draft: EntryDraft, write: Write | None) -> Sequenced:
         sealed = self._sealer.seal(draft.statement)
         row = Row(
             draft.kind,
@@ -185,7 +204,7 @@ class TransparencyLog:
             sealed.envelope,
             draft.opening,
         )
-        placed = await self._sequencer.append(row)
+        placed = await self._sequencer.append(row, write)
         promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)
         return Sequenced(placed.index, placed.leaf_hash, placed.time_ms, promise)
 
