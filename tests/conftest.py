@@ -1,4 +1,6 @@
-"""Settings for the whole suite, and the Go judge. Other fixtures live next to the tests that use them."""
+"""Settings for the whole suite, the Go judge and the servers of ``services``. Other fixtures live next to
+the tests that use them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from services import _services, postgres, valkey
+
+__all__ = ["_services", "postgres", "valkey"]  # fixtures
 
 GO_SOURCES = Path(__file__).parent / "judges" / "go"
 
