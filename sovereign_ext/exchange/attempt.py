@@ -185,7 +185,8 @@ class Attempt:
         try:
             self._inflate = inflate(headers.get("content-encoding"), self._limits.max_response_bytes)
         except StreamFault as error:
-            return self._fail(error.fault, now)
+            # An error is an error in whatever coding: only what its body would have told is lost.
+            return self._fail(error.fault if succeeded else self._status_fault(b"", now), now)
         if (
             succeeded
             and self._decision.request.stream
@@ -214,7 +215,8 @@ class Attempt:
                 return self._stream(self._hold, piece, end, now)
             return self._document(piece, end, now)
         except StreamFault as error:
-            return self._fail(error.fault, now)
+            succeeded = 200 <= self._status < 300
+            return self._fail(error.fault if succeeded else self._status_fault(b"", now), now)
 
     def expired(self, now: Moment) -> Step | None:
         """The deadline has passed. A step if that is so for good, else ``None`` with a later ``deadline``."""

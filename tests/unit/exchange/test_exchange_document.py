@@ -232,6 +232,20 @@ def test_bad_codings(encoding: str, body: bytes, outcome: str):
     assert run.outcomes == [outcome]
 
 
+@pytest.mark.parametrize("status", [400, 429, 503])
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_errors_in_bad_codings(status: int, encoding: str):
+    """What failed is the call, not the coding of the text that says so."""
+    run = Run(exchange(stream=False))
+    run.head(status, {**JSON_TYPE, "content-encoding": encoding})
+    if not run.outcomes:
+        run.body(b"not gzip")
+    if not run.outcomes:
+        run.body(end=True)
+    assert run.outcomes == [f"status_{status}"]
+    assert run.walked is (status != 400)
+
+
 def test_limits_of_whole_answers():
     """Once the headers are there, the idle and the total limit run, not the first-byte limit."""
     run = started()
