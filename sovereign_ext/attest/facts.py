@@ -24,6 +24,7 @@ class Result(StrEnum):
     DENIED = "denied"  # refused before any provider was asked: bad request, policy, unknown model
     FAILED = "failed"  # providers were asked, none answered; the client was given an error
     TRUNCATED = "truncated"  # an answer had begun and was not finished, whoever broke it off
+    LOST = "lost"  # the gateway died while the call was under way; written down afterwards, nothing more is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class CallFacts:
     ``evidence_documents`` are the digests (``sha256:…``) of every document that ``tier_observed`` rests on.
     ``decision_index`` is where the call's decision entry is, under a policy with strict audit. ``shadows`` say
     what the shadow policies would have done; they never change what is done.
+
+    ``billed_nano_usd`` is what the tenant owes for the call, billionths of a US dollar: its cost and ``margin_percent``
+    (a decimal number, ``"12.5"``) on top, rounded up. ``estimated`` says that the provider's own count was not to be
+    had. Spend and usage count a call in the window in which it began (``started_ms``).
     """
 
     decision_id: str
@@ -108,6 +113,10 @@ class CallFacts:
     decision_index: int | None = None
     shadows: tuple[JsonObject, ...] = ()
     findings: int = 0  # what detectors found in the bytes of the call; each has an entry of its own
+    key: str = ""  # id of the key that called
+    billed_nano_usd: int | None = None  # None: nobody charges for the call, or no price is known
+    margin_percent: str | None = None  # of which billed_nano_usd was made
+    estimated: bool = False  # billed_nano_usd rests on our own count of tokens
 
 
 @dataclass(frozen=True, slots=True)

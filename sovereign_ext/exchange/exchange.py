@@ -209,6 +209,7 @@ class Exchange:
             price_source=None if price is None or cost is None else price.source,
             decision_index=self.decision_index,
             attempts=tuple(self.attempts),
+            key=self.identity.key_id,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
