@@ -175,10 +175,10 @@ def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict
         "reasoning_tokens": facts.reasoning_tokens,
         "cost_nano_usd": facts.cost_nano_usd,
         "price_source": facts.price_source,
-        "key": facts.key or None,
+        "key": facts.key,
         "billed_nano_usd": facts.billed_nano_usd,
         "margin_percent": facts.margin_percent,
-        "estimated": 1 if facts.estimated else None,
+        "estimated": int(facts.estimated),
         "findings": facts.findings,
         "mirror": None if mirror is None else {"id": mirror.name, "size": mirror.size, "time": mirror.time_s},
     }
