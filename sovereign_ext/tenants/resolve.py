@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from sovereign_ext.config.model import Admin, Tenant
 from sovereign_ext.config.snapshot import Grant, Snapshot
+from sovereign_ext.config.tenancy import Allowance
 from sovereign_ext.errors import KeyRefused
 from sovereign_ext.tenants.keys import checksum_ok, has_form, hash_key
 
@@ -22,10 +23,11 @@ MAX_HEADER_CHARS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The tenant that calls and the id of the key it showed."""
+    """The tenant that calls, the id of the key it showed, and what bounds that key besides the tenant's limits."""
 
     tenant: Tenant
     key_id: str
+    allowance: Allowance = Allowance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def resolve(authorization: str | bytes | None, snapshot: Snapshot, now: float) -
     grant = snapshot.tenant_keys.get(digest)
     if grant is not None:
         _still_valid(grant, now)
-        return Identity(grant.owner, grant.key.id)
+        return Identity(grant.owner, grant.key.id, grant.key)
     admin = snapshot.admin_keys.get(digest)
     if admin is None:
         raise _unknown(token)
