@@ -308,7 +308,7 @@ def _report_end(task: asyncio.Task[None]) -> None:
 
 
 def _refuse_restart_changes(old: Config, new: Config) -> None:
-    for field in ("origin", "limits"):
+    for field in ("origin", "limits", "storage"):
         if getattr(old, field) != getattr(new, field):
             raise ConfigError(
                 "changing this needs a restart; the last good configuration stays in use", field=field

@@ -27,7 +27,8 @@ from pydantic import (
 from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
-from sovereign_ext.config.tenancy import Allowance, Duty, Margin, SpiffeId
+from sovereign_ext.config.storage import Storage
+from sovereign_ext.config.tenancy import Allowance, Margin, Operator, SpiffeId
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -399,3 +400,4 @@ class Config(Frozen):
     models: tuple[Model, ...] = ()
     providers: tuple[Provider, ...] = ()
     deployments: tuple[Deployment, ...] = ()
+    storage: Storage = Storage()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import keystore, media, model, tenancy, trust
+from sovereign_ext.config import keystore, media, model, storage, tenancy, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -32,6 +32,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "### signatories": trust.Witness,
     "## keystore": keystore.KeystoreConfig,
     "### keystore.local": keystore.LocalKeys,
+    "## storage": storage.Storage,
+    "### storage.tiles.s3": storage.S3,
     "## log": trust.Log,
     "### mirrors": trust.Mirror,
     "### anchors": trust.Anchor,
