@@ -28,7 +28,7 @@ from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
 from sovereign_ext.config.storage import Storage
-from sovereign_ext.config.tenancy import Allowance, Margin, Operator, SpiffeId
+from sovereign_ext.config.tenancy import Allowance, Duty, Margin, SpiffeId
 from sovereign_ext.config.trust import (
     DataHandling,
     DataRequirement,
@@ -390,6 +390,7 @@ class Config(Frozen):
     version: Literal[1]
     origin: Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)] = "sovereign.local/log"
     limits: Limits = Limits()
+    storage: Storage = Storage()
     log: Log = Log()
     trust: Trust = Trust()
     keystore: KeystoreConfig = KeystoreConfig()
@@ -400,4 +401,3 @@ class Config(Frozen):
     models: tuple[Model, ...] = ()
     providers: tuple[Provider, ...] = ()
     deployments: tuple[Deployment, ...] = ()
-    storage: Storage = Storage()

@@ -3,7 +3,7 @@
 Without it everything is in the state directory (SQLite, files) and belongs to one process. With ``database`` several
 processes share a PostgreSQL database; then all that they have in common has to be named, since a replica with a log
 key, tiles or counters of its own would fork the log or let a cap be exceeded. Only the shape: URLs hold passwords, so
-the file names a variable or a file that holds them, and ``storage.sources`` reads those.
+the file names a variable or a file that holds them, and ``sovereign_ext.storing`` reads those.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from sovereign_ext.config.load import parse
 from sovereign_ext.config.storage import SecretSource, Storage
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.secret import Secret
-from sovereign_ext.storage.sources import (
+from sovereign_ext.storing import (
     KEY_HASH_FILE,
     database_url,
     key_hash_secret,

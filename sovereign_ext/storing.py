@@ -1,4 +1,4 @@
-"""The secrets that ``storage`` in ``sovereign.yaml`` points at: URLs of database and Valkey, the key hash secret.
+"""What ``storage`` in ``sovereign.yaml`` points at: URLs of database and Valkey, the key hash secret.
 
 Read once, at the start. Messages name the variable or the file, never what it holds.
 """
