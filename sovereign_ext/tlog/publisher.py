@@ -14,28 +14,26 @@ Order of ``recover``, before anything is signed:
 4. The right edge of the tiles must have its root; otherwise the tiles are rebuilt from the rows, and must
    then.
 5. The last rows it covers must be the leaves of the tiles: rows written over a restored backup differ here.
-6. What is published must be it or a prefix of it.
+6. What is published, and what else is remembered, must be it or a prefix of it.
 
-No threads and no waiting here (``integrator`` has those). The caller holds the lease; ``guard`` asks whether it
-still does before anything is signed. Only ``attach`` may be called from another thread.
+No threads and no waiting here (``integrator`` has those). The caller holds the lease; ``SignedNotes`` makes sure that
+it still does before anything is signed. Only ``attach`` may be called from another thread.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol
 
 from sovereign_ext.errors import LogCorrupt, VerificationError
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from sovereign_ext.tlog.edge import Edge, TileBuilder
-from sovereign_ext.tlog.files import drop_partial_tiles, read_file, write_files
 from sovereign_ext.tlog.hashing import EMPTY_ROOT, leaf_hash
 from sovereign_ext.tlog.note import Signer
 from sovereign_ext.tlog.proof import tree_root
-from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.tiles import TILE_WIDTH, Tile, split_hashes, tile_width
+from sovereign_ext.tlog.tilestore import TileStore
 
 CHUNK_ROWS: Final = 4 * TILE_WIDTH
 """Rows in memory at a time."""
@@ -55,24 +53,37 @@ class LeafSource(Protocol):
     def leaves(self, start: int, end: int) -> list[Leaf]: ...
 
 
-class Publisher:
-    """Writes one log: tiles under ``tiles_dir``, the signed checkpoint in ``signed_dir``."""
+class SignedNotes(Protocol):
+    """Keeps the checkpoint that was signed last, and is why no two of one size ever get out.
 
-    def __init__(
-        self,
-        source: LeafSource,
-        tiles_dir: Path,
-        signed_dir: Path,
-        signer: Signer,
-        guard: Callable[[], None] = lambda: None,
-    ) -> None:
+    ``SignedFile`` and ``SharedNotes`` are some. They raise ``LogCorrupt`` when somebody else signed, and ``LeaseLost``
+    when this process may not write any more.
+    """
+
+    def load(self) -> bytes | None:
+        """The note; ``None`` in a log that never signed."""
+
+    def replace(self, before: bytes, checkpoint: Checkpoint, note: bytes) -> None:
+        """Keep ``note`` (``checkpoint``, signed) instead of ``before``, which must still be the one kept. Durable on
+        return. In a new log ``before`` is empty."""
+
+    def attach(self, checkpoint: Checkpoint, note: bytes) -> None:
+        """``note`` is ``checkpoint`` with further signatures, about to be shown."""
+
+    def seen(self) -> bytes | None:
+        """A note that was signed here earlier, from another memory than ``load`` reads: the tree must extend it."""
+
+
+class Publisher:
+    """Writes one log: its ``tiles``, and the ``signed`` checkpoint."""
+
+    def __init__(self, source: LeafSource, tiles: TileStore, signed: SignedNotes, signer: Signer) -> None:
         self._source = source
-        self._guard = guard
-        self._tiles = tiles_dir
-        self._signed = signed_dir
+        self._tiles = tiles
+        self._signed = signed
         self._signer = signer
         self._origin = signer.verifier.name
-        self._reader = LogReader(tiles_dir)
+        self._reader = LogReader(tiles)
         self._tree = TileBuilder()
         self._full: list[Tile] = []
         self._publishing = threading.Lock()
@@ -86,12 +97,13 @@ class Publisher:
         if size != (0 if last is None else last + 1):
             raise LogCorrupt(f"the head says {size} entries, the last row is {last}")
         published = self._reader.checkpoint()
-        note = read_file(self._signed / CHECKPOINT)
+        note = self._signed.load()
         if note is None:
             self._begin(size, published)  # step 1
         else:
             self._resume(self._open(note, "signed"), size)  # steps 2 to 5
             self.note = note
+            self._compare(self._signed.seen(), "remembered")
             self._republish(published)  # step 6
 
     def publish(self) -> None:
@@ -105,17 +117,18 @@ class Publisher:
         if end > size:
             self._write_tiles(end)
             self._sign()
-            drop_partial_tiles(self._tiles, self._full)
+            self._tiles.drop_partial(self._full)
             self._full.clear()
 
     def attach(self, checkpoint: Checkpoint, note: bytes) -> None:
         """Publish ``note``, which is ``checkpoint`` with further signatures, unless a newer one was published.
 
-        May be called from any thread. Raises ``OSError``.
+        May be called from any thread. Raises ``OSError``, and what ``SignedNotes`` does.
         """
         with self._publishing:
             if checkpoint == self.checkpoint:
-                write_files(self._tiles, [(CHECKPOINT, note)])
+                self._signed.attach(checkpoint, note)
+                self._tiles.show(note, checkpoint.size)
 
     def _begin(self, size: int, published: bytes | None) -> None:
         if size or published is not None:
@@ -158,19 +171,18 @@ class Publisher:
         self._tree.bundle = [body for _, body, _ in bodies] if tile.width < TILE_WIDTH else []
 
     def _republish(self, published: bytes | None) -> None:
-        if published == self.note:
+        if published != self.note:
+            self._compare(published, "published")
+            self._tiles.show(self.note, self.checkpoint.size)
+
+    def _compare(self, note: bytes | None, which: str) -> None:
+        if note is None or note == self.note:
             return
-        if published is not None:
-            seen = self._open(published, "published")
-            if seen.size > self.checkpoint.size:
-                raise LogCorrupt(
-                    f"size {seen.size} was published, only size {self.checkpoint.size} was signed"
-                )
-            if tree_root(seen.size, self._reader.nodes(self.checkpoint.size)) != seen.root:
-                raise LogCorrupt(
-                    f"the published checkpoint of size {seen.size} has another root than the log"
-                )
-        write_files(self._tiles, [(CHECKPOINT, self.note)])
+        seen = self._open(note, which)
+        if seen.size > self.checkpoint.size:
+            raise LogCorrupt(f"size {seen.size} was {which}, only size {self.checkpoint.size} was signed")
+        if tree_root(seen.size, self._reader.nodes(self.checkpoint.size)) != seen.root:
+            raise LogCorrupt(f"the {which} checkpoint of size {seen.size} has another root than the log")
 
     def _write_tiles(self, end: int) -> None:
         while (size := self._tree.edge.size) < end:
@@ -180,7 +192,7 @@ class Publisher:
             self._full += [tile for tile, _ in tiles]
             if self._tree.edge.size == end:
                 tiles += self._tree.partial_tiles()
-            write_files(self._tiles, [(tile.path, data) for tile, data in tiles])
+            self._tiles.write([(tile.path, data) for tile, data in tiles])
 
     def _read(self, start: int, end: int) -> list[Leaf]:
         """Rows of ``[start, end)``, each checked for its place and hash."""
@@ -195,17 +207,13 @@ class Publisher:
         return rows
 
     def _sign(self) -> None:
-        checkpoint = Checkpoint(self._origin, self._tree.edge.size, self._tree.edge.root())
-        if read_file(self._signed / CHECKPOINT) != self.note:
-            raise LogCorrupt("the signed checkpoint was changed by somebody else")
-        self._write_signed(checkpoint)
+        self._write_signed(Checkpoint(self._origin, self._tree.edge.size, self._tree.edge.root()))
 
     def _write_signed(self, checkpoint: Checkpoint) -> None:
-        self._guard()
         note = sign_checkpoint(checkpoint, [self._signer])
-        write_files(self._signed, [(CHECKPOINT, note)])
+        self._signed.replace(self.note, checkpoint, note)
         with self._publishing:
-            write_files(self._tiles, [(CHECKPOINT, note)])
+            self._tiles.show(note, checkpoint.size)
             self.checkpoint = checkpoint
         self.note = note
 

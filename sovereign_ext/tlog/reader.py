@@ -1,4 +1,4 @@
-"""Reading a log from its directory of tiles: what any client of C2SP tlog-tiles could do over HTTP.
+"""Reading a log from its tiles, wherever they are kept: what any client of C2SP tlog-tiles could do over HTTP.
 
 Knows no database and no keys. Whoever needs to trust what is read verifies the checkpoint first.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from sovereign_ext.errors import LogCorrupt
-from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.hashing import HASH_SIZE
 from sovereign_ext.tlog.proof import NodeReader
 from sovereign_ext.tlog.tiles import Tile, decode_bundle, encode_bundle, node_reader, parse_tile_path
+from sovereign_ext.tlog.tilestore import CHECKPOINT, DirectoryTiles, TileStore
 
-CHECKPOINT = "checkpoint"
+__all__ = ["CHECKPOINT", "LogReader", "cut_tile"]
 
 
 class LogReader:
-    """A published log under ``root``. Safe to use from several threads."""
+    """A published log in ``tiles``, a store or a directory. Safe to use from several threads. Raises ``OSError``."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, tiles: TileStore | Path) -> None:
+        self._tiles = DirectoryTiles(tiles) if isinstance(tiles, Path) else tiles
 
     def get(self, path: str) -> bytes | None:
         """The content at a C2SP path (``checkpoint``, ``tile/…``); ``None`` for anything that is not there.
@@ -34,7 +34,11 @@ class LogReader:
 
     def checkpoint(self) -> bytes | None:
         """The published checkpoint note, unverified."""
-        return read_file(self._root / CHECKPOINT)
+        return self._tiles.read(CHECKPOINT)
+
+    def checkpoint_ns(self) -> int | None:
+        """When the published checkpoint was written, Unix nanoseconds; ``None`` if there is none."""
+        return self._tiles.shown_ns()
 
     def tile(self, tile: Tile) -> bytes:
         """Content of a tile, exactly ``tile.width`` wide. Raises ``LogCorrupt`` when it is missing or
@@ -53,10 +57,10 @@ class LogReader:
         return node_reader(size, self.tile)
 
     def _find(self, tile: Tile) -> bytes | None:
-        data = read_file(self._root / tile.path)
+        data = self._tiles.read(tile.path)
         if data is None and tile != tile.full:
             # A partial tile goes away once the full one exists, which begins with the same bytes.
-            data = read_file(self._root / tile.full.path)
+            data = self._tiles.read(tile.full.path)
         return None if data is None else cut_tile(tile, data)
 
 

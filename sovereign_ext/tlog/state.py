@@ -28,7 +28,8 @@ from sovereign_ext.storage.entries import EntryStore
 from sovereign_ext.storage.migrate import ensure_schema
 from sovereign_ext.tlog.files import Lease, read_file, write_files
 from sovereign_ext.tlog.publisher import Publisher
-from sovereign_ext.tlog.reader import CHECKPOINT
+from sovereign_ext.tlog.signed import SignedFile
+from sovereign_ext.tlog.tilestore import CHECKPOINT, DirectoryTiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,9 @@ def open_state(paths: LogPaths, origin: str) -> OpenedState:
         store = EntryStore(engine)
         if (found := store.create_head(origin)) != origin:
             raise LogCorrupt(f"the log in this directory is {found!r}, not {origin!r}")
-        publisher = Publisher(
-            store, paths.tiles, paths.signed, keys.checkpoint_signer(origin), lambda: _check(leases)
-        )
+        tiles = DirectoryTiles(paths.tiles)
+        signed = SignedFile(paths.signed, lambda: _check(leases))
+        publisher = Publisher(store, tiles, signed, keys.checkpoint_signer(origin))
         publisher.recover()
         created_s = int((paths.keys / "log.pem").stat().st_mtime)
         files = public_files(public, created_s)

@@ -94,7 +94,7 @@ def _peer(mirror: Mirror, field: str, read: Callable[[str], bytes]) -> WitnessPe
     if mirror_key is not None and mirror_key.public_key == key.public_key:
         # An Ed25519 cosignature does not say which of the two statements it makes.
         raise ConfigError("a mirror's two keys must differ", field=f"{field}.mirror_key")
-    roots = read_roots(mirror.ca_file, read, f"{field}.ca_file")
+    roots = read_roots(mirror.ca_path, read, f"{field}.ca_file")
     return WitnessPeer(mirror.url.rstrip("/"), key, mirror_key, roots)
 
 
