@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
             connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+def driver_text(engine: Engine, statement: Any) -> tuple[str, Callable[[dict[str, Any]], Any]]:
+    """SQL in the driver's parameter style, and the function that puts parameters in the driver's shape."""
+    compiled = statement.compile(dialect=engine.dialect)
+    if not compiled.positional:
+        return str(compiled), lambda values: values
+    order = tuple(compiled.positiontup)
+    return str(compiled), lambda values: tuple([values[name] for name in order])
 
 
 def _uri_path(path: Path) -> str:

@@ -8,18 +8,23 @@ The statements are built with SQLAlchemy Core and run on the driver's cursor, se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, Insert, Update, bindparam, func, insert, select, tuple_, update
 
+from sovereign_ext.storage.engine import driver_text
 from sovereign_ext.storage.resources import Write, announce
 from sovereign_ext.storage.schema import log_entries, log_head
+from sovereign_ext.storage.usage import UsageRow, UsageWriter
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sealed entry without its index. ``time_ms`` is Unix milliseconds; the rest as in ``schema``."""
+    """A sealed entry without its index. ``time_ms`` is Unix milliseconds; the rest as in ``schema``.
+
+    ``usage`` is what the call used, to be written with it; rows that are read have none.
+    """
 
     kind: str
     tenant: str
@@ -29,6 +34,7 @@ class Row:
     leaf_hash: bytes
     envelope: bytes
     opening: bytes
+    usage: UsageRow | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,9 @@ class EntryStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer: Any = None
-        self._advance, bind_advance = _driver_text(engine, advance_head())
-        self._insert, self._bind_row = _driver_text(engine, insert_entries())
+        self._advance, bind_advance = driver_text(engine, advance_head())
+        self._insert, self._bind_row = driver_text(engine, insert_entries())
+        self._usage = UsageWriter(engine)
         # ``id = 1`` became a bound parameter too, under a name SQLAlchemy chose.
         fixed = advance_head().compile(dialect=engine.dialect).params
         self._bind_advance: Callable[[int], Any] = lambda n: bind_advance({**fixed, "n": n})
@@ -73,7 +80,8 @@ class EntryStore:
             return origin if found is None else str(found)
 
     def append(self, rows: Sequence[Row]) -> int:
-        """Store ``rows`` in one transaction; gives the index of the first. Raises the driver's errors.
+        """Store ``rows``, and what they used, in one transaction; gives the index of the first.
+        Raises the driver's errors.
 
         After an error the transaction may or may not have become durable: ask ``find``.
         """
@@ -83,6 +91,9 @@ class EntryStore:
         # Fetch all: SQLite keeps a statement open, and refuses to commit, until its rows are read.
         first = int(cursor.fetchall()[0][0]) - len(rows)
         cursor.executemany(self._insert, [self._bind_row(_values(first + i, r)) for i, r in enumerate(rows)])
+        used = [(first + i, row.usage) for i, row in enumerate(rows) if row.usage is not None]
+        if used:
+            self._usage.write(cursor, used)
         connection.commit()
         return first
 
@@ -156,15 +167,6 @@ class EntryStore:
         if self._writer is None:
             self._writer = self._engine.raw_connection()
         return self._writer
-
-
-def _driver_text(engine: Engine, statement: Any) -> tuple[str, Callable[[dict[str, Any]], Any]]:
-    """SQL in the driver's parameter style, and the function that puts parameters in the driver's shape."""
-    compiled = statement.compile(dialect=engine.dialect)
-    if not compiled.positional:
-        return str(compiled), lambda values: values
-    order = tuple(compiled.positiontup)
-    return str(compiled), lambda values: tuple([values[name] for name in order])
 
 
 def _values(index: int, row: Row) -> dict[str, Any]:

@@ -140,13 +140,16 @@ usage = Table(
     "usage",
     metadata,
     Column("idx", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("time_ms", BigInteger, nullable=False),  # when the call was over
+    Column("time_ms", BigInteger, nullable=False),  # when the call began, Unix milliseconds
     Column("tenant", String, nullable=False),
     Column("key", String, nullable=False),  # id of the key that called
-    Column("model", String, nullable=False),
+    Column("model", String, nullable=False),  # empty where the call was refused before anybody was asked
     Column("provider", String, nullable=False),  # empty where none answered
     Column("result", String, nullable=False),
     *_counts(),
+    Column("price_source", String, nullable=False),  # empty where no price is known
+    Column("margin_percent", String, nullable=False),  # empty where nothing is billed
+    Column("estimated", Boolean, nullable=False),  # billed by our own count of tokens
     Index("usage_tenant_time", "tenant", "time_ms"),
 )
 
@@ -158,8 +161,11 @@ usage_hours = Table(
     Column("key", String, primary_key=True),
     Column("model", String, primary_key=True),
     Column("provider", String, primary_key=True),
+    Column("price_source", String, primary_key=True),
+    Column("margin_percent", String, primary_key=True),
     Column("calls", BigInteger, nullable=False),
     *_counts(),
+    sqlite_with_rowid=False,  # one B-tree instead of two
 )
 
 log_lease = Table(

@@ -52,15 +52,22 @@ def upgrade() -> None:
             for name in ("tenant", "key", "model", "provider", "result")
         ),
         *_counts(),
+        sa.Column("price_source", sa.String, nullable=False),
+        sa.Column("margin_percent", sa.String, nullable=False),
+        sa.Column("estimated", sa.Boolean, nullable=False),
         sa.Index("usage_tenant_time", "tenant", "time_ms"),
     )
     op.create_table(
         "usage_hours",
         sa.Column("tenant", sa.String, primary_key=True),
         sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
-        *(sa.Column(name, sa.String, primary_key=True) for name in ("key", "model", "provider")),
+        *(
+            sa.Column(name, sa.String, primary_key=True)
+            for name in ("key", "model", "provider", "price_source", "margin_percent")
+        ),
         sa.Column("calls", sa.BigInteger, nullable=False),
         *_counts(),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "log_lease",
