@@ -26,6 +26,7 @@ from typing import Final
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
 from sovereign_ext.config.standing import Standing
 from sovereign_ext.errors import ApiError, ServiceError
+from sovereign_ext.exchange.billing import Charge, unseen_tokens
 from sovereign_ext.exchange.deadline import CLIENT_BUFFER_BYTES, Deadline
 from sovereign_ext.exchange.evidence import Evidence
 from sovereign_ext.exchange.exchange import Decision, Exchange, Planned
@@ -37,7 +38,9 @@ from sovereign_ext.exchange.steps import Emit, Head, Settle, Step, Walk
 from sovereign_ext.exchange.trusted import shortfall
 from sovereign_ext.openai import sse
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
+from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.openai.splice import splice
+from sovereign_ext.openai.tokens import BYTES_PER_TOKEN
 from sovereign_ext.policy.bounds import bounded_timeouts
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import (
@@ -406,6 +409,12 @@ class Attempt:
         self, now: Moment, result: Result, *, status: int, error_code: str | None, answered: bool
     ) -> CallFacts | None:
         seen = self._evidence.seen(answered=self._status > 0)
+        # The client left while the provider was at work: it charges, although nobody answered.
+        working = self.exchange.client_gone and seen.sent is not None and self._status < 300
+        charge = None
+        if answered or working:
+            complete = result is Result.ANSWERED
+            charge = Charge(self.planned.candidate, self._usage, self._produced(now), complete)
         return self.exchange.settle(
             now,
             result,
@@ -414,6 +423,7 @@ class Attempt:
             answered=self.planned if answered else None,
             standing=self._standing,
             usage=self._usage,
+            charge=charge,
             sent=seen.sent,
             received=seen.received,
             delivered=seen.delivered,
@@ -424,6 +434,18 @@ class Attempt:
         if self._hold is not None:
             return self._hold.usage
         return self._answer.usage if self._answer is not None else Usage()
+
+    def _produced(self, now: Moment) -> int:
+        """Our own count of the output's tokens."""
+        if self._decision.request.endpoint is Endpoint.EMBEDDINGS:
+            return 0
+        if self._answer is not None:
+            return len(self._answer.body) // BYTES_PER_TOKEN
+        if self._hold is not None and self._hold.released:
+            return self._hold.content_tokens
+        considered = self.exchange.considered
+        choices = 1 if considered is None else considered.request.choices
+        return unseen_tokens(now.mono - self._started.mono, choices)
 
     def _emit_error(self, error: ApiError, body: bytes) -> Emit:
         if self._head_out:

@@ -16,17 +16,18 @@ from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Standing
 from sovereign_ext.errors import ApiError
+from sovereign_ext.exchange.billing import NOTHING, Charge, bill, margin_text
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
-from sovereign_ext.policy.cost import cost_nano_usd
 from sovereign_ext.policy.evaluate import Evaluation
 from sovereign_ext.policy.facts import Facts, evaluation_facts, request_facts
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts
 from sovereign_ext.providers.base import Adapter, Usage
 from sovereign_ext.routing.health import Probe
+from sovereign_ext.tenants.ledger import Used
 from sovereign_ext.tenants.resolve import Identity
 
 
@@ -103,6 +104,7 @@ class Exchange:
     ended: bool = False  # the router stream is over
     client_gone: bool = False  # … before the call was settled
     settled: bool = False
+    used: Used = NOTHING.used  # once it is settled
     _facts: ConsideredFacts | None = None
 
     def commitment(self, item: str) -> Commitment:
@@ -155,13 +157,15 @@ class Exchange:
         answered: Planned | None = None,
         standing: Standing | None = None,
         usage: Usage | None = None,
+        charge: Charge | None = None,
         sent: bytes | None = None,
         received: bytes | None = None,
         delivered: bytes | None = None,
     ) -> CallFacts | None:
         """The facts of the whole call, the first time it is asked; ``None`` ever after.
 
-        ``standing`` is what the connection of the one that ``answered`` showed.
+        ``standing`` is what the connection of the one that ``answered`` showed. Who
+        ``answered`` charges for it; ``charge`` says more precisely what for, or who charges without having answered.
         """
         if self.settled:
             return None
@@ -171,14 +175,13 @@ class Exchange:
         policy = self.snapshot.policies.get(self.policy_name)
         request, candidates, shadows = self._considered_facts()
         observed = standing if answered and standing else Standing()
-        price = answered.deployment.price if answered else None
-        cost = cost_nano_usd(
-            price,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-        )
+        margin = self.identity.tenant.margin_percent
+        if charge is None and answered is not None:
+            charge = Charge(answered.candidate, usage, 0, complete=result is Result.ANSWERED)
+        prompt_tokens = 0 if self.considered is None else self.considered.request.prompt_tokens
+        found = bill(charge, prompt_tokens, margin)
+        self.used = found.used
+        price = charge.by.deployment.price if charge else None
         return CallFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -205,8 +208,11 @@ class Exchange:
             request=request,
             candidates=candidates,
             shadows=shadows,
-            cost_nano_usd=cost,
-            price_source=None if price is None or cost is None else price.source,
+            cost_nano_usd=found.cost_nano_usd,
+            price_source=None if price is None or found.billed_nano_usd is None else price.source,
+            billed_nano_usd=found.billed_nano_usd,
+            margin_percent=None if found.billed_nano_usd is None else margin_text(margin),
+            estimated=found.estimated,
             decision_index=self.decision_index,
             attempts=tuple(self.attempts),
             key=self.identity.key_id,

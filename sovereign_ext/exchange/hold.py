@@ -7,6 +7,7 @@ several choices (n > 1) only the last finish chunk is held; an earlier one goes 
 
 from __future__ import annotations
 
+from sovereign_ext.exchange.billing import event_tokens
 from sovereign_ext.openai import sse
 from sovereign_ext.openai.splice import closing_chunk, closing_event, splice
 from sovereign_ext.providers import _shared
@@ -18,6 +19,7 @@ class StreamHold:
 
     ``released`` turns true at first content; ``limit`` bounds what is held back, in bytes. With ``several``
     choices one finish chunk does not say that all are finished: only the provider's end marker does.
+    ``content_tokens`` is our own count of what has come.
     """
 
     __slots__ = (
@@ -29,6 +31,7 @@ class StreamHold:
         "_size",
         "_tail",
         "_translator",
+        "content_tokens",
         "released",
     )
 
@@ -42,6 +45,7 @@ class StreamHold:
         self._tail: list[bytes] = []
         self._last = b""
         self.released = False
+        self.content_tokens = 0
 
     @property
     def usage(self) -> Usage:
@@ -95,6 +99,8 @@ class StreamHold:
             self.released = True  # complete, if empty: there is nothing left to wait for
             return
         self._last = item.data
+        if item.part is Part.CONTENT:
+            self.content_tokens += event_tokens(len(item.data))
         visible = item.part in (Part.CONTENT, Part.FINISH)
         if visible:
             self.released = True

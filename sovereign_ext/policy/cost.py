@@ -7,6 +7,7 @@ for all input. Discounts for batches and other charges are not known here.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 from sovereign_ext.config.model import Capability, Deployment, Model
@@ -20,6 +21,7 @@ MOST_NANO_USD: Final = (1 << 53) - 1
 """About 9 million dollars; more is not told apart, so that a cost is always a whole number of JSON (RFC 8259)."""
 
 _PER_PRICE: Final = 1_000_000
+"""Tokens that a price is for; also what a millionth of a margin is a part of."""
 
 
 def window_of(deployment: Deployment, model: Model) -> int | None:
@@ -73,6 +75,11 @@ def cost_nano_usd(
         + written * price.cache_write_nano_usd
         + (completion_tokens or 0) * price.output_nano_usd
     )
+
+
+def billed_nano_usd(cost: int, margin_percent: Decimal) -> int:
+    """``cost`` billionths of a dollar and ``margin_percent`` (at most 4 decimals) on top, rounded up."""
+    return _rounded(cost * (_PER_PRICE + int(margin_percent.scaleb(4))))
 
 
 def usd_text(nano_usd: int) -> str:

@@ -114,13 +114,14 @@ def test_the_entry_has_the_estimates_and_what_it_really_cost() -> None:
     assert (facts.cost_nano_usd, facts.price_source) == (14_000, "configured")
 
 
-def test_without_a_cost_no_price_is_named() -> None:
-    """A price, but no usage: what was not charged was charged by nobody's price."""
+def test_without_usage_the_cost_is_not_known_and_our_own_count_is_billed() -> None:
+    """9 tokens of prompt by the estimate; the price that this rests on is named."""
     exchange = call()
     exchange.decision = decided(exchange, "cheap", max_tokens=10)
     facts = exchange.settle(START, Result.ANSWERED, status=200, answered=exchange.decision.plan[0])
     assert facts is not None
-    assert (facts.cost_nano_usd, facts.price_source) == (None, None)
+    assert (facts.cost_nano_usd, facts.price_source) == (None, "configured")
+    assert (facts.billed_nano_usd, facts.margin_percent, facts.estimated) == (9_000, "0", True)
 
 
 def test_the_entry_has_the_parts_of_the_usage() -> None:
