@@ -1,7 +1,7 @@
 """What tenants used: one row for each outcome entry, and their sums by hour, both written with the entry.
 
 ``UsageWriter.write`` runs on the cursor, and in the transaction, that stores the entries of a batch
-(``EntryStore.append``): a call is in the log, in ``usage`` and in ``usage_hours``, or in none of them. Whatever rolls an
+(``EntryStore.append``): a call is in the log, in ``usage`` and in ``usage_hours``, or in none. Whatever rolls an
 entry back, a repeated decision id above all, takes its usage along, so nothing is counted twice.
 
 An hour is a whole hour since 1970 in UTC, and a call belongs to the one in which it began. Amounts are billionths of a
@@ -18,7 +18,6 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, distinct, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sovereign_ext.storage.engine import driver_text
 from sovereign_ext.storage.schema import usage, usage_hours
 
 HOUR_MS: Final = 3_600_000
@@ -91,6 +90,7 @@ COUNTS: Final = (
 )
 """What is summed, besides the number of calls."""
 
+_HOUR_COLUMNS: Final = ("tenant", "hour", *DIMENSIONS[1:], "calls", *COUNTS)
 _sums: Final = attrgetter("calls", *COUNTS)
 _COLUMNS: Final = tuple(UsageRow.__dataclass_fields__)
 _values_of: Final = attrgetter(*_COLUMNS)
@@ -102,14 +102,13 @@ class UsageWriter:
     """Writes rows and sums on a driver's cursor, see docs/adr/0002 for why not on a ``Connection``."""
 
     def __init__(self, engine: Engine) -> None:
-        self._insert, self._bind_row = driver_text(engine, insert_rows())
-        self._upsert, self._bind_hour = driver_text(engine, add_to_hours(engine.dialect.name))
+        self._insert = _in_order(engine, insert_rows(), ("idx", *_COLUMNS))
+        self._upsert = _in_order(engine, add_to_hours(engine.dialect.name), _HOUR_COLUMNS)
 
     def write(self, cursor: Any, found: Sequence[tuple[int, UsageRow]]) -> None:
         """Store rows with the indices of their entries, in the transaction that ``cursor`` is in."""
-        rows = [dict(zip(_COLUMNS, _values_of(row), strict=True), idx=index) for index, row in found]
-        cursor.executemany(self._insert, [self._bind_row(row) for row in rows])
-        cursor.executemany(self._upsert, [self._bind_hour(hour) for hour in _by_hour(row for _, row in found)])
+        cursor.executemany(self._insert, [(index, *_values_of(row)) for index, row in found])
+        cursor.executemany(self._upsert, _by_hour(row for _, row in found))
 
 
 def insert_rows() -> Insert:
@@ -119,23 +118,31 @@ def insert_rows() -> Insert:
 
 def add_to_hours(dialect: str) -> Any:
     """Adds to the sums of an hour, or begins it; parameters are the columns by name."""
-    key = ("tenant", "hour", *DIMENSIONS[1:])
-    names = (*key, "calls", *COUNTS)
-    statement = _INSERT[dialect](usage_hours).values({name: bindparam(name) for name in names})
+    statement = _INSERT[dialect](usage_hours).values({name: bindparam(name) for name in _HOUR_COLUMNS})
     added = {name: usage_hours.c[name] + statement.excluded[name] for name in ("calls", *COUNTS)}
-    return statement.on_conflict_do_update(index_elements=[usage_hours.c[name] for name in key], set_=added)
+    key = [column for column in usage_hours.c if column.primary_key]
+    return statement.on_conflict_do_update(index_elements=key, set_=added)
 
 
-def _by_hour(rows: Iterable[UsageRow]) -> list[dict[str, Any]]:
-    """One set of values for each distinct row of ``usage_hours``, so that each is touched once."""
+def _by_hour(rows: Iterable[UsageRow]) -> list[tuple[Any, ...]]:
+    """Values for each distinct row of ``usage_hours``, so that each is touched once."""
     sums: dict[tuple[Any, ...], tuple[int, ...]] = {}
     for row in rows:
-        place = (row.time_ms // HOUR_MS, *_place_of(row))
+        tenant, *rest = _place_of(row)
+        place = (tenant, row.time_ms // HOUR_MS, *rest)
         one, before = (1, *_counts_of(row)), sums.get(place)
         sums[place] = one if before is None else tuple(map(int.__add__, before, one))
-    names = ("hour", *DIMENSIONS, "calls", *COUNTS)
-    # In one order: two transactions never wait for each other's rows in a circle.
-    return [dict(zip(names, (*place, *sums[place]), strict=True)) for place in sorted(sums)]
+    return [(*place, *amounts) for place, amounts in sums.items()]
+
+
+def _in_order(engine: Engine, statement: Any, names: tuple[str, ...]) -> str:
+    """SQL that takes its parameters as a sequence, in the order of ``names``: on this path no dictionaries are made."""
+    style: Any = engine.dialect.paramstyle if engine.dialect.positional else "format"
+    kind: Any = type(engine.dialect)
+    compiled = statement.compile(dialect=kind(paramstyle=style))
+    if tuple(compiled.positiontup) != names:
+        raise AssertionError(f"parameters are in the order {compiled.positiontup}, not {names}")
+    return str(compiled)
 
 
 class UsageStore:
@@ -172,7 +179,10 @@ class UsageStore:
         """Rows of calls of ``tenant`` that began in ``[since_ms, until_ms)``, by index, those behind ``after``."""
         query = select_rows().where(*began(tenant, since_ms, until_ms), usage.c.idx > after)
         with self._engine.connect() as connection:
-            return [stored_usage(values) for values in connection.execute(query.order_by(usage.c.idx).limit(limit))]
+            return [
+                stored_usage(values)
+                for values in connection.execute(query.order_by(usage.c.idx).limit(limit))
+            ]
 
     def by_index(self, start: int, end: int) -> list[StoredUsage]:
         """Rows of the entries in ``[start, end)``, by index."""
@@ -203,7 +213,8 @@ def select_rows() -> Any:
 
 def stored_usage(values: Row[Any]) -> StoredUsage:
     """A row of ``select_rows``."""
-    return StoredUsage(int(values[0]), UsageRow(*values[1:]))
+    index, *rest = tuple[Any, ...](values)
+    return StoredUsage(int(index), UsageRow(*rest))
 
 
 def began(tenant: str, since_ms: int, until_ms: int) -> tuple[Any, ...]:
@@ -211,7 +222,9 @@ def began(tenant: str, since_ms: int, until_ms: int) -> tuple[Any, ...]:
     return (usage.c.tenant == tenant, usage.c.time_ms >= since_ms, usage.c.time_ms < until_ms)
 
 
-def _billed_by_rows(connection: Connection, tenant: str, key: str | None, since_ms: int, until_ms: int) -> int:
+def _billed_by_rows(
+    connection: Connection, tenant: str, key: str | None, since_ms: int, until_ms: int
+) -> int:
     query = select(func.sum(usage.c.billed_nano)).where(*began(tenant, since_ms, until_ms))
     if key is not None:
         query = query.where(usage.c.key == key)
