@@ -74,7 +74,7 @@ class Vouching:
 
         for at, provider in enumerate(loaded.config.providers):
             if provider.evidence is not None:
-                read_roots(provider.evidence.ca_file, read, f"providers[{at}].evidence.ca_file")
+                read_roots(provider.evidence.ca_path, read, f"providers[{at}].evidence.ca_file")
         settings = loaded.config.log
         asked = bool(settings.mirrors) or settings.policy_file is not None
         witnesses = witness_set(settings, read) if asked else None

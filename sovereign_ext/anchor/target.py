@@ -37,12 +37,12 @@ def targets(anchors: Iterable[Anchor], read: Callable[[str], bytes]) -> tuple[Ta
         if anchor.id in found:
             faults.append(ConfigError(f"{anchor.id!r} is the id of an earlier anchor", field=f"{place}.id"))
         try:
-            key = RekorKey.from_pem(read(anchor.key_file))
+            key = RekorKey.from_pem(read(anchor.key_path))
         except VerificationError as error:
             faults.append(ConfigError(str(error), field=f"{place}.key_file"))
             continue
         try:
-            roots = read_roots(anchor.ca_file, read, f"{place}.ca_file")
+            roots = read_roots(anchor.ca_path, read, f"{place}.ca_file")
         except ConfigError as error:
             faults.append(error)
             continue

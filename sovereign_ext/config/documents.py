@@ -13,11 +13,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Final
 
-from sovereign_ext.config.model import Config
+from sovereign_ext.config.model import Config, InlineStatement
+from sovereign_ext.config.trust import document_path
 from sovereign_ext.config.yamltree import Path
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
@@ -31,16 +32,17 @@ FileState = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A place in the configuration that names a file, or files by a pattern."""
+    """A place in the configuration that names a file, or files by a pattern, or holds a document's ``text`` itself."""
 
     field: Path
     path: str
     statement: bool = False
+    text: str | None = field(default=None, repr=False)
 
     @property
     def is_pattern(self) -> bool:
         """Whether it may name several files, or none."""
-        return self.statement and glob.has_magic(self.path)
+        return self.text is None and self.statement and glob.has_magic(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +79,34 @@ def _references(config: Config) -> Iterator[Reference]:
     trust, log = config.trust, config.log
     for section in ("publishers", "witnesses", "observers"):
         for index, signatory in enumerate(getattr(trust, section)):
-            yield Reference(("trust", section, index, "key_file"), signatory.key_file)
-    found: list[tuple[Path, str | None]] = [
-        *((("models", index, "manifest"), model.manifest) for index, model in enumerate(config.models)),
-        (("log", "policy_file"), log.policy_file),
-    ]
+            yield from _either(("trust", section, index), signatory, "key_file", "key")
+    for index, model in enumerate(config.models):
+        yield from _either(("models", index), model, "manifest", "manifest_bundle")
+    if log.policy_file is not None:
+        yield Reference(("log", "policy_file"), log.policy_file)
     for index, provider in enumerate(config.providers):
-        found.append((("providers", index, "key_file"), provider.key_file))
-        if provider.evidence is not None:
-            for name in ("jwks_file", "root_file", "ca_file"):
-                found.append((("providers", index, "evidence", name), getattr(provider.evidence, name)))
-    found += [
-        (("log", "mirrors", index, "ca_file"), mirror.ca_file) for index, mirror in enumerate(log.mirrors)
-    ]
+        yield from _either(("providers", index), provider, "key_file", "key")
+        for name in ("jwks", "root", "ca"):
+            yield from _either(("providers", index, "evidence"), provider.evidence, f"{name}_file", name)
+    for index, mirror in enumerate(log.mirrors):
+        yield from _either(("log", "mirrors", index), mirror, "ca_file", "ca")
     for index, anchor in enumerate(log.anchors):
-        found += [
-            (("log", "anchors", index, name), getattr(anchor, name)) for name in ("key_file", "ca_file")
-        ]
-    for field, path in found:
-        if path is not None:
-            yield Reference(field, path)
-    for index, pattern in enumerate(trust.statements):
-        yield Reference(("trust", "statements", index), pattern, statement=True)
+        for name in ("key", "ca"):
+            yield from _either(("log", "anchors", index), anchor, f"{name}_file", name)
+    for index, named in enumerate(trust.statements):
+        place: Path = ("trust", "statements", index)
+        if isinstance(named, InlineStatement):
+            yield Reference((*place, "envelope"), named.path, statement=True, text=named.envelope)
+        else:
+            yield Reference(place, named, statement=True)
+
+
+def _either(place: Path, item: object, file: str, text: str) -> Iterator[Reference]:
+    """The document that ``item`` names in its field ``file``, or holds in its field ``text``."""
+    named, given = getattr(item, file, None), getattr(item, text, None)
+    path = document_path(named, given)
+    if path is not None:
+        yield Reference((*place, text if named is None else file), path, text=given)
 
 
 def matches(reference: Reference, base: FilePath) -> tuple[str, ...]:
@@ -130,6 +138,9 @@ def read_documents(
     for reference in wanted:
         for path in matches(reference, base):
             if path in documents:
+                continue
+            if reference.text is not None:
+                documents[path] = Document(path, reference.text.encode("utf-8"), reference.statement)
                 continue
             if len(documents) >= MAX_DOCUMENTS:
                 faults.append(DocumentFault(reference.field, f"more than {MAX_DOCUMENTS} files"))
@@ -173,5 +184,6 @@ def file_state(path: str | FilePath) -> FileState:
 
 def documents_state(wanted: tuple[Reference, ...], base: FilePath) -> tuple[tuple[str, FileState], ...]:
     """The state of every file referred to, with those that a pattern finds now."""
-    found = dict.fromkeys(path for reference in wanted for path in matches(reference, base))
+    named = (reference for reference in wanted if reference.text is None)
+    found = dict.fromkeys(path for reference in named for path in matches(reference, base))
     return tuple((path, file_state(base / path)) for path in found)

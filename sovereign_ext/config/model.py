@@ -30,6 +30,7 @@ from sovereign_ext.config.media import Media
 from sovereign_ext.config.storage import Storage
 from sovereign_ext.config.tenancy import Allowance, Duty, Margin, SpiffeId
 from sovereign_ext.config.trust import (
+    INLINE,
     DataHandling,
     DataRequirement,
     Digest,
@@ -38,6 +39,7 @@ from sovereign_ext.config.trust import (
     Evidence,
     Frozen,
     Identifier,
+    InlineText,
     Log,
     Origin,
     Price,
@@ -46,6 +48,8 @@ from sovereign_ext.config.trust import (
     TlsIdentity,
     Usd,
     Witness,
+    at_most_one,
+    document_path,
     nano_usd,
 )
 
@@ -246,14 +250,21 @@ class Model(Frozen):
     digest: Digest | None = None
     digest_basis: DigestBasis = DigestBasis.NONE
     manifest: str | None = Field(default=None, min_length=1, description="file of the publisher's signature")
+    manifest_bundle: InlineText | None = Field(default=None, description="the same, given here")
 
     @model_validator(mode="after")
     def _digest_has_a_basis(self) -> Model:
         if (self.digest is None) != (self.digest_basis is DigestBasis.NONE):
             raise ValueError("a digest and its digest_basis go together")
-        if self.digest_basis is DigestBasis.SIGNED_MANIFEST and not (self.manifest and self.publisher):
+        if self.digest_basis is DigestBasis.SIGNED_MANIFEST and not (self.manifest_path and self.publisher):
             raise ValueError("digest_basis signed_manifest takes manifest and publisher")
+        at_most_one(self.manifest, self.manifest_bundle, "manifest or manifest_bundle")
         return self
+
+    @cached_property
+    def manifest_path(self) -> str | None:
+        """Where the manifest's document is."""
+        return document_path(self.manifest, self.manifest_bundle)
 
 
 class Credential(Frozen):
@@ -330,10 +341,12 @@ class Provider(Frozen):
     tls_ca_file: str | None = Field(
         default=None, min_length=1, description="PEM roots instead of the system's"
     )
+    tls_ca: InlineText | None = Field(default=None, description="the same, given here")
     origin: Origin = Origin()
     region: str | None = Field(default=None, min_length=1, max_length=100)
     tls: TlsIdentity | None = None
     key_file: str | None = Field(default=None, min_length=1, description="PEM key of its own statements")
+    key: InlineText | None = Field(default=None, description="the same, given here")
     evidence: Evidence | None = None
     data_handling: DataHandling = DataHandling()
     timeouts: Timeouts = Timeouts()
@@ -344,7 +357,14 @@ class Provider(Frozen):
             raise ValueError("a provider of kind bedrock takes aws")
         if self.kind is ProviderKind.VERTEX and self.google is None:
             raise ValueError("a provider of kind vertex takes google")
+        at_most_one(self.tls_ca_file, self.tls_ca, "tls_ca_file or tls_ca")
+        at_most_one(self.key_file, self.key, "key_file or key")
         return self
+
+    @cached_property
+    def key_path(self) -> str | None:
+        """Where the document of its key is."""
+        return document_path(self.key_file, self.key)
 
 
 class Deployment(Frozen):
@@ -359,8 +379,26 @@ class Deployment(Frozen):
     context_window: int | None = Field(default=None, ge=1, description="tokens, where it is not the model's")
 
 
+class InlineStatement(Frozen):
+    """A signed statement that is given in the configuration itself: its envelope's JSON text."""
+
+    envelope: InlineText
+
+    @cached_property
+    def path(self) -> str:
+        """Where its document is."""
+        path = document_path(None, self.envelope)
+        assert path is not None
+        return path
+
+    @property
+    def id(self) -> str:
+        """The hex SHA-256 of its text."""
+        return self.path.removeprefix(INLINE)
+
+
 class Trust(Frozen):
-    """Whose word counts. ``statements`` are files or globs, relative to this file.
+    """Whose word counts. ``statements`` are files or globs, relative to this file, or envelopes.
 
     ``min_witnesses`` is the k of tier ``witnessed``: so many independent witnesses must have vouched.
     ``clock_skew_s`` is how far another clock may be ahead.
@@ -369,7 +407,7 @@ class Trust(Frozen):
     publishers: tuple[Signatory, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     observers: tuple[Signatory, ...] = ()
-    statements: tuple[str, ...] = ()
+    statements: tuple[str | InlineStatement, ...] = ()
     min_witnesses: int = Field(default=1, ge=1, le=100)
     max_drift: Drift = Drift.WATCH
     organisation: Identifier | None = None

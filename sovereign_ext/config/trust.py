@@ -5,6 +5,7 @@ Only the shape. Whether a statement holds, and what tier follows, is ``registry`
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -107,12 +108,46 @@ class Origin(Frozen):
         return tuple(name for name in (self.country, self.organisation) if name is not None)
 
 
+INLINE: Final = "inline:"
+"""Begins the path of a document that is given in the configuration itself; no file is called so."""
+
+InlineText = Annotated[str, StringConstraints(min_length=1, max_length=4_000_000)]
+"""A document in the configuration itself, where another field could name its file."""
+
+
+def document_path(file: str | None, text: str | None) -> str | None:
+    """Under which path a document is kept: that of its file, or one made of the SHA-256 of its text."""
+    if file is not None or text is None:
+        return file
+    return INLINE + hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def at_most_one(file: str | None, text: str | None, names: str) -> None:
+    """Raises ``ValueError`` where a document is both named and given."""
+    if file is not None and text is not None:
+        raise ValueError(f"give {names}, not both")
+
+
 class Signatory(Frozen):
-    """Somebody whose signatures count. ``key_file`` holds a PEM public key (P-256 or Ed25519)."""
+    """Somebody whose signatures count. The PEM public key (P-256 or Ed25519) is in ``key_file``, or is ``key``."""
 
     id: Identifier
-    key_file: str = Field(min_length=1)
+    key_file: str | None = Field(default=None, min_length=1)
+    key: InlineText | None = None
     organisation: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Signatory:
+        if (self.key_file is None) == (self.key is None):
+            raise ValueError("give exactly one of key_file, key")
+        return self
+
+    @cached_property
+    def key_path(self) -> str:
+        """Where the key's document is."""
+        path = document_path(self.key_file, self.key)
+        assert path is not None
+        return path
 
 
 class Witness(Signatory):
@@ -137,15 +172,18 @@ class TlsIdentity(Frozen):
 class Evidence(Frozen):
     """Where an endpoint's confidential-computing evidence is fetched and what it must say.
 
-    Exactly one of ``jwks_file`` and ``jwks_url`` for ``eat``; ``root_file`` (PEM) for ``nitro``.
+    Exactly one of ``jwks_file``, ``jwks`` and ``jwks_url`` for ``eat``; ``root_file`` or ``root`` (PEM) for ``nitro``.
     """
 
     kind: EvidenceKind = EvidenceKind.EAT
     url: str = Field(pattern=URL_PATTERN)
     ca_file: str | None = Field(default=None, min_length=1)
+    ca: InlineText | None = None
     jwks_file: str | None = Field(default=None, min_length=1)
+    jwks: InlineText | None = None
     jwks_url: str | None = Field(default=None, pattern=URL_PATTERN)
     root_file: str | None = Field(default=None, min_length=1)
+    root: InlineText | None = None
     issuer: str | None = Field(default=None, min_length=1)
     measurements: tuple[str, ...] = Field(min_length=1)
     max_age_s: int = Field(default=300, ge=1, le=86_400)
@@ -162,13 +200,31 @@ class Evidence(Frozen):
 
     @model_validator(mode="after")
     def _roots(self) -> Evidence:
-        if self.kind is EvidenceKind.EAT and (self.jwks_file is None) == (self.jwks_url is None):
-            raise ValueError("evidence of kind eat takes exactly one of jwks_file, jwks_url")
-        if self.kind is EvidenceKind.NITRO and self.root_file is None:
-            raise ValueError("evidence of kind nitro takes root_file")
+        keys = (self.jwks_file, self.jwks, self.jwks_url)
+        if self.kind is EvidenceKind.EAT and sum(each is not None for each in keys) != 1:
+            raise ValueError("evidence of kind eat takes exactly one of jwks_file, jwks, jwks_url")
+        if self.kind is EvidenceKind.NITRO and self.root_path is None:
+            raise ValueError("evidence of kind nitro takes root_file or root")
+        at_most_one(self.root_file, self.root, "root_file or root")
+        at_most_one(self.ca_file, self.ca, "ca_file or ca")
         if self.refresh_s > self.max_age_s:
             raise ValueError("refresh_s is longer than max_age_s, so evidence would lapse in between")
         return self
+
+    @cached_property
+    def ca_path(self) -> str | None:
+        """Where the roots of its server are."""
+        return document_path(self.ca_file, self.ca)
+
+    @cached_property
+    def jwks_path(self) -> str | None:
+        """Where its verifier's keys are, unless they are fetched."""
+        return document_path(self.jwks_file, self.jwks)
+
+    @cached_property
+    def root_path(self) -> str | None:
+        """Where its root certificate is."""
+        return document_path(self.root_file, self.root)
 
 
 class DataHandling(Frozen):
@@ -251,6 +307,22 @@ class Mirror(Frozen):
     key: VerifierKey
     mirror_key: VerifierKey | None = None
     ca_file: str | None = Field(default=None, min_length=1)
+    ca: InlineText | None = None
+
+    @model_validator(mode="after")
+    def _one_bundle(self) -> Mirror:
+        at_most_one(self.ca_file, self.ca, "ca_file or ca")
+        return self
+
+    @property
+    def id(self) -> str:
+        """The id of its key, 8 hex digits (C2SP signed-note)."""
+        return self.key.split("+")[1]
+
+    @cached_property
+    def ca_path(self) -> str | None:
+        """Where the roots of its server are."""
+        return document_path(self.ca_file, self.ca)
 
 
 class AnchorKind(StrEnum):
@@ -261,15 +333,38 @@ class AnchorKind(StrEnum):
 
 
 class Anchor(Frozen):
-    """An external log that checkpoints are written to every ``every_s`` seconds. ``key_file`` (PEM) is its key."""
+    """An external log that checkpoints are written to every ``every_s`` seconds. ``key_file`` or ``key`` (PEM) is its
+    key.
+    """
 
     id: Identifier
     kind: AnchorKind = AnchorKind.REKOR_V2
     url: str = Field(pattern=URL_PATTERN)
     origin: str | None = Field(default=None, min_length=1)
-    key_file: str = Field(min_length=1)
+    key_file: str | None = Field(default=None, min_length=1)
+    key: InlineText | None = None
     ca_file: str | None = Field(default=None, min_length=1)
+    ca: InlineText | None = None
     every_s: int = Field(default=600, ge=1, le=86_400)
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Anchor:
+        if (self.key_file is None) == (self.key is None):
+            raise ValueError("give exactly one of key_file, key")
+        at_most_one(self.ca_file, self.ca, "ca_file or ca")
+        return self
+
+    @cached_property
+    def key_path(self) -> str:
+        """Where the key's document is."""
+        path = document_path(self.key_file, self.key)
+        assert path is not None
+        return path
+
+    @cached_property
+    def ca_path(self) -> str | None:
+        """Where the roots of its server are."""
+        return document_path(self.ca_file, self.ca)
 
 
 class Log(Frozen):

@@ -169,12 +169,17 @@ def _tls(item: Provider, host: str, config_directory: Path, *, numeric: bool) ->
     name = host
     if item.tls is not None and item.tls.spiffe_id is not None:
         kind, name = SubjectAltNameMatcherSanType.URI, item.tls.spiffe_id
-    roots = system_roots() if item.tls_ca_file is None else str(config_directory / item.tls_ca_file)
+    if item.tls_ca is not None:
+        roots = DataSource(inline_string=item.tls_ca)
+    elif item.tls_ca_file is not None:
+        roots = DataSource(filename=str(config_directory / item.tls_ca_file))
+    else:
+        roots = DataSource(filename=system_roots())
     context = UpstreamTlsContext(
         sni="" if numeric else host,
         common_tls_context=CommonTlsContext(
             validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=roots),
+                trusted_ca=roots,
                 match_typed_subject_alt_names=[
                     SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
                 ],

@@ -142,13 +142,13 @@ def targets_of(config: Config, documents: Mapping[str, bytes]) -> dict[str, Targ
         evidence = provider.evidence
         if evidence is None:
             continue
-        anchor = evidence.jwks_file if evidence.kind is EvidenceKind.EAT else evidence.root_file
+        anchor = evidence.jwks_path if evidence.kind is EvidenceKind.EAT else evidence.root_path
         found[provider.id] = Target(
             provider=provider.id,
             endpoint=provider.endpoint,
             config=evidence,
             clock_skew_s=config.trust.clock_skew_s,
             anchor=None if anchor is None else documents[anchor],
-            roots=None if evidence.ca_file is None else documents[evidence.ca_file],
+            roots=None if evidence.ca_path is None else documents[evidence.ca_path],
         )
     return found

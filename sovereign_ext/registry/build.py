@@ -95,14 +95,14 @@ def _manifests(
     """By model id."""
     found: dict[str, _Signature] = {}
     for index, model in enumerate(config.models):
-        if model.manifest is None:
+        if model.manifest_path is None:
             continue
         if model.publisher is None:
             findings.at_config(
                 ("models", index, "publisher"), "a manifest takes the publisher whose key signed it"
             )
             continue
-        document, publisher = files.get(model.manifest), parties.publishers.get(model.publisher)
+        document, publisher = files.get(model.manifest_path), parties.publishers.get(model.publisher)
         if document is None:
             findings.at_config(("models", index, "manifest"), "this file was not loaded")
         if document is None or publisher is None:

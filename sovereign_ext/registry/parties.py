@@ -79,8 +79,8 @@ def read_parties(config: Config, files: Mapping[str, Document], findings: Findin
         providers={
             provider.id: Party(provider.id, key, provider.origin.organisation)
             for index, provider in enumerate(config.providers)
-            if provider.key_file is not None
-            and (key := keys.read(("providers", index, "key_file"), provider.key_file)) is not None
+            if provider.key_path is not None
+            and (key := keys.read(("providers", index, "key_file"), provider.key_path)) is not None
         },
     )
 
@@ -93,7 +93,7 @@ class _Keys:
     def signatories(self, section: str, items: Iterable[Signatory]) -> dict[str, Party]:
         found: dict[str, Party] = {}
         for index, item in enumerate(items):
-            key = self.read(("trust", section, index, "key_file"), item.key_file)
+            key = self.read(("trust", section, index, "key_file"), item.key_path)
             if key is not None:
                 scopes = frozenset(item.scopes) if isinstance(item, Witness) else frozenset()
                 found[item.id] = Party(item.id, key, item.organisation, scopes)
