@@ -43,6 +43,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import tls_context
 from sovereign_ext.routing.health import Health
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
 
@@ -123,6 +124,7 @@ class Processor:
         database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
+        self._directory = Directory.of(loaded.config)
         prepared = self._vouching.prepare(loaded)
         self._keys = Keys(
             loaded.config,
@@ -146,6 +148,7 @@ class Processor:
         await self._vouching.evidence.start()
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
+            directory=self._directory,
             health=self._health,
             log=self._transparency,
             attestations=Attestations(self._transparency.origin, self._transparency.log_id),
@@ -180,6 +183,7 @@ class Processor:
         self._management = management_server(
             Deps(
                 snapshot=lambda: self._live.snapshot,
+                directory=self._directory,
                 now=time.time,
                 monotonic=time.monotonic,
                 faults=lambda: self._live.faults,
@@ -255,6 +259,7 @@ class Processor:
             return
         faults = self._live.faults  # new ones are those of a later edit, and stay
         snapshot = self._live.use(snapshot, () if faults is known_faults else faults)
+        self._directory.follow(snapshot.config)
         self._keys.use(keys)
         try:
             await self._vouching.follow(loaded, prepared)

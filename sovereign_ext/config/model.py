@@ -28,7 +28,7 @@ from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
 from sovereign_ext.config.storage import Storage
-from sovereign_ext.config.tenancy import Allowance, Duty, Margin, SpiffeId
+from sovereign_ext.config.tenancy import Allowance, Margin, Operator, SpiffeId
 from sovereign_ext.config.trust import (
     INLINE,
     DataHandling,
@@ -55,6 +55,7 @@ from sovereign_ext.config.trust import (
 
 MODEL_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
 KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+KEYED_HASH_PATTERN: Final = r"^hmac-sha256:[0-9a-f]{8}:[0-9a-f]{64}$"
 ENDPOINT_PATTERN: Final = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 ORIGIN_PATTERN: Final = r"^[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*$"
 ENV_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -66,6 +67,9 @@ KeyHash = Annotated[str, StringConstraints(pattern=KEY_HASH_PATTERN)]
 """``sha256:`` and the hex SHA-256 of the whole key. Keys hold 256 random bits, so no salt or stretching is
 needed.
 """
+
+KeyedHash = Annotated[str, StringConstraints(pattern=KEYED_HASH_PATTERN)]
+"""``hmac-sha256:``, the id of the secret, and the hex HMAC of the whole key under it (``tenants.keyhash``)."""
 
 
 def _read_instant(value: object) -> object:
@@ -124,13 +128,29 @@ class ProviderKind(StrEnum):
     MOCK = "mock"
 
 
-class Key(Allowance):
-    """One tenant or admin key, by its hash only. Its allowance holds beside the tenant's; an admin's key has none."""
+class KeyTerms(Allowance):
+    """What a key opens, and until when. Its allowance holds beside the tenant's.
+
+    ``policies`` are those of the tenant's that it may use; without any it may use all of them. Which one is the default
+    is said in ``tenants.resolve``. An operator's key has neither policies nor an allowance.
+    """
 
     id: Identifier
-    hash: KeyHash
     expires_at: Instant | None = None
     revoked_at: Instant | None = None
+    policies: tuple[Identifier, ...] = Field(default=(), max_length=256)
+
+
+class Key(KeyTerms):
+    """One tenant or admin key as the file declares it: by its hash only."""
+
+    hash: KeyHash
+
+
+class IssuedKey(KeyTerms):
+    """One key that the management API made, as the database keeps it: by its keyed hash only."""
+
+    hash: KeyedHash
 
 
 class Tenant(Allowance):
@@ -156,11 +176,17 @@ class Tenant(Allowance):
         return value
 
 
-class Admin(Duty):
-    """An operator: who may use the management API, as far as its role goes."""
+class Admin(Operator):
+    """An operator as the file declares it."""
 
-    id: Identifier
     keys: tuple[Key, ...] = Field(min_length=1)
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_are_plain(cls, value: tuple[Key, ...]) -> tuple[Key, ...]:
+        if any(key.policies or key.limits or key.spend_caps for key in value):
+            raise ValueError("an admin's key has no policies, limits or spend_caps")
+        return value
 
 
 class Fallback(Frozen):

@@ -27,6 +27,7 @@ def find_faults(data: object) -> Iterator[Fault]:
         yield from _repeated(((*path, "id"), item.get("id")) for path, item in _items(data, section))
     yield from _keys(data)
     yield from _tenant_policies(data)
+    yield from _identities(data)
     yield from _policy_providers(data)
     yield from _shadows(data)
     yield from _trust(data)
@@ -66,6 +67,23 @@ def _tenant_policies(data: Mapping[str, Any]) -> Iterator[Fault]:
             for place, value in places:
                 yield from _unknown(place, value, policies, "policy")
             yield from _repeated(places)
+            yield from _key_policies(path, tenant, frozenset(_strings(named)))
+
+
+def _key_policies(path: Path, tenant: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[Fault]:
+    for place, key in _items(tenant, "keys", path):
+        for index, value in enumerate(_strings(key.get("policies"))):
+            if value not in allowed:
+                yield (*place, "policies", index), f"{shown(value)} is not among this tenant's policies"
+
+
+def _identities(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """A workload belongs to one tenant."""
+    yield from _repeated(
+        ((*path, "identities", index), value)
+        for path, tenant in _items(data, "tenants")
+        for index, value in enumerate(_strings(tenant.get("identities")))
+    )
 
 
 def _policy_providers(data: Mapping[str, Any]) -> Iterator[Fault]:

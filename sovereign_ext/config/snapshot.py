@@ -1,22 +1,21 @@
 """One configuration, indexed for use: everything a call looks up while it runs.
 
 Made once per (re)load and never changed, so a call that took one sees a single configuration from its first
-byte to its last. Holds no clock and no file; ``live`` makes snapshots, this module only says what they are.
+byte to its last. Holds no clock and no file; ``live`` makes snapshots, this module only says what they are. Tenants
+and keys, who are many and change often, are in ``tenants.directory``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sovereign_ext.canonical import canonical_json
-from sovereign_ext.config.model import Admin, Config, Deployment, Key, Model, Policy, Provider, Tenant
+from sovereign_ext.config.model import Config, Deployment, Model, Policy, Provider
 from sovereign_ext.config.standing import Assessor, Unassessed
 
 Routable = Callable[[Policy, Deployment, Provider, Model], bool]
@@ -26,17 +25,15 @@ Routable = Callable[[Policy, Deployment, Provider, Model], bool]
 
 _UNASSESSED: Final = Unassessed()
 
-OwnerT = TypeVar("OwnerT", Tenant, Admin)
+_MOST_VIEWS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Grant(Generic[OwnerT]):
-    """What a key opens. The two times are Unix seconds, infinite where the file sets none."""
+class Visible:
+    """The models that a set of policies could ever route to, in file order, and their ids."""
 
-    owner: OwnerT
-    key: Key
-    expires_at: float
-    revoked_at: float
+    models: tuple[Model, ...]
+    ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +43,15 @@ class Snapshot:
     version: int  # counts the configurations this process has used, from 1
     digest: str  # "sha256:…" of the file's bytes
     config: Config
-    tenants: Mapping[str, Tenant]
     policies: Mapping[str, Policy]
     models: Mapping[str, Model]
     providers: Mapping[str, Provider]
     deployments: Mapping[str, Deployment]
-    tenant_keys: Mapping[str, Grant[Tenant]]  # by key hash
-    admin_keys: Mapping[str, Grant[Admin]]  # by key hash
     deployments_by_model: Mapping[str, tuple[Deployment, ...]]  # in file order
-    visible_models: Mapping[str, tuple[Model, ...]]  # by tenant id, in file order
-    visible_model_ids: Mapping[str, frozenset[str]]  # by tenant id
     reachable: Mapping[str, frozenset[str]]  # deployment ids by policy id: those it could ever route to
     policy_digests: Mapping[str, bytes]  # by policy id, see policy_digest()
     trust: Assessor  # what is known of each deployment at a moment
+    _views: dict[tuple[str, ...], Visible] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_config(
@@ -85,34 +78,39 @@ class Snapshot:
             )
             for policy in config.policies
         }
-        visible_ids = {
-            tenant.id: frozenset(
-                deployments[each].model for policy in tenant.policies for each in reachable[policy]
-            )
-            for tenant in config.tenants
-        }
-        visible = {
-            tenant: tuple(model for model in config.models if model.id in ids)
-            for tenant, ids in visible_ids.items()
-        }
         return cls(
             version=version,
             digest=digest,
             config=config,
-            tenants=_by_id(config.tenants),
             policies=MappingProxyType(policies),
             models=models,
             providers=providers,
             deployments=deployments,
-            tenant_keys=_grants(config.tenants),
-            admin_keys=_grants(config.admins),
             deployments_by_model=MappingProxyType({model: tuple(found) for model, found in by_model.items()}),
-            visible_models=MappingProxyType(visible),
-            visible_model_ids=MappingProxyType(visible_ids),
             reachable=MappingProxyType(reachable),
             policy_digests=MappingProxyType({policy.id: policy_digest(policy) for policy in config.policies}),
             trust=trust,
         )
+
+    def visible(self, policies: tuple[str, ...]) -> Visible:
+        """What who may use ``policies`` sees of models. Policies that do not exist show nothing.
+
+        Worked out once for each set of policies that somebody has, not for each tenant.
+        """
+        found = self._views.get(policies)
+        if found is None:
+            found = self._seen_by(policies)
+            if len(self._views) >= _MOST_VIEWS:  # more different sets than anybody has: begin anew
+                self._views.clear()
+            self._views[policies] = found
+        return found
+
+    def _seen_by(self, policies: tuple[str, ...]) -> Visible:
+        none: frozenset[str] = frozenset()
+        ids = frozenset(
+            self.deployments[each].model for policy in policies for each in self.reachable.get(policy, none)
+        )
+        return Visible(tuple(model for model in self.config.models if model.id in ids), ids)
 
 
 def policy_document(policy: Policy) -> dict[str, object]:
@@ -135,17 +133,3 @@ NamedT = TypeVar("NamedT", bound=_Named)
 
 def _by_id(items: Iterable[NamedT]) -> Mapping[str, NamedT]:
     return MappingProxyType({item.id: item for item in items})
-
-
-def _grants(owners: Iterable[OwnerT]) -> Mapping[str, Grant[OwnerT]]:
-    return MappingProxyType(
-        {
-            key.hash: Grant(owner, key, _seconds(key.expires_at), _seconds(key.revoked_at))
-            for owner in owners
-            for key in owner.keys
-        }
-    )
-
-
-def _seconds(moment: datetime | None) -> float:
-    return math.inf if moment is None else moment.timestamp()

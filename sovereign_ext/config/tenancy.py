@@ -130,3 +130,9 @@ class Duty(Frozen):
         if self.role is Role.ADMIN and self.tenant is not None:
             raise ValueError("role admin holds for all tenants; tenant_admin takes a tenant")
         return self
+
+
+class Operator(Duty):
+    """Who may use the management API, as far as the role goes."""
+
+    id: Identifier

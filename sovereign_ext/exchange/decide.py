@@ -45,9 +45,9 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     exchange.client_request = commitment.digest()
     request = read_request(exchange.endpoint, body)
     exchange.model = request.model
-    policy = choose_policy(snapshot, exchange.identity.tenant, named_policy)
+    policy = choose_policy(snapshot, exchange.identity, named_policy)
     exchange.policy_name = policy.id
-    deployments = deployments_of(snapshot, exchange.identity.tenant, request.model)
+    deployments = deployments_of(snapshot, exchange.identity, request.model)
     facts = facts_of(request, exchange.identity.tenant.id)
     considered = exchange.considered = consider(snapshot, policy, deployments, facts, health, now)
     eligible = require_eligible(considered.evaluation, policy, request.model)

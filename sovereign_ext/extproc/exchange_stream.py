@@ -99,9 +99,9 @@ class ExchangeStream:
         )
         self._exchange = exchange
         try:
-            exchange.identity = resolve(headers.get("authorization"), snapshot, now.wall_ms / 1000)
+            exchange.identity = resolve(headers.get("authorization"), gateway.directory, now.wall_ms / 1000)
         except KeyRefused as error:
-            owner = snapshot.tenants.get(error.tenant or "")
+            owner = gateway.directory.tenant(error.tenant or "")
             if owner is not None:
                 exchange.identity = Identity(owner, error.key_id or "")
             raise
@@ -125,8 +125,9 @@ class ExchangeStream:
         return messages.immediate(405, headers, error_object(error), "method_not_allowed")
 
     def _models(self, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
-        identity = resolve(headers.get("authorization"), snapshot, self._gateway.clock().wall_ms / 1000)
-        visible = snapshot.visible_models[identity.tenant.id]
+        gateway = self._gateway
+        identity = resolve(headers.get("authorization"), gateway.directory, gateway.clock().wall_ms / 1000)
+        visible = snapshot.visible(identity.policies).models
         name = path[len(_MODELS) + 1 :].replace("%2F", "/").replace("%2f", "/").replace("%3A", ":")
         if not name:
             return messages.immediate(200, (("content-type", JSON_TYPE),), model_list(visible), "models")

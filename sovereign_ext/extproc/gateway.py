@@ -27,6 +27,7 @@ from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Gateway:
     """Wired by ``app``. ``clock`` gives the moment, ``random`` that many random bytes."""
 
     snapshot: Callable[[], Snapshot]
+    directory: Directory
     health: Health
     log: TransparencyLog
     attestations: Attestations

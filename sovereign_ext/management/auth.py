@@ -1,4 +1,4 @@
-"""Who calls the management API: a tenant, who sees what is its own, or an admin, who sees everything.
+"""Who calls the management API: a tenant, who sees what is its own, or an operator, who sees everything.
 
 One place for all services. Keys and their refusals are those of ``tenants.resolve``; here is only that both
 kinds of key open this API, as far as each goes.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from sovereign_ext.config.model import Tenant
 from sovereign_ext.config.snapshot import Snapshot
-from sovereign_ext.errors import KeyRefused
 from sovereign_ext.management.rpc import Call
-from sovereign_ext.tenants.resolve import authorize_admin, resolve
-
-_TENANT_KEY: Final = "admin_key_required"
+from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tenants.resolve import Identity, authorize_operator, identify
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +30,15 @@ class Authenticator:
     """Finds the caller of a call. ``now`` is in Unix seconds."""
 
     snapshot: Callable[[], Snapshot]
+    directory: Directory
     now: Callable[[], float]
 
     def caller(self, call: Call) -> Caller:
         """Raises ``KeyRefused`` (401) for a key that is missing, malformed, unknown, expired or revoked."""
-        snapshot, now = self.snapshot(), self.now()
-        try:
-            authorize_admin(call.authorization, snapshot, now)
-        except KeyRefused as refused:
-            if refused.code != _TENANT_KEY:
-                raise
-            return Caller(resolve(call.authorization, snapshot, now).tenant, snapshot)
-        return Caller(None, snapshot)
+        found = identify(call.authorization, self.directory, self.now())
+        return Caller(found.tenant if isinstance(found, Identity) else None, self.snapshot())
 
     def admin(self, call: Call) -> Caller:
         """As ``caller``, but a tenant's key is refused: 403 ``admin_key_required``."""
-        snapshot = self.snapshot()
-        authorize_admin(call.authorization, snapshot, self.now())
-        return Caller(None, snapshot)
+        authorize_operator(call.authorization, self.directory, self.now())
+        return Caller(None, self.snapshot())

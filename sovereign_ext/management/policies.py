@@ -32,6 +32,7 @@ from sovereign_ext.policy.rules.base import Candidate, RequestFacts, RuleFailure
 from sovereign_ext.policy.select import deployments_of, require_eligible
 from sovereign_ext.routing.health import Health
 from sovereign_ext.routing.plan import Plan, preview, refusal
+from sovereign_ext.tenants.directory import Directory
 
 _FRESH: Final = (("cache-control", "private, no-store"),)
 _ENDPOINTS: Final = {Capability.CHAT: Endpoint.CHAT, Capability.EMBEDDINGS: Endpoint.EMBEDDINGS}
@@ -42,6 +43,7 @@ class Policies:
     """The service. ``clock`` gives the moment of an evaluation; its monotonic half is the clock of ``health``."""
 
     authenticator: Authenticator
+    directory: Directory
     health: Health
     clock: Callable[[], Moment]
 
@@ -64,7 +66,7 @@ class Policies:
         """What a call of the caller's would be decided, were it made now."""
         caller = self.authenticator.caller(call)
         snapshot, policy = caller.snapshot, _named(caller, request.name)
-        tenant = _tenant(caller, request.tenant)
+        tenant = _tenant(caller, self.directory, request.tenant)
         model, facts = _asked(request, tenant.id if tenant else "")
         deployments = _deployments(snapshot, tenant, model)
         now = self.clock()
@@ -100,7 +102,8 @@ class Policies:
 
 
 def _visible(caller: Caller) -> Iterable[str]:
-    return caller.snapshot.policies if caller.tenant is None else caller.tenant.policies
+    there = caller.snapshot.policies
+    return there if caller.tenant is None else [each for each in caller.tenant.policies if each in there]
 
 
 def _named(caller: Caller, name: str) -> Policy:
@@ -110,15 +113,16 @@ def _named(caller: Caller, name: str) -> Policy:
     return caller.snapshot.policies[policy]
 
 
-def _tenant(caller: Caller, asked: str) -> Tenant | None:
+def _tenant(caller: Caller, directory: Directory, asked: str) -> Tenant | None:
     """As whom the call would be made; ``None`` for an admin who did not say."""
     if caller.tenant is not None:
         if asked not in ("", caller.tenant.id):
             raise CallerError(403, "only admins may ask for another tenant", code="tenant_not_allowed")
         return caller.tenant
-    if asked and asked not in caller.snapshot.tenants:
+    tenant = directory.tenant(asked) if asked else None
+    if asked and tenant is None:
         raise CallerError(404, "there is no such tenant", code="tenant_not_found")
-    return caller.snapshot.tenants[asked] if asked else None
+    return tenant
 
 
 def _deployments(snapshot: Snapshot, tenant: Tenant | None, model: str) -> tuple[Deployment, ...]:

@@ -27,6 +27,7 @@ from sovereign_ext.management.providers import EvidenceStatus, Providers
 from sovereign_ext.management.receipts import Receipts, ReceiptSource
 from sovereign_ext.management.rpc import bind
 from sovereign_ext.routing.health import Health as DeploymentHealths
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tlog.service import LogPaths
 
 
@@ -46,6 +47,7 @@ class Deps:
     """
 
     snapshot: Callable[[], Snapshot]
+    directory: Directory
     now: Callable[[], float]
     monotonic: Callable[[], float]
     faults: Callable[[], tuple[ConfigError, ...]]
@@ -67,12 +69,14 @@ def management_server(deps: Deps, address: str) -> grpc.aio.Server:
 
 def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     """Registers all services; call it before ``server.start()``."""
-    authenticator = Authenticator(deps.snapshot, deps.now)
+    authenticator = Authenticator(deps.snapshot, deps.directory, deps.now)
     log, management = log_pb2.DESCRIPTOR.services_by_name, providers_pb2.DESCRIPTOR.services_by_name
     config = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
     policy_service = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
     providers = Providers(authenticator, deps.health, deps.monotonic, deps.now, deps.evidence)
-    policies = Policies(authenticator, deps.health, lambda: Moment(deps.monotonic(), int(deps.now() * 1000)))
+    policies = Policies(
+        authenticator, deps.directory, deps.health, lambda: Moment(deps.monotonic(), int(deps.now() * 1000))
+    )
 
     def ready() -> bool:
         # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.

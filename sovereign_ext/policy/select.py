@@ -6,9 +6,9 @@ an unknown policy and a forbidden one, an unknown model and a hidden one, are an
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
-from sovereign_ext.config.model import Deployment, Policy, Tenant
+from sovereign_ext.config.model import Deployment, Policy
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError
 from sovereign_ext.policy.evaluate import Evaluation
@@ -17,27 +17,45 @@ from sovereign_ext.policy.rules.base import Candidate
 MODEL_SHOWN_CHARS: Final = 200
 
 
-def choose_policy(snapshot: Snapshot, tenant: Tenant, named: str | None) -> Policy:
-    """The policy named in ``X-SF-Policy``, or the tenant's default when the header is absent (``None``).
+class Entitled(Protocol):
+    """Who may use which policies: a tenant, or what one of its keys leaves of them. They need not exist any more."""
+
+    @property
+    def policies(self) -> tuple[str, ...]: ...
+
+    @property
+    def default_policy(self) -> str: ...
+
+
+def choose_policy(snapshot: Snapshot, who: Entitled, named: str | None) -> Policy:
+    """The policy named in ``X-SF-Policy``, or the default when the header is absent (``None``).
 
     Raises 403 ``policy_not_allowed``. An empty header is a name too, and not a known one: falling back to the
     default would apply a policy the caller did not ask for.
     """
     if named is None:
-        return snapshot.policies[tenant.default_policy]
+        policy = snapshot.policies.get(who.default_policy)
+        if policy is None:
+            raise CallerError(
+                403,
+                "The default policy of this API key does not exist any more. Name another in X-SF-Policy.",
+                code="policy_not_allowed",
+            )
+        return policy
     name = named.strip(" \t")
-    if name not in tenant.policies:
+    policy = snapshot.policies.get(name)
+    if policy is None or name not in who.policies:
         raise CallerError(
             403,
             "The policy named in X-SF-Policy does not exist or this API key may not use it.",
             code="policy_not_allowed",
         )
-    return snapshot.policies[name]
+    return policy
 
 
-def deployments_of(snapshot: Snapshot, tenant: Tenant, model: str) -> tuple[Deployment, ...]:
+def deployments_of(snapshot: Snapshot, who: Entitled, model: str) -> tuple[Deployment, ...]:
     """Every deployment of ``model``, in file order, before any rule. Raises 404 ``model_not_found``."""
-    if model not in snapshot.visible_model_ids[tenant.id]:
+    if model not in snapshot.visible(who.policies).ids:
         shown = model if len(model) <= MODEL_SHOWN_CHARS else model[:MODEL_SHOWN_CHARS] + "…"
         raise CallerError(
             404,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import MutableMapping
 from decimal import Decimal
 from typing import Any, cast
@@ -56,27 +55,36 @@ def snapshot() -> Snapshot:
 def test_everything_is_found_by_its_id(snapshot: Snapshot) -> None:
     """Lookups while a call runs are dictionary lookups."""
     assert snapshot.version == 7
-    assert snapshot.tenants["acme"].default_policy == "east-only"
+    assert snapshot.policies["east-only"].providers == ("east",)
     assert snapshot.providers["west"].endpoint == "http://127.0.0.1:2"
     assert [each.id for each in snapshot.deployments_by_model["m1"]] == ["m1-east", "m1-west"]
     assert "undeployed" not in snapshot.deployments_by_model
 
 
-def test_keys_lead_to_their_owner_with_times_in_seconds(snapshot: Snapshot) -> None:
-    """What a key opens, and until when, is known without parsing dates per call."""
-    grant = snapshot.tenant_keys["sha256:" + "b" * 64]
-    assert (grant.owner.id, grant.key.id) == ("acme", "k")
-    assert (grant.expires_at, grant.revoked_at) == (1801353600.0, 1767222000.0)
-    admin = snapshot.admin_keys["sha256:" + "a" * 64]
-    assert (admin.owner.id, admin.expires_at, admin.revoked_at) == ("ops", math.inf, math.inf)
-    assert admin.key.hash not in snapshot.tenant_keys
-
-
-def test_a_tenant_sees_what_some_policy_of_its_own_could_route_to(snapshot: Snapshot) -> None:
+def test_who_may_use_policies_sees_what_one_of_them_could_route_to(snapshot: Snapshot) -> None:
     """Request and evidence do not matter for visibility, the policy's providers do, in file order."""
-    seen = {tenant: [model.id for model in models] for tenant, models in snapshot.visible_models.items()}
+    seen = {
+        tenant.id: [model.id for model in snapshot.visible(tenant.policies).models]
+        for tenant in snapshot.config.tenants
+    }
     assert seen == {"acme": ["m1", "m2"], "wide": ["m1", "m2", "m3"], "none": []}
-    assert snapshot.visible_model_ids["acme"] == {"m1", "m2"}
+    assert snapshot.visible(("east-only", "sealed-west")).ids == {"m1", "m2"}
+
+
+def test_a_policy_that_is_gone_shows_nothing(snapshot: Snapshot) -> None:
+    """Tenants of the database may name policies that the file has lost."""
+    assert snapshot.visible(("gone",)).models == ()
+    assert snapshot.visible(("gone", "east-only")).ids == {"m1", "m2"}
+
+
+def test_what_a_set_of_policies_sees_is_worked_out_once(snapshot: Snapshot) -> None:
+    """However many tenants have it; and the memory for it is bounded."""
+    one = snapshot.visible(("any", "empty"))
+    assert snapshot.visible(("any", "empty")) is one
+    for number in range(10_000):
+        snapshot.visible((f"p{number}",))
+    assert len(snapshot._views) <= 4096
+    assert snapshot.visible(("any", "empty")) == one
 
 
 def test_a_snapshot_cannot_be_changed(snapshot: Snapshot) -> None:
@@ -84,7 +92,7 @@ def test_a_snapshot_cannot_be_changed(snapshot: Snapshot) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         snapshot.version = 8  # type: ignore[misc]
     with pytest.raises(TypeError):
-        cast(MutableMapping[str, Any], snapshot.tenants)["x"] = None
+        cast(MutableMapping[str, Any], snapshot.policies)["x"] = None
 
 
 def test_the_policy_digest_is_sha256_of_the_canonical_document() -> None:

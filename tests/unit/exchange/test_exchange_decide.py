@@ -48,7 +48,7 @@ BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 
 def call(endpoint: Endpoint = Endpoint.CHAT) -> Exchange:
-    return Exchange("dec-1", START, endpoint, Identity(SNAPSHOT.tenants["t"], "t-1"), SNAPSHOT, KEY)
+    return Exchange("dec-1", START, endpoint, Identity(SNAPSHOT.config.tenants[0], "t-1"), SNAPSHOT, KEY)
 
 
 def health() -> Health:

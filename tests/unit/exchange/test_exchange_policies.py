@@ -71,7 +71,7 @@ SNAPSHOT = snapshot(parse(TEXT))
 
 
 def call(of: Snapshot = SNAPSHOT) -> Exchange:
-    return Exchange("dec-1", START, Endpoint.CHAT, Identity(of.tenants["t"], "t-1"), of, KEY)
+    return Exchange("dec-1", START, Endpoint.CHAT, Identity(of.config.tenants[0], "t-1"), of, KEY)
 
 
 def body(**members: Any) -> bytes:

@@ -29,6 +29,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
 from sovereign_ext.secret import Secret
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import hash_key
 
 OWN = Found(Secret("sk-of-t"), "0123456789ab", "local", own=True)
@@ -83,6 +84,7 @@ class Call:
         }
         made |= {
             "snapshot": lambda: snapshot,
+            "directory": Directory.of(snapshot.config),
             "health": self.health,
             "log": MemoryLog(),
             "attestations": Attestations("o", bytes(32)),

@@ -26,6 +26,7 @@ from sovereign_ext.openai.conversation import Image
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import hash_key
 
 URL = "https://pictures.example/a.png"
@@ -86,6 +87,7 @@ class World:
         health.follow(SNAPSHOT)
         self.gateway = Gateway(
             snapshot=lambda: SNAPSHOT,
+            directory=Directory.of(SNAPSHOT.config),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

@@ -45,6 +45,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.policy.facts import candidate_facts
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health, Verdict
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import hash_key
 from sovereign_ext.tlog.service import EntryDraft, Sequenced
 
@@ -211,6 +212,7 @@ class World:
             )
         self.gateway = Gateway(
             snapshot=lambda: self.snapshot,
+            directory=Directory.of(self.snapshot.config),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

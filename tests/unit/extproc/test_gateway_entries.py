@@ -68,7 +68,17 @@ OUTCOME = CallFacts(
 
 def gateway(log: TransparencyLog) -> Gateway:
     made: Any = dict.fromkeys(
-        ("snapshot", "health", "keystore", "media", "adapters", "clock", "random", "management_methods")
+        (
+            "snapshot",
+            "directory",
+            "health",
+            "keystore",
+            "media",
+            "adapters",
+            "clock",
+            "random",
+            "management_methods",
+        )
     )
     return Gateway(log=log, attestations=Attestations(log.origin, log.log_id), **made)
 

@@ -26,6 +26,7 @@ from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.server import Deps, add_services
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.routing.health import Health
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
 
@@ -110,6 +111,7 @@ class World:
     """Everything behind the services. ``now`` and ``draining`` may be set by a test."""
 
     snapshot: Snapshot
+    directory: Directory
     health: Health
     log: TransparencyLog
     paths: LogPaths
@@ -170,12 +172,13 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     health = Health()
     health.follow(snapshot)
     paths = LogPaths.of(directory / "log")
-    here = World(snapshot, health, log, paths, server, f"{directory}/s", time.time())
+    here = World(snapshot, Directory.of(config), health, log, paths, server, f"{directory}/s", time.time())
     add_services(
         server,
         Deps(
             faults=lambda: FAULTS,
             snapshot=lambda: here.snapshot,
+            directory=here.directory,
             now=lambda: here.now,
             monotonic=lambda: here.monotonic,
             health=health,

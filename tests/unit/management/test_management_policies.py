@@ -17,8 +17,6 @@ from management_world import CONFIG, World, world
 
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import Config
-from sovereign_ext.config.snapshot import Snapshot
-from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.routing.health import State, Verdict
 
 POLICIES = Config.model_validate(
@@ -134,10 +132,9 @@ def test_a_tenant_sees_what_is_expected_of_what_it_could_reach(tmp_path: Path) -
             assert not {"cost_nano_usd", "p95_ms"} & set(each)
             assert each["tier"] == "open"
         assert "shadows" not in found
-        narrow = here.snapshot.tenants["acme"].model_copy(update={"policies": ("beta-only",)})
-        tenants = [narrow, here.snapshot.tenants["globex"]]
-        config = POLICIES.model_copy(update={"tenants": tuple(tenants)})
-        here.snapshot = Snapshot.from_config(config, version=2, digest="sha256:2", routable=routable)
+        acme, globex = POLICIES.tenants
+        narrow = acme.model_copy(update={"policies": ("beta-only",)})
+        here.directory.follow(POLICIES.model_copy(update={"tenants": (narrow, globex)}))
         found = await evaluated(here, "beta-only", key="acme")
         assert [each["deployment"] for each in found["deployments"]] == ["beta-small"]
         assert found["order"] == ["beta-small"]

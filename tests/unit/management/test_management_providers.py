@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +215,7 @@ def test_a_key_revoked_by_a_reload_stops_at_once(tmp_path: Path) -> None:
 
     async def scenario(world: World) -> None:
         assert await listed(world, "acme")
-        world.snapshot = replace(world.snapshot, tenant_keys={})
+        world.directory.follow(CONFIG.model_copy(update={"tenants": CONFIG.tenants[1:]}))
         answer = await world.call("ProviderService.ListProviders", key="acme")
         assert answer.code is grpc.StatusCode.UNAUTHENTICATED
 

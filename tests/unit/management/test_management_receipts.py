@@ -98,7 +98,7 @@ def test_waiting_ends_before_the_caller_gives_up(
 
     async def scenario(world: World) -> None:
         log = Waiting()
-        service = Receipts(Authenticator(lambda: world.snapshot, lambda: world.now), log)
+        service = Receipts(Authenticator(lambda: world.snapshot, world.directory, lambda: world.now), log)
         call = Call(f"Bearer {KEYS['acme']}", remaining)
         with pytest.raises(EntryPending) as caught:
             await service.get_receipt(log_pb2.GetReceiptRequest(name="receipts/0"), call)

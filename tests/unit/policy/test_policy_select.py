@@ -36,7 +36,7 @@ deployments:
     digest="sha256:x",
     routable=routable,
 )
-ACME, OTHER = SNAPSHOT.tenants["acme"], SNAPSHOT.tenants["other"]
+ACME, OTHER = SNAPSHOT.config.tenants
 
 
 def of_m() -> list[Candidate]:

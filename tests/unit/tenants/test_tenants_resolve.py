@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sovereign_ext.config.load import parse
-from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import KeyRefused
-from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
-from sovereign_ext.tenants.resolve import MAX_HEADER_CHARS, authorize_admin, resolve
+from sovereign_ext.tenants.resolve import MAX_HEADER_CHARS, authorize_operator, resolve
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 KEYS = {
@@ -19,7 +18,7 @@ KEYS = {
     for number, name in enumerate(["good", "expired", "revoked", "later", "both", "admin", "admin-expired"])
 }
 OWN = "my own key, brought along"
-SNAPSHOT = Snapshot.from_config(
+DIRECTORY = Directory.of(
     parse(f"""\
 version: 1
 admins:
@@ -39,16 +38,13 @@ tenants:
     policies: [p]
     default_policy: p
 policies: [{{id: p}}]
-"""),
-    version=1,
-    digest="sha256:x",
-    routable=routable,
+""")
 )
 
 
 def refusal(header: str | bytes | None) -> KeyRefused:
     with pytest.raises(KeyRefused) as caught:
-        resolve(header, SNAPSHOT, NOW)
+        resolve(header, DIRECTORY, NOW)
     return caught.value
 
 
@@ -67,20 +63,20 @@ def test_the_scheme_has_any_case_and_spaces_do_not_matter(header: str) -> None:
     """RFC 9110 §11.1: scheme names are case-insensitive."""
     text = header.format(KEYS["good"])
     for form in (text, text.encode()):
-        identity = resolve(form, SNAPSHOT, NOW)
+        identity = resolve(form, DIRECTORY, NOW)
         assert (identity.tenant.id, identity.key_id) == ("acme", "good")
 
 
 def test_a_key_of_another_form_works_by_its_hash() -> None:
     """The checksum only improves messages; what counts is the hash in the file."""
-    assert resolve(f"Bearer {OWN}", SNAPSHOT, NOW).key_id == "own"
+    assert resolve(f"Bearer {OWN}", DIRECTORY, NOW).key_id == "own"
 
 
 def test_a_revocation_in_the_future_does_not_count_yet() -> None:
     """Overlapping rotation: the old key ends at a set time."""
-    assert resolve(f"Bearer {KEYS['later']}", SNAPSHOT, NOW).key_id == "later"
+    assert resolve(f"Bearer {KEYS['later']}", DIRECTORY, NOW).key_id == "later"
     with pytest.raises(KeyRefused):
-        resolve(f"Bearer {KEYS['later']}", SNAPSHOT, NOW + 86400)
+        resolve(f"Bearer {KEYS['later']}", DIRECTORY, NOW + 86400)
 
 
 @pytest.mark.parametrize(
@@ -135,13 +131,13 @@ def test_an_admin_key_does_not_open_the_model_api() -> None:
 
 def test_the_management_api_takes_admin_keys_only() -> None:
     """The mirror image, with the same care for what has expired."""
-    identity = authorize_admin(f"Bearer {KEYS['admin']}", SNAPSHOT, NOW)
-    assert (identity.admin.id, identity.key_id) == ("ops", "ops-1")
+    identity = authorize_operator(f"Bearer {KEYS['admin']}", DIRECTORY, NOW)
+    assert (identity.operator.id, identity.key_id) == ("ops", "ops-1")
     cases = {"good": (403, "admin_key_required"), "revoked": (401, "revoked_api_key"),
              "admin-expired": (401, "expired_api_key")}  # fmt: skip
     for name, expected in cases.items():
         with pytest.raises(KeyRefused) as caught:
-            authorize_admin(f"Bearer {KEYS[name]}", SNAPSHOT, NOW)
+            authorize_operator(f"Bearer {KEYS[name]}", DIRECTORY, NOW)
         assert (caught.value.status, caught.value.code) == expected
 
 
@@ -151,7 +147,7 @@ def test_no_header_gets_in_or_breaks_anything(header: bytes | str) -> None:
     prefixed = b"Bearer " + header if isinstance(header, bytes) else "Bearer " + header
     for sent in (header, prefixed):
         with pytest.raises(KeyRefused) as caught:
-            resolve(sent, SNAPSHOT, NOW)
+            resolve(sent, DIRECTORY, NOW)
         assert caught.value.status == 401
 
 
