@@ -110,6 +110,7 @@ class CallFacts:
         None  # what the answer cost by the deployment's price, billionths of a US dollar
     )
     price_source: str | None = None  # who says the price: "configured", or a price list with its version
+    price: JsonObject | None = None  # by which it was charged, as policy.cost.price_terms says it
     decision_index: int | None = None
     shadows: tuple[JsonObject, ...] = ()
     findings: int = 0  # what detectors found in the bytes of the call; each has an entry of its own

@@ -175,6 +175,7 @@ def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict
         "reasoning_tokens": facts.reasoning_tokens,
         "cost_nano_usd": facts.cost_nano_usd,
         "price_source": facts.price_source,
+        "price": facts.price,
         "key": facts.key,
         "billed_nano_usd": facts.billed_nano_usd,
         "margin_percent": facts.margin_percent,

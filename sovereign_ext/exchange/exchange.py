@@ -22,6 +22,7 @@ from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.exchange.steps import Emit
 from sovereign_ext.openai.envelope import error_object
 from sovereign_ext.openai.request import Endpoint, Request
+from sovereign_ext.policy.cost import price_terms
 from sovereign_ext.policy.evaluate import Evaluation
 from sovereign_ext.policy.facts import Facts, evaluation_facts, request_facts
 from sovereign_ext.policy.rules.base import Candidate, RequestFacts
@@ -210,6 +211,7 @@ class Exchange:
             shadows=shadows,
             cost_nano_usd=found.cost_nano_usd,
             price_source=None if price is None or found.billed_nano_usd is None else price.source,
+            price=None if price is None or found.billed_nano_usd is None else price_terms(price),
             billed_nano_usd=found.billed_nano_usd,
             margin_percent=None if found.billed_nano_usd is None else margin_text(margin),
             estimated=found.estimated,

@@ -82,6 +82,16 @@ def billed_nano_usd(cost: int, margin_percent: Decimal) -> int:
     return _rounded(cost * (_PER_PRICE + int(margin_percent.scaleb(4))))
 
 
+def price_terms(price: Price) -> dict[str, int]:
+    """A price as entries say it: billionths of a dollar for a million tokens of each kind."""
+    return {
+        "input": price.input_nano_usd,
+        "output": price.output_nano_usd,
+        "cached_input": price.cached_input_nano_usd,
+        "cache_write": price.cache_write_nano_usd,
+    }
+
+
 def usd_text(nano_usd: int) -> str:
     """``nano_usd`` as dollars, exact, without superfluous zeros: 1_500_000 is ``0.0015``."""
     whole, rest = divmod(nano_usd, 1_000_000_000)
