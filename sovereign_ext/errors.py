@@ -15,6 +15,7 @@
     │   ├── EntryNotFound      no such entry, or none that this tenant may see
     │   ├── EntryPending       sequenced, but no checkpoint covers it yet: ask again
     │   ├── LogCorrupt         stored log data contradict each other; never sign past this
+    │   ├── LeaseLost          this process does not integrate the log any more; another one does, or will
     │   ├── AnchorFailed       an external log did not take a checkpoint, or its answer proves nothing
     │   └── WitnessRefused     a witness or mirror would not cosign a checkpoint; sequencing goes on
     ├── ResourceError          a change of a resource cannot be made; carries its name
@@ -164,6 +165,10 @@ class EntryPending(LogError):
 
 class LogCorrupt(LogError):
     """Stored log data contradict each other: signing on would fork the log."""
+
+
+class LeaseLost(LogError):
+    """This process may not integrate the log any more: another one does, or its lease ran out."""
 
 
 class AnchorFailed(LogError):

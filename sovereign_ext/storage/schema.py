@@ -9,7 +9,8 @@ their history. A row's ``revision`` is the index of the log entry that tells of 
 one transaction, so revisions become visible in their order. ``feed`` holds the newest of them. ``key_use`` is not
 audited. ``usage`` has one row for each outcome entry of a tenant, written with it, ``usage_hours`` their sums.
 
-``log_lease``, ``log_published`` and ``log_notes`` are used when several processes share the database.
+``log_published`` and ``log_notes`` are used when several processes share the database. The lease of the one that
+integrates and the checkpoint that it signed are one row, so that every step is one statement on it.
 
 Changes to these tables need a migration in ``migrations/versions`` and a new ``REVISION``; a test compares the two.
 """
@@ -168,28 +169,23 @@ usage_hours = Table(
     sqlite_with_rowid=False,  # one B-tree instead of two
 )
 
-log_lease = Table(
-    "log_lease",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
-    Column("holder", String, nullable=False),
-    Column("token", BigInteger, nullable=False),  # the fence: grows with every change of holder
-    Column("expires_ms", BigInteger, nullable=False),  # by the database's clock
-)
-
 log_published = Table(
     "log_published",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
-    Column("token", BigInteger, nullable=False),  # the fence of who signed it
-    Column("size", BigInteger, nullable=False),
-    Column("note", LargeBinary, nullable=False),
+    Column("holder", String, nullable=False),  # who integrates; empty before the first
+    Column("token", BigInteger, nullable=False),  # the fence: grows with every change of holder
+    Column("expires_ms", BigInteger, nullable=False),  # when another may take over, by the database's clock
+    Column("size", BigInteger, nullable=False),  # entries that the checkpoint covers
+    Column("note", LargeBinary, nullable=False),  # the checkpoint as the log signed it
+    Column("shown", LargeBinary, nullable=False),  # the same, perhaps with further signatures
+    Column("keys", String, nullable=False),  # digests of the log's public keys
 )
 
 log_notes = Table(
     "log_notes",
     metadata,
-    Column("name", String, primary_key=True),  # what the leader learnt and others show: "cosigned", "ack/…"
+    Column("name", String, primary_key=True),  # what the leader learnt and the others show: "cosigned", "witnesses"
     Column("body", LargeBinary, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )

@@ -70,18 +70,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "log_lease",
+        "log_published",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("holder", sa.String, nullable=False),
         sa.Column("token", sa.BigInteger, nullable=False),
         sa.Column("expires_ms", sa.BigInteger, nullable=False),
-    )
-    op.create_table(
-        "log_published",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("token", sa.BigInteger, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("note", sa.LargeBinary, nullable=False),
+        sa.Column("shown", sa.LargeBinary, nullable=False),
+        sa.Column("keys", sa.String, nullable=False),
     )
     op.create_table(
         "log_notes",
