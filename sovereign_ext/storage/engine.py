@@ -1,7 +1,8 @@
-"""Opening the database: SQLite in one file by default, with the settings that durability rests on.
+"""Opening the database: SQLite in one file by default, or PostgreSQL, with the settings that durability rests on.
 
-WAL lets readers run beside the writer; ``synchronous=FULL`` makes a commit survive a power cut (``NORMAL``
-does not, in WAL mode). The schema is brought up to date by ``migrate``, not here.
+SQLite: WAL lets readers run beside the writer; ``synchronous=FULL`` makes a commit survive a power cut (``NORMAL``
+does not, in WAL mode). PostgreSQL's settings are in ``postgres``. The schema is brought up to date by ``migrate``,
+not here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,35 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event
 
-BUSY_TIMEOUT_MS = 5_000
+from sovereign_ext.secret import Secret
+
+BUSY_TIMEOUT_MS: Final = 5_000
+PATIENCE_S: Final = 8.0
+"""How long PostgreSQL may take for an answer, in seconds: beyond a slow disk's, short of a caller's patience."""
+
+POOL_SIZE: Final = 5
+
+
+def open_database(url: Secret | None, path: Path) -> Engine:
+    """PostgreSQL where there is a URL, otherwise the SQLite file at ``path``. Raises ``ConfigError`` for the URL."""
+    return open_sqlite(path) if url is None else open_postgres(url)
+
+
+def open_postgres(url: Secret, *, patience_s: float = PATIENCE_S, pool_size: int = POOL_SIZE) -> Engine:
+    """An engine on a PostgreSQL database; nothing is connected yet.
+
+    No answer is waited for longer than ``patience_s`` seconds, a lock half as long; then ``OperationalError`` is
+    raised, and the next use makes a new connection. ``pool_size`` connections are kept, twice as many opened.
+    Raises ``ConfigError`` for a URL that cannot be read, without showing it.
+    """
+    # The driver costs a start of SQLite 40 ms that it does not need.
+    from sovereign_ext.storage.postgres import postgres_engine  # noqa: PLC0415
+
+    return postgres_engine(url, patience_s, pool_size)
 
 
 def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
@@ -31,7 +56,7 @@ def open_sqlite(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
     mode = "ro" if read_only else "rw"
     # Not as one string: SQLAlchemy would undo the quoting of the path.
     url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query={"mode": mode, "uri": "true"})
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)  # openings and documents are among them
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
