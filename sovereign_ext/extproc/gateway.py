@@ -25,6 +25,7 @@ from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.media.fetch import MediaFetcher
+from sovereign_ext.metering.rows import usage_row
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tenants.directory import Directory
@@ -67,6 +68,7 @@ class Gateway:
             decision_id=facts.decision_id,
             statement=outcome_saying(facts.digests, predicate),
             opening=opening(exchange.key, facts.digests),
+            usage=usage_row(predicate),
         )
         place = await self._append(draft)
         return self.attestations.of_predicate(predicate, place), place.index

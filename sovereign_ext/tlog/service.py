@@ -30,6 +30,7 @@ from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUna
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.storage.resources import Write
+from sovereign_ext.storage.usage import UsageRow
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.files import read_file, write_files
@@ -61,13 +62,15 @@ KEY_EVENT_KIND = "key-event"
 @dataclass(frozen=True, slots=True)
 class EntryDraft:
     """An entry to be. ``statement`` is in-toto JSON, ``opening`` the JSON that opens its commitments. A
-    ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt."""
+    ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt. ``usage`` is written down together with
+    the entry."""
 
     kind: str
     tenant: str
     decision_id: str
     statement: bytes
     opening: bytes
+    usage: UsageRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,7 @@ class TransparencyLog:
             sealed.leaf_hash,
             sealed.envelope,
             draft.opening,
+            usage=draft.usage,
         )
         placed = await self._sequencer.append(row, write)
         promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)
