@@ -8,12 +8,13 @@ reads itself.
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -37,7 +38,7 @@ class Reference:
     field: Path
     path: str
     statement: bool = False
-    text: str | None = field(default=None, repr=False)
+    text: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def is_pattern(self) -> bool:

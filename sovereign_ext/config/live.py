@@ -16,6 +16,7 @@ from typing import Final
 
 from sovereign_ext.config.documents import FileState, Reference, documents_state, file_state, references
 from sovereign_ext.config.load import Loaded, base_of, digest_of, load_documents, parse_bytes, read_bytes
+from sovereign_ext.config.merge import NOTHING, Stored
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Routable, Snapshot
 from sovereign_ext.config.standing import Assessor, Unassessed
@@ -116,20 +117,25 @@ async def watch(
     on_change: OnChange,
     on_faults: OnFaults,
     known: str | None = None,
+    stored: Callable[[], Stored] = lambda: NOTHING,
+    stale: Callable[[], bool] = lambda: False,
     sleep: Sleep = asyncio.sleep,
     interval_s: float = POLL_S,
 ) -> None:
     """Follow the file and its documents until cancelled.
 
-    ``known`` is the digest of what is in use (``Loaded.digest``). After each change ``on_change`` gets the
-    new configuration or ``on_faults`` what is wrong with it, once per different text. The next change is not
-    looked for before ``on_change`` has ended, so they come one by one and in order. A ``ConfigError`` raised
-    by it (a statement with a broken signature, say) is reported like a fault of the file. A change is taken up
-    once the file has stood still for one interval, so that half-written files are not read.
+    ``known`` is the digest of the file in use (``Loaded.file_digest``). ``stored`` gives the resources it is checked
+    with, on another thread; ``stale`` says that they have changed, so that a file with faults is worth another look.
+    After each change ``on_change`` gets the new configuration or ``on_faults`` what is wrong with it, once per
+    different text. The next change is not looked for before ``on_change`` has ended, so they come one by one and in
+    order. A ``ConfigError`` raised by it (a statement with a broken signature, say) is reported like a fault of the
+    file. A change is taken up once the file has stood still for one interval, so that half-written files are not read.
     """
-    follower = Follower(path, known)
+    follower = Follower(path, known, stored)
     while True:
         await sleep(interval_s)
+        if stale():
+            follower.forget()
         # In a thread: a file on a hanging network mount must not stop the calls in flight.
         outcome = await asyncio.to_thread(follower.poll)
         if isinstance(outcome, Loaded):
@@ -144,13 +150,20 @@ async def watch(
 class Follower:
     """Detects settled changes of one file and its documents; ``poll`` does the blocking work of one round."""
 
-    def __init__(self, path: str | Path, known: str | None) -> None:
+    def __init__(
+        self, path: str | Path, known: str | None, stored: Callable[[], Stored] = lambda: NOTHING
+    ) -> None:
         self._path = path
+        self._stored = stored
         self._base = base_of(path)
         self._seen = known  # the digest of what was last looked at; for faults, a text that names them
         self._references: tuple[Reference, ...] = ()  # of the last text that could be parsed
         self._taken: State | None = None  # the state that belongs to it
         self._before: State | None = None  # the state at the previous poll
+
+    def forget(self) -> None:
+        """Take what is there for new, if there was something wrong with it."""
+        self._taken = None
 
     def poll(self) -> Loaded | ConfigError | None:
         """What is new since the last call: a configuration, its faults, or ``None``."""
@@ -165,17 +178,18 @@ class Follower:
             return error
         # What the file refers to is known only now; its state before and after must be the same, too.
         try:
-            config, tree = parse_bytes(raw, str(self._path))
-            self._references = references(config)
+            stored = self._stored()
+            parsed = parse_bytes(raw, str(self._path), stored)
+            self._references = references(parsed[0])
             before = self._state()
-            outcome: Loaded | ConfigError = load_documents(raw, config, tree, str(self._path))
+            outcome: Loaded | ConfigError = load_documents(raw, parsed, str(self._path), stored)
         except ConfigError as error:
             before, outcome = (now[0], self._state()[1]), error
         after = self._state()
         if after != before or after[0] != now[0]:
             return None  # replaced while it was read; the next poll sees the new state
         self._taken = self._before = after
-        seen = outcome.digest if isinstance(outcome, Loaded) else f"{digest_of(raw)} {outcome}"
+        seen = outcome.file_digest if isinstance(outcome, Loaded) else f"{digest_of(raw)} {outcome}"
         if seen == self._seen:
             return None
         self._seen = seen
