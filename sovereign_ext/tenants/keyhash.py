@@ -8,8 +8,6 @@ somewhere; nothing here makes them.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
@@ -71,14 +69,17 @@ class KeyHashes:
 
     @classmethod
     def from_text(cls, text: Secret) -> KeyHashes:
-        """Secrets in base64, one a line: first the one for new keys, then earlier ones.
+        """Secrets, one a line, each at least 32 bytes of text: first the one for new keys, then earlier ones.
 
         Raises ``ValueError``, which shows nothing of them.
         """
-        lines = [line.strip() for line in text.reveal().splitlines() if line.strip()]
+        lines = [line.strip().encode() for line in text.reveal().splitlines() if line.strip()]
         if not lines:
-            raise ValueError("expected a secret in base64, got nothing")
-        first, *others = (KeyHash(_decoded(line, number)) for number, line in enumerate(lines, start=1))
+            raise ValueError("expected a secret, got nothing")
+        for number, line in enumerate(lines, start=1):
+            if len(line) < SECRET_BYTES:
+                raise ValueError(f"line {number} has {len(line)} bytes; a secret has at least {SECRET_BYTES}")
+        first, *others = map(KeyHash, lines)
         return cls(first, others)
 
     def stored(self, key: Secret) -> str:
@@ -92,13 +93,3 @@ def split(stored: str) -> tuple[str, bytes]:
     if scheme != SCHEME or len(digest) != 2 * hashlib.sha256().digest_size:
         raise ValueError(f"expected {SCHEME}:ID:HEX")
     return secret_id, bytes.fromhex(digest)
-
-
-def _decoded(line: str, number: int) -> bytes:
-    try:
-        secret = base64.b64decode(line, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"line {number} is not base64") from None
-    if len(secret) < SECRET_BYTES:
-        raise ValueError(f"line {number} holds {len(secret)} bytes; a secret has at least {SECRET_BYTES}")
-    return secret
