@@ -34,6 +34,8 @@ GOOGLE = (
     "google.api.field_behavior_pb2",
     "google.api.httpbody_pb2",
     "google.api.resource_pb2",
+    "google.protobuf.empty_pb2",
+    "google.protobuf.field_mask_pb2",
     "google.protobuf.struct_pb2",
     "google.protobuf.timestamp_pb2",
 )

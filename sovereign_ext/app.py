@@ -193,6 +193,7 @@ class Processor:
                 draining=lambda: self._draining,
                 evidence=self._vouching.evidence.status,
                 anchors=self._vouching.anchors,
+                random=os.urandom,
             ),
             f"unix:{settings.management_socket}",
         )

@@ -7,7 +7,8 @@
     │   └── ConfigErrors       all the faults of one file at once
     ├── ApiError               has a client-safe status, type, code and message
     │   ├── CallerError        the caller erred (4xx): never lowers a provider's health
-    │   │   └── KeyRefused     401/403 for the key presented; carries whose key it was, if known
+    │   │   ├── KeyRefused     401/403 for the key presented; carries whose key it was, if known
+    │   │   └── InvalidFields  400 for a resource; carries every field that is wrong
     │   └── ServiceError       we or every provider failed (5xx, 429)
     ├── LogError
     │   ├── LogUnavailable     an entry could not be made durable: the call fails closed
@@ -21,7 +22,8 @@
     ├── ResourceError          a change of a resource cannot be made; carries its name
     │   ├── ResourceExists     there is one of that name
     │   ├── ResourceMissing    there is none of that name
-    │   └── ResourceChanged    it is not the revision that the change was made for
+    │   ├── ResourceChanged    it is not the revision that the change was made for
+    │   └── ResourceInUse      others refer to it
     ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
         ├── EvidenceRefused    evidence of a confidential endpoint; carries the tier's reason code
@@ -127,6 +129,16 @@ class KeyRefused(CallerError):
         self.key_id = key_id
 
 
+class InvalidFields(CallerError):
+    """A resource is not what it must be. ``fields`` has a dotted path and what is wrong there, one or more."""
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        self.fields = tuple(fields)
+        path, reason = self.fields[0]
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        super().__init__(400, f"{path}: {reason}{more}", code="invalid_field", param=path)
+
+
 class ServiceError(ApiError):
     """The gateway, its log or every eligible provider failed."""
 
@@ -205,6 +217,10 @@ class ResourceMissing(ResourceError):
 
 class ResourceChanged(ResourceError):
     """Somebody else has changed the resource since."""
+
+
+class ResourceInUse(ResourceError):
+    """Others refer to the resource, or would refer to nothing."""
 
 
 class StartError(SovereignError):

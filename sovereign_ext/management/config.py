@@ -9,7 +9,6 @@ from typing import Final
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ConfigError
-from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.rpc import Call, Methods, Reply
 
 _FRESH: Final = (("cache-control", "no-store"),)
@@ -19,13 +18,11 @@ _FRESH: Final = (("cache-control", "no-store"),)
 class Configuration:
     """The service. ``faults`` gives what is wrong with the file as it is now."""
 
-    authenticator: Authenticator
     snapshot: Callable[[], Snapshot]
     faults: Callable[[], tuple[ConfigError, ...]]
 
     async def get_config(self, request: config_pb2.GetConfigRequest, call: Call) -> Reply:
         """Version and digest in use, and the faults of a newer file, for admins."""
-        self.authenticator.admin(call)
         snapshot = self.snapshot()
         config = config_pb2.Config(
             name="config",

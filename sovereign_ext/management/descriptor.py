@@ -37,24 +37,17 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 from google.rpc import error_details_pb2
 
-from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
+from sovereign_ext.management.access import access_of
+from sovereign_ext.management.services import REGISTRY
 
-SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
-    log_pb2.DESCRIPTOR.services_by_name["ReceiptService"],
-    log_pb2.DESCRIPTOR.services_by_name["LogService"],
-    providers_pb2.DESCRIPTOR.services_by_name["ProviderService"],
-    policies_pb2.DESCRIPTOR.services_by_name["PolicyService"],
-    config_pb2.DESCRIPTOR.services_by_name["ConfigService"],
-)
+SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(served.contract for served in REGISTRY)
 """The services that have HTTP paths. ``grpc.health.v1.Health`` has none."""
 
 services: Final[tuple[str, ...]] = tuple(service.full_name for service in SERVICES)
 """``services`` of the transcoder's configuration."""
 
 PUBLIC: Final = frozenset(
-    f"sovereign.log.v1.LogService.{method}"
-    for method in ("GetTrustedRoot", "GetLogKeys", "GetCheckpoint", "GetTile")
+    method.full_name for service in SERVICES for method in service.methods if access_of(method).public
 )
 """Methods that need no key."""
 
@@ -69,7 +62,7 @@ class Route:
 
     ``template`` is in the syntax of ``google.api.http``. ``regex`` matches the same paths, without the query,
     in RE2 syntax for Envoy's ``safe_regex``; ``path`` is the one path when there is only one, else ``None``.
-    ``http_method`` is the only one it answers.
+    ``http_method`` is the one it answers; another route may answer another method of the same paths.
     """
 
     http_method: str

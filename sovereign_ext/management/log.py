@@ -21,7 +21,7 @@ from google.protobuf import timestamp_pb2
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext.attest.trusted_root import LOG_KEYS, TRUSTED_ROOT
 from sovereign_ext.errors import CallerError, LogError, ServiceError
-from sovereign_ext.management.auth import Authenticator, Caller
+from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
@@ -83,14 +83,13 @@ class AnchorStatus(Protocol):
 class LogReads:
     """The service. ``paths`` is where the log publishes; ``anchors`` raises ``LogError``."""
 
-    authenticator: Authenticator
     log: OpenLog
     paths: LogPaths
     anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
 
     async def get_log(self, request: log_pb2.GetLogRequest, call: Call) -> Reply:
         """The state of the log, for anybody with a key."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         status = self.log.status()
         log = log_pb2.Log(
             name="log",
@@ -105,7 +104,7 @@ class LogReads:
                     name=each.name,
                     size=each.size,
                     time=_seconds(each.time_s),
-                    last_error=each.last_error if caller.tenant is None else None,
+                    last_error=each.last_error if caller.is_admin else None,
                 )
                 for each in self.log.witnesses()
             ],
@@ -170,7 +169,7 @@ def _anchor(status: AnchorStatus, caller: Caller) -> log_pb2.Anchor:
         size=status.anchored_size,
         time=None if status.anchored_ms is None else _milliseconds(status.anchored_ms),
         queued=status.queued,
-        last_error=status.last_error if caller.tenant is None else None,
+        last_error=status.last_error if caller.is_admin else None,
     )
 
 

@@ -24,7 +24,7 @@ from sovereign_ext.exchange.exchange import Considered
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.management import names
-from sovereign_ext.management.auth import Authenticator, Caller
+from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.openai.request import Endpoint, read_request
 from sovereign_ext.openai.tokens import MOST
@@ -42,14 +42,13 @@ _ENDPOINTS: Final = {Capability.CHAT: Endpoint.CHAT, Capability.EMBEDDINGS: Endp
 class Policies:
     """The service. ``clock`` gives the moment of an evaluation; its monotonic half is the clock of ``health``."""
 
-    authenticator: Authenticator
     directory: Directory
     health: Health
     clock: Callable[[], Moment]
 
     async def list_policies(self, request: policies_pb2.ListPoliciesRequest, call: Call) -> Reply:
         """One page, ordered by id."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         size, after = names.page_size(request.page_size), names.after(request.page_token)
         ids = sorted(name for name in _visible(caller) if name > after)
         page, more = ids[:size], len(ids) > size
@@ -59,12 +58,12 @@ class Policies:
 
     async def get_policy(self, request: policies_pb2.GetPolicyRequest, call: Call) -> Reply:
         """One policy. What is not there and what the caller may not see are told apart by nothing."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         return Reply(_policy(caller.snapshot, _named(caller, request.name).id), _FRESH)
 
     async def evaluate_policy(self, request: policies_pb2.EvaluatePolicyRequest, call: Call) -> Reply:
         """What a call of the caller's would be decided, were it made now."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         snapshot, policy = caller.snapshot, _named(caller, request.name)
         tenant = _tenant(caller, self.directory, request.tenant)
         model, facts = _asked(request, tenant.id if tenant else "")
@@ -85,7 +84,7 @@ class Policies:
             deployments=_evaluated(caller, deployments, considered, order),
             order=[deployment.id for deployment in order.order],
             refusal=_refusal(considered, policy, model, order),
-            shadows=[_shadow(each) for each in considered.shadows] if caller.tenant is None else [],
+            shadows=[_shadow(each) for each in considered.shadows] if caller.is_admin else [],
         )
         return Reply(answer, _FRESH)
 
@@ -193,7 +192,7 @@ def _digest(snapshot: Snapshot, name: str) -> str:
 def _evaluated(
     caller: Caller, deployments: Iterable[Deployment], considered: Considered, order: Plan
 ) -> list[policies_pb2.EvaluatedDeployment]:
-    admin, snapshot = caller.tenant is None, caller.snapshot
+    admin, snapshot = caller.is_admin, caller.snapshot
     seen = None if caller.tenant is None else _reachable(snapshot, caller.tenant)
     found: dict[str, tuple[Candidate, tuple[RuleFailure, ...]]] = {
         each.deployment.id: (each, ()) for each in considered.evaluation.eligible

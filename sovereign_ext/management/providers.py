@@ -19,7 +19,7 @@ from sovereign_ext.config.standing import Standing
 from sovereign_ext.config.trust import EvidenceKind
 from sovereign_ext.errors import CallerError
 from sovereign_ext.management import names
-from sovereign_ext.management.auth import Authenticator, Caller
+from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.routing.health import DeploymentHealth, State
 
@@ -64,7 +64,6 @@ class HealthSource(Protocol):
 class Providers:
     """The service. ``monotonic`` is the clock that the health was kept by, in seconds, ``now`` Unix seconds."""
 
-    authenticator: Authenticator
     health: HealthSource
     monotonic: Callable[[], float]
     now: Callable[[], float]
@@ -72,7 +71,7 @@ class Providers:
 
     async def list_providers(self, request: providers_pb2.ListProvidersRequest, call: Call) -> Reply:
         """One page, ordered by id."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         size, after = names.page_size(request.page_size), names.after(request.page_token)
         visible = _visible(caller)
         ids = sorted(name for name in visible if name > after)
@@ -84,7 +83,7 @@ class Providers:
 
     async def get_provider(self, request: providers_pb2.GetProviderRequest, call: Call) -> Reply:
         """One provider. What is not there and what the caller may not see are told apart by nothing."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         name = names.provider_id(request.name)
         visible = _visible(caller)
         if name not in visible:
@@ -134,7 +133,7 @@ def _provider(
     return providers_pb2.Provider(
         name=f"providers/{name}",
         kind=provider.kind.value,
-        endpoint=provider.endpoint if caller.tenant is None else "",
+        endpoint=provider.endpoint if caller.is_admin else "",
         deployments=[
             providers_pb2.Deployment(
                 name=f"providers/{name}/deployments/{deployment.id}",
@@ -147,7 +146,7 @@ def _provider(
             )
             for deployment in deployments
         ],
-        evidence=_evidence(known.evidence.get(name), show_error=caller.tenant is None),
+        evidence=_evidence(known.evidence.get(name), show_error=caller.is_admin),
     )
 
 

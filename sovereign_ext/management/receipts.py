@@ -13,7 +13,6 @@ import msgspec
 from google.api import httpbody_pb2
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.names import receipt_index
 from sovereign_ext.management.rpc import Call, Methods, Reply
 
@@ -39,12 +38,11 @@ class ReceiptSource(Protocol):
 class Receipts:
     """The service."""
 
-    authenticator: Authenticator
     log: ReceiptSource
 
     async def get_receipt(self, request: log_pb2.GetReceiptRequest, call: Call) -> Reply:
         """The document of one row. Another tenant's row and no row at all are told apart by nothing."""
-        caller = self.authenticator.caller(call)
+        caller = call.caller
         index = receipt_index(request.name)
         wait = WAIT_S if call.remaining_s is None else min(WAIT_S, max(0.0, call.remaining_s - MARGIN_S))
         tenant = None if caller.tenant is None else caller.tenant.id

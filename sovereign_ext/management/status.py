@@ -8,6 +8,7 @@ everything else becomes one generic message with an id, under which the log has 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ import grpc
 from google.protobuf import duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
-from sovereign_ext.errors import ApiError, EntryNotFound, EntryPending, LogUnavailable
+from sovereign_ext.errors import ApiError, EntryNotFound, EntryPending, InvalidFields, LogUnavailable
 
 DOMAIN: Final = "sovereign-router.dev"
 """``ErrorInfo.domain``: whose reasons these are."""
@@ -28,11 +29,18 @@ CODES: Final = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """The way back of Envoy's mapping from gRPC status to HTTP status."""
+
+SPECIAL: Final = {
+    "already_exists": grpc.StatusCode.ALREADY_EXISTS,
+    "in_use": grpc.StatusCode.FAILED_PRECONDITION,
+}
+"""Codes that say more than their HTTP status does."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -58,7 +66,9 @@ def known(error: BaseException) -> Failure | None:
             grpc.StatusCode.UNAVAILABLE, "the log cannot answer right now", "log_unavailable", LOG_RETRY_S
         )
     if isinstance(error, ApiError) and error.status in CODES:
-        return _failure(CODES[error.status], error.message, error.code, error.retry_after_s)
+        code = SPECIAL.get(error.code or "", CODES[error.status])
+        fields = error.fields if isinstance(error, InvalidFields) else ()
+        return _failure(code, error.message, error.code, error.retry_after_s, fields)
     return None
 
 
@@ -69,7 +79,13 @@ def unexpected(incident: str) -> Failure:
     return Failure(grpc.StatusCode.INTERNAL, text, _details(grpc.StatusCode.INTERNAL, text, info))
 
 
-def _failure(code: grpc.StatusCode, text: str, reason: str | None, retry_after_s: float | None) -> Failure:
+def _failure(
+    code: grpc.StatusCode,
+    text: str,
+    reason: str | None,
+    retry_after_s: float | None,
+    fields: Sequence[tuple[str, str]] = (),
+) -> Failure:
     details: list[message.Message] = []
     headers: list[tuple[str, str]] = []
     if reason is not None:
@@ -78,6 +94,10 @@ def _failure(code: grpc.StatusCode, text: str, reason: str | None, retry_after_s
         seconds = math.ceil(retry_after_s)
         details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds)))
         headers.append(("retry-after", str(seconds)))
+    if fields:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        faults = [violation(field=field, description=fault) for field, fault in fields]
+        details.append(error_details_pb2.BadRequest(field_violations=faults))
     if code is grpc.StatusCode.UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))  # RFC 9110, 15.5.2: a 401 names the scheme
     return Failure(code, text, (*headers, *_details(code, text, *details)))

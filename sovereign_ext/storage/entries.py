@@ -71,6 +71,11 @@ class EntryStore:
         fixed = advance_head().compile(dialect=engine.dialect).params
         self._bind_advance: Callable[[int], Any] = lambda n: bind_advance({**fixed, "n": n})
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for what else is kept in it."""
+        return self._engine
+
     def create_head(self, origin: str) -> str:
         """Make the head row of a new log; gives the origin that the log has, new or old."""
         with self._engine.begin() as connection:

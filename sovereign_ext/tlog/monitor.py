@@ -24,6 +24,7 @@ import msgspec
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.audit import TAKEN, audit
 from sovereign_ext.attest.base64text import read_base64
+from sovereign_ext.attest.changes import CHANGE, CHANGE_KIND
 from sovereign_ext.attest.promise import Promise, verify_promise
 from sovereign_ext.attest.reevaluate import Condition, PolicyDocument, read_policy
 from sovereign_ext.attest.statement import DECISION, FINDING, KEY_EVENT, OUTCOME
@@ -31,7 +32,13 @@ from sovereign_ext.errors import VerificationError
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import StoredRow
 
-KINDS: Final = {DECISION: "decision", OUTCOME: "outcome", FINDING: "finding", KEY_EVENT: "key-event"}
+KINDS: Final = {
+    DECISION: "decision",
+    OUTCOME: "outcome",
+    FINDING: "finding",
+    KEY_EVENT: "key-event",
+    CHANGE: CHANGE_KIND,
+}
 """Under which kind a row is filed, by its predicate type."""
 
 _REPEATED: Final = (
@@ -114,6 +121,11 @@ class EntryMonitor:
             return
         if KINDS[kind] != row.kind:
             raise VerificationError(f"a {row.kind} by its row, {KINDS[kind]} by its statement")
+        if kind == CHANGE and (row.decision_id, row.tenant) != (
+            predicate.get("change_id"),
+            predicate.get("tenant", ""),
+        ):
+            raise VerificationError("filed under another change or tenant than its statement names")
         if kind not in (DECISION, OUTCOME):
             return
         if (row.decision_id, row.tenant) != (predicate.get("decision_id"), predicate.get("tenant")):

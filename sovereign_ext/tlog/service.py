@@ -29,7 +29,7 @@ from sovereign_ext.attest.statement import key_event_statement, opening
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
-from sovereign_ext.storage.resources import Write
+from sovereign_ext.storage.resources import ResourceStore, Write
 from sovereign_ext.storage.usage import UsageRow
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
@@ -123,6 +123,7 @@ class TransparencyLog:
         self.log_id = opened.public.log.log_id
         self.public_keys = opened.public
         self.reader = LogReader(opened.paths.tiles)
+        self.resources = ResourceStore(opened.store.engine)
         self._integrator = Integrator(
             opened.publisher,
             interval_s=publish_interval_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,11 @@ KEYS = {
             "unknown": KeyKind.TENANT,
             "admin": KeyKind.ADMIN,
             "old-admin": KeyKind.ADMIN,
+            "acme-admin": KeyKind.ADMIN,
+            "globex-admin": KeyKind.ADMIN,
+            "auditor": KeyKind.ADMIN,
+            "acme-auditor": KeyKind.ADMIN,
+            "stray-admin": KeyKind.ADMIN,
         }.items(),
         start=1,
     )
@@ -60,7 +66,17 @@ CONFIG = Config.model_validate(
         "version": 1,
         "origin": ORIGIN,
         "admins": [
-            {"id": "ops", "keys": [_key("admin"), _key("old-admin", revoked_at="2020-01-01T00:00:00Z")]}
+            {"id": "ops", "keys": [_key("admin"), _key("old-admin", revoked_at="2020-01-01T00:00:00Z")]},
+            *(
+                {"id": name, "keys": [_key(name)], "role": role, **({"tenant": tenant} if tenant else {})}
+                for name, role, tenant in (
+                    ("acme-admin", "tenant_admin", "acme"),
+                    ("globex-admin", "tenant_admin", "globex"),
+                    ("auditor", "auditor", None),
+                    ("acme-auditor", "auditor", "acme"),
+                    ("stray-admin", "tenant_admin", "gone"),
+                )
+            ),
         ],
         "tenants": [
             {
@@ -125,7 +141,13 @@ class World:
     channel: grpc.aio.Channel | None = None
 
     async def call(
-        self, method: str, *, key: str | None = None, timeout: float | None = 20, **fields: Any
+        self,
+        method: str,
+        *,
+        key: str | None = None,
+        timeout: float | None = 20,
+        why: str | None = None,
+        **fields: Any,
     ) -> Answer:
         """Calls ``Service.Method`` with the named key (``KEYS``) or a literal one."""
         service_name, method_name = method.split(".")
@@ -134,6 +156,8 @@ class World:
         contract = service.methods_by_name[method_name]
         request = message_factory.GetMessageClass(contract.input_type)(**fields)
         metadata = () if key is None else (("authorization", f"Bearer {KEYS.get(key, key)}"),)
+        if why is not None:
+            metadata = (*metadata, ("x-sf-reason", why))
         assert self.channel is not None
         call = self.channel.unary_unary(f"/{service.full_name}/{method_name}")(
             request.SerializeToString(), metadata=metadata, timeout=timeout
@@ -187,6 +211,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             draining=lambda: here.draining,
             evidence=lambda: here.evidence,
             anchors=here.anchored,
+            random=os.urandom,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")

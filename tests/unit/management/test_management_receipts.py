@@ -98,8 +98,10 @@ def test_waiting_ends_before_the_caller_gives_up(
 
     async def scenario(world: World) -> None:
         log = Waiting()
-        service = Receipts(Authenticator(lambda: world.snapshot, world.directory, lambda: world.now), log)
-        call = Call(f"Bearer {KEYS['acme']}", remaining)
+        who = await Authenticator(lambda: world.snapshot, world.directory, lambda: world.now).caller(
+            f"Bearer {KEYS['acme']}"
+        )
+        service, call = Receipts(log), Call(None, remaining, who=who)
         with pytest.raises(EntryPending) as caught:
             await service.get_receipt(log_pb2.GetReceiptRequest(name="receipts/0"), call)
         assert log.waits == [pytest.approx(waited)]

@@ -27,9 +27,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asovereign/log/v1/log.proto\x12\x10sovereign.log.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\x11GetReceiptRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe0\x41\x02\xfa\x41\x1e\n\x1csovereign-router.dev/Receipt\"\x0f\n\rGetLogRequest\"\x17\n\x15GetTrustedRootRequest\"\x13\n\x11GetLogKeysRequest\"\x16\n\x14GetCheckpointRequest\"#\n\x0eGetTileRequest\x12\x11\n\x04path\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\xd2\x02\n\x03Log\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06log_id\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x16\n\x0epublished_size\x18\x05 \x01(\x03\x12\x33\n\x0f\x63heckpoint_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07healthy\x18\x07 \x01(\x08\x12-\n\tcosigners\x18\x08 \x03(\x0b\x32\x1a.sovereign.log.v1.Cosigner\x12)\n\x07mirrors\x18\t \x03(\x0b\x32\x18.sovereign.log.v1.Mirror\x12)\n\x07\x61nchors\x18\n \x03(\x0b\x32\x18.sovereign.log.v1.Anchor:\'\xea\x41$\n\x18sovereign-router.dev/Log\x12\x03log2\x03log\"d\n\x08\x43osigner\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x04 \x01(\t\"~\n\x06\x41nchor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06queued\x18\x05 \x01(\x05\x12\x12\n\nlast_error\x18\x06 \x01(\t\"N\n\x06Mirror\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2{\n\x0eReceiptService\x12i\n\nGetReceipt\x12#.sovereign.log.v1.GetReceiptRequest\x1a\x14.google.api.HttpBody\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=receipts/*}2\xa2\x04\n\nLogService\x12T\n\x06GetLog\x12\x1f.sovereign.log.v1.GetLogRequest\x1a\x15.sovereign.log.v1.Log\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/sf/v1/log\x12l\n\x0eGetTrustedRoot\x12\'.sovereign.log.v1.GetTrustedRootRequest\x1a\x14.google.api.HttpBody\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/sf/v1/trusted_root\x12`\n\nGetLogKeys\x12#.sovereign.log.v1.GetLogKeysRequest\x1a\x14.google.api.HttpBody\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/log_keys\x12x\n\rGetCheckpoint\x12&.sovereign.log.v1.GetCheckpointRequest\x1a\x14.google.api.HttpBody\")\x82\xd3\xe4\x93\x02#\x12\x0b/checkpointZ\x14\x12\x12/api/v2/checkpoint\x12t\n\x07GetTile\x12 .sovereign.log.v1.GetTileRequest\x1a\x14.google.api.HttpBody\"1\x82\xd3\xe4\x93\x02+\x12\x0f/tile/{path=**}Z\x18\x12\x16/api/v2/tile/{path=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asovereign/log/v1/log.proto\x12\x10sovereign.log.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$sovereign/management/v1/access.proto\"G\n\x11GetReceiptRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe0\x41\x02\xfa\x41\x1e\n\x1csovereign-router.dev/Receipt\"\x0f\n\rGetLogRequest\"\x17\n\x15GetTrustedRootRequest\"\x13\n\x11GetLogKeysRequest\"\x16\n\x14GetCheckpointRequest\"#\n\x0eGetTileRequest\x12\x11\n\x04path\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\xd2\x02\n\x03Log\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06log_id\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x16\n\x0epublished_size\x18\x05 \x01(\x03\x12\x33\n\x0f\x63heckpoint_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07healthy\x18\x07 \x01(\x08\x12-\n\tcosigners\x18\x08 \x03(\x0b\x32\x1a.sovereign.log.v1.Cosigner\x12)\n\x07mirrors\x18\t \x03(\x0b\x32\x18.sovereign.log.v1.Mirror\x12)\n\x07\x61nchors\x18\n \x03(\x0b\x32\x18.sovereign.log.v1.Anchor:\'\xea\x41$\n\x18sovereign-router.dev/Log\x12\x03log2\x03log\"d\n\x08\x43osigner\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x04 \x01(\t\"~\n\x06\x41nchor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06queued\x18\x05 \x01(\x05\x12\x12\n\nlast_error\x18\x06 \x01(\t\"N\n\x06Mirror\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x85\x01\n\x0eReceiptService\x12s\n\nGetReceipt\x12#.sovereign.log.v1.GetReceiptRequest\x1a\x14.google.api.HttpBody\"*\x8a\xe1\x18\x06\x12\x04\x01\x02\x03\x04\x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=receipts/*}2\xc4\x04\n\nLogService\x12^\n\x06GetLog\x12\x1f.sovereign.log.v1.GetLogRequest\x1a\x15.sovereign.log.v1.Log\"\x1c\x8a\xe1\x18\x06\x12\x04\x01\x02\x03\x04\x82\xd3\xe4\x93\x02\x0c\x12\n/sf/v1/log\x12r\n\x0eGetTrustedRoot\x12\'.sovereign.log.v1.GetTrustedRootRequest\x1a\x14.google.api.HttpBody\"!\x8a\xe1\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/sf/v1/trusted_root\x12\x66\n\nGetLogKeys\x12#.sovereign.log.v1.GetLogKeysRequest\x1a\x14.google.api.HttpBody\"\x1d\x8a\xe1\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/log_keys\x12~\n\rGetCheckpoint\x12&.sovereign.log.v1.GetCheckpointRequest\x1a\x14.google.api.HttpBody\"/\x8a\xe1\x18\x02\x08\x01\x82\xd3\xe4\x93\x02#\x12\x0b/checkpointZ\x14\x12\x12/api/v2/checkpoint\x12z\n\x07GetTile\x12 .sovereign.log.v1.GetTileRequest\x1a\x14.google.api.HttpBody\"7\x8a\xe1\x18\x02\x08\x01\x82\xd3\xe4\x93\x02+\x12\x0f/tile/{path=**}Z\x18\x12\x16/api/v2/tile/{path=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,39 +46,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOG']._loaded_options = None
   _globals['_LOG']._serialized_options = b'\352A$\n\030sovereign-router.dev/Log\022\003log2\003log'
   _globals['_RECEIPTSERVICE'].methods_by_name['GetReceipt']._loaded_options = None
-  _globals['_RECEIPTSERVICE'].methods_by_name['GetReceipt']._serialized_options = b'\202\323\344\223\002\032\022\030/sf/v1/{name=receipts/*}'
+  _globals['_RECEIPTSERVICE'].methods_by_name['GetReceipt']._serialized_options = b'\212\341\030\006\022\004\001\002\003\004\202\323\344\223\002\032\022\030/sf/v1/{name=receipts/*}'
   _globals['_LOGSERVICE'].methods_by_name['GetLog']._loaded_options = None
-  _globals['_LOGSERVICE'].methods_by_name['GetLog']._serialized_options = b'\202\323\344\223\002\014\022\n/sf/v1/log'
+  _globals['_LOGSERVICE'].methods_by_name['GetLog']._serialized_options = b'\212\341\030\006\022\004\001\002\003\004\202\323\344\223\002\014\022\n/sf/v1/log'
   _globals['_LOGSERVICE'].methods_by_name['GetTrustedRoot']._loaded_options = None
-  _globals['_LOGSERVICE'].methods_by_name['GetTrustedRoot']._serialized_options = b'\202\323\344\223\002\025\022\023/sf/v1/trusted_root'
+  _globals['_LOGSERVICE'].methods_by_name['GetTrustedRoot']._serialized_options = b'\212\341\030\002\010\001\202\323\344\223\002\025\022\023/sf/v1/trusted_root'
   _globals['_LOGSERVICE'].methods_by_name['GetLogKeys']._loaded_options = None
-  _globals['_LOGSERVICE'].methods_by_name['GetLogKeys']._serialized_options = b'\202\323\344\223\002\021\022\017/sf/v1/log_keys'
+  _globals['_LOGSERVICE'].methods_by_name['GetLogKeys']._serialized_options = b'\212\341\030\002\010\001\202\323\344\223\002\021\022\017/sf/v1/log_keys'
   _globals['_LOGSERVICE'].methods_by_name['GetCheckpoint']._loaded_options = None
-  _globals['_LOGSERVICE'].methods_by_name['GetCheckpoint']._serialized_options = b'\202\323\344\223\002#\022\013/checkpointZ\024\022\022/api/v2/checkpoint'
+  _globals['_LOGSERVICE'].methods_by_name['GetCheckpoint']._serialized_options = b'\212\341\030\002\010\001\202\323\344\223\002#\022\013/checkpointZ\024\022\022/api/v2/checkpoint'
   _globals['_LOGSERVICE'].methods_by_name['GetTile']._loaded_options = None
-  _globals['_LOGSERVICE'].methods_by_name['GetTile']._serialized_options = b'\202\323\344\223\002+\022\017/tile/{path=**}Z\030\022\026/api/v2/tile/{path=**}'
-  _globals['_GETRECEIPTREQUEST']._serialized_start=198
-  _globals['_GETRECEIPTREQUEST']._serialized_end=269
-  _globals['_GETLOGREQUEST']._serialized_start=271
-  _globals['_GETLOGREQUEST']._serialized_end=286
-  _globals['_GETTRUSTEDROOTREQUEST']._serialized_start=288
-  _globals['_GETTRUSTEDROOTREQUEST']._serialized_end=311
-  _globals['_GETLOGKEYSREQUEST']._serialized_start=313
-  _globals['_GETLOGKEYSREQUEST']._serialized_end=332
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=334
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=356
-  _globals['_GETTILEREQUEST']._serialized_start=358
-  _globals['_GETTILEREQUEST']._serialized_end=393
-  _globals['_LOG']._serialized_start=396
-  _globals['_LOG']._serialized_end=734
-  _globals['_COSIGNER']._serialized_start=736
-  _globals['_COSIGNER']._serialized_end=836
-  _globals['_ANCHOR']._serialized_start=838
-  _globals['_ANCHOR']._serialized_end=964
-  _globals['_MIRROR']._serialized_start=966
-  _globals['_MIRROR']._serialized_end=1044
-  _globals['_RECEIPTSERVICE']._serialized_start=1046
-  _globals['_RECEIPTSERVICE']._serialized_end=1169
-  _globals['_LOGSERVICE']._serialized_start=1172
-  _globals['_LOGSERVICE']._serialized_end=1718
+  _globals['_LOGSERVICE'].methods_by_name['GetTile']._serialized_options = b'\212\341\030\002\010\001\202\323\344\223\002+\022\017/tile/{path=**}Z\030\022\026/api/v2/tile/{path=**}'
+  _globals['_GETRECEIPTREQUEST']._serialized_start=236
+  _globals['_GETRECEIPTREQUEST']._serialized_end=307
+  _globals['_GETLOGREQUEST']._serialized_start=309
+  _globals['_GETLOGREQUEST']._serialized_end=324
+  _globals['_GETTRUSTEDROOTREQUEST']._serialized_start=326
+  _globals['_GETTRUSTEDROOTREQUEST']._serialized_end=349
+  _globals['_GETLOGKEYSREQUEST']._serialized_start=351
+  _globals['_GETLOGKEYSREQUEST']._serialized_end=370
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=372
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=394
+  _globals['_GETTILEREQUEST']._serialized_start=396
+  _globals['_GETTILEREQUEST']._serialized_end=431
+  _globals['_LOG']._serialized_start=434
+  _globals['_LOG']._serialized_end=772
+  _globals['_COSIGNER']._serialized_start=774
+  _globals['_COSIGNER']._serialized_end=874
+  _globals['_ANCHOR']._serialized_start=876
+  _globals['_ANCHOR']._serialized_end=1002
+  _globals['_MIRROR']._serialized_start=1004
+  _globals['_MIRROR']._serialized_end=1082
+  _globals['_RECEIPTSERVICE']._serialized_start=1085
+  _globals['_RECEIPTSERVICE']._serialized_end=1218
+  _globals['_LOGSERVICE']._serialized_start=1221
+  _globals['_LOGSERVICE']._serialized_end=1801
 # @@protoc_insertion_point(module_scope)

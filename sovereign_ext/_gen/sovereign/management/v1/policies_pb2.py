@@ -26,9 +26,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sovereign/management/v1/policies.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\"F\n\x13ListPoliciesRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"b\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.sovereign.management.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x10GetPolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\"\x9d\x01\n\x06Policy\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct:E\xea\x41\x42\n\x1bsovereign-router.dev/Policy\x12\x11policies/{policy}*\x08policies2\x06policy\"\x84\x02\n\x15\x45valuatePolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x12\n\x05model\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x17\n\ncapability\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rprompt_tokens\x18\x04 \x01(\x03\x42\x03\xe0\x41\x01\x12\x1c\n\nmax_tokens\x18\x05 \x01(\x03\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12-\n\x07request\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x12\x13\n\x06tenant\x18\x07 \x01(\tB\x03\xe0\x41\x01\x42\r\n\x0b_max_tokens\"\xbc\x02\n\x16\x45valuatePolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x35\n\x07request\x18\x04 \x01(\x0b\x32$.sovereign.management.v1.RequestSize\x12\x41\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32,.sovereign.management.v1.EvaluatedDeployment\x12\r\n\x05order\x18\x06 \x03(\t\x12\x31\n\x07refusal\x18\x07 \x01(\x0b\x32 .sovereign.management.v1.Refusal\x12\x30\n\x07shadows\x18\x08 \x03(\x0b\x32\x1f.sovereign.management.v1.Shadow\"`\n\x0bRequestSize\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x03\x12\x17\n\nmax_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"\xa4\x02\n\x13\x45valuatedDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x01(\x08\x12\x33\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.FailedRule\x12\x0f\n\x07skipped\x18\x05 \x01(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12\x14\n\x0ctier_reasons\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12\r\n\x05\x64rift\x18\t \x01(\t\x12\x13\n\x06p95_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rcost_nano_usd\x18\x0b \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_p95_msB\x10\n\x0e_cost_nano_usd\"<\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\t\"8\n\x07Refusal\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x93\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x03(\t\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.sovereign.management.v1.ShadowRejection\x12\x14\n\x0cplan_changes\x18\x05 \x01(\x08\"4\n\x0fShadowRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t2\xb3\x03\n\rPolicyService\x12\x84\x01\n\x0cListPolicies\x12,.sovereign.management.v1.ListPoliciesRequest\x1a-.sovereign.management.v1.ListPoliciesResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/policies\x12\x9f\x01\n\x0e\x45valuatePolicy\x12..sovereign.management.v1.EvaluatePolicyRequest\x1a/.sovereign.management.v1.EvaluatePolicyResponse\",\x82\xd3\xe4\x93\x02&\"!/sf/v1/{name=policies/*}:evaluate:\x01*\x12y\n\tGetPolicy\x12).sovereign.management.v1.GetPolicyRequest\x1a\x1f.sovereign.management.v1.Policy\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=policies/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sovereign/management/v1/policies.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a$sovereign/management/v1/access.proto\"F\n\x13ListPoliciesRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"b\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.sovereign.management.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x10GetPolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\"\x9d\x01\n\x06Policy\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct:E\xea\x41\x42\n\x1bsovereign-router.dev/Policy\x12\x11policies/{policy}*\x08policies2\x06policy\"\x84\x02\n\x15\x45valuatePolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x12\n\x05model\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x17\n\ncapability\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rprompt_tokens\x18\x04 \x01(\x03\x42\x03\xe0\x41\x01\x12\x1c\n\nmax_tokens\x18\x05 \x01(\x03\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12-\n\x07request\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x12\x13\n\x06tenant\x18\x07 \x01(\tB\x03\xe0\x41\x01\x42\r\n\x0b_max_tokens\"\xbc\x02\n\x16\x45valuatePolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x35\n\x07request\x18\x04 \x01(\x0b\x32$.sovereign.management.v1.RequestSize\x12\x41\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32,.sovereign.management.v1.EvaluatedDeployment\x12\r\n\x05order\x18\x06 \x03(\t\x12\x31\n\x07refusal\x18\x07 \x01(\x0b\x32 .sovereign.management.v1.Refusal\x12\x30\n\x07shadows\x18\x08 \x03(\x0b\x32\x1f.sovereign.management.v1.Shadow\"`\n\x0bRequestSize\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x03\x12\x17\n\nmax_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"\xa4\x02\n\x13\x45valuatedDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x01(\x08\x12\x33\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.FailedRule\x12\x0f\n\x07skipped\x18\x05 \x01(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12\x14\n\x0ctier_reasons\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12\r\n\x05\x64rift\x18\t \x01(\t\x12\x13\n\x06p95_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rcost_nano_usd\x18\x0b \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_p95_msB\x10\n\x0e_cost_nano_usd\"<\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\t\"8\n\x07Refusal\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x93\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x03(\t\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.sovereign.management.v1.ShadowRejection\x12\x14\n\x0cplan_changes\x18\x05 \x01(\x08\"4\n\x0fShadowRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t2\xcf\x03\n\rPolicyService\x12\x8d\x01\n\x0cListPolicies\x12,.sovereign.management.v1.ListPoliciesRequest\x1a-.sovereign.management.v1.ListPoliciesResponse\" \x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/policies\x12\xa8\x01\n\x0e\x45valuatePolicy\x12..sovereign.management.v1.EvaluatePolicyRequest\x1a/.sovereign.management.v1.EvaluatePolicyResponse\"5\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02&\"!/sf/v1/{name=policies/*}:evaluate:\x01*\x12\x82\x01\n\tGetPolicy\x12).sovereign.management.v1.GetPolicyRequest\x1a\x1f.sovereign.management.v1.Policy\")\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=policies/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,35 +61,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['tenant']._loaded_options = None
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['tenant']._serialized_options = b'\340A\001'
   _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
-  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\202\323\344\223\002\021\022\017/sf/v1/policies'
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\021\022\017/sf/v1/policies'
   _globals['_POLICYSERVICE'].methods_by_name['EvaluatePolicy']._loaded_options = None
-  _globals['_POLICYSERVICE'].methods_by_name['EvaluatePolicy']._serialized_options = b'\202\323\344\223\002&\"!/sf/v1/{name=policies/*}:evaluate:\001*'
+  _globals['_POLICYSERVICE'].methods_by_name['EvaluatePolicy']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002&\"!/sf/v1/{name=policies/*}:evaluate:\001*'
   _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
-  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\202\323\344\223\002\032\022\030/sf/v1/{name=policies/*}'
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=187
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=257
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=259
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=357
-  _globals['_GETPOLICYREQUEST']._serialized_start=359
-  _globals['_GETPOLICYREQUEST']._serialized_end=428
-  _globals['_POLICY']._serialized_start=431
-  _globals['_POLICY']._serialized_end=588
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=591
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=851
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=854
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=1170
-  _globals['_REQUESTSIZE']._serialized_start=1172
-  _globals['_REQUESTSIZE']._serialized_end=1268
-  _globals['_EVALUATEDDEPLOYMENT']._serialized_start=1271
-  _globals['_EVALUATEDDEPLOYMENT']._serialized_end=1563
-  _globals['_FAILEDRULE']._serialized_start=1565
-  _globals['_FAILEDRULE']._serialized_end=1625
-  _globals['_REFUSAL']._serialized_start=1627
-  _globals['_REFUSAL']._serialized_end=1683
-  _globals['_SHADOW']._serialized_start=1686
-  _globals['_SHADOW']._serialized_end=1833
-  _globals['_SHADOWREJECTION']._serialized_start=1835
-  _globals['_SHADOWREJECTION']._serialized_end=1887
-  _globals['_POLICYSERVICE']._serialized_start=1890
-  _globals['_POLICYSERVICE']._serialized_end=2325
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\032\022\030/sf/v1/{name=policies/*}'
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=225
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=295
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=297
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=395
+  _globals['_GETPOLICYREQUEST']._serialized_start=397
+  _globals['_GETPOLICYREQUEST']._serialized_end=466
+  _globals['_POLICY']._serialized_start=469
+  _globals['_POLICY']._serialized_end=626
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=629
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=889
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=892
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=1208
+  _globals['_REQUESTSIZE']._serialized_start=1210
+  _globals['_REQUESTSIZE']._serialized_end=1306
+  _globals['_EVALUATEDDEPLOYMENT']._serialized_start=1309
+  _globals['_EVALUATEDDEPLOYMENT']._serialized_end=1601
+  _globals['_FAILEDRULE']._serialized_start=1603
+  _globals['_FAILEDRULE']._serialized_end=1663
+  _globals['_REFUSAL']._serialized_start=1665
+  _globals['_REFUSAL']._serialized_end=1721
+  _globals['_SHADOW']._serialized_start=1724
+  _globals['_SHADOW']._serialized_end=1871
+  _globals['_SHADOWREJECTION']._serialized_start=1873
+  _globals['_SHADOWREJECTION']._serialized_end=1925
+  _globals['_POLICYSERVICE']._serialized_start=1928
+  _globals['_POLICYSERVICE']._serialized_end=2391
 # @@protoc_insertion_point(module_scope)

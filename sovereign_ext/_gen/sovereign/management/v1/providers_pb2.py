@@ -26,9 +26,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sovereign/management/v1/providers.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\x14ListProvidersRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"f\n\x15ListProvidersResponse\x12\x34\n\tproviders\x18\x01 \x03(\x0b\x32!.sovereign.management.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"I\n\x12GetProviderRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe0\x41\x02\xfa\x41\x1f\n\x1dsovereign-router.dev/Provider\"\xfb\x01\n\x08Provider\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x38\n\x0b\x64\x65ployments\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.Deployment\x12\x33\n\x08\x65vidence\x18\x05 \x01(\x0b\x32!.sovereign.management.v1.Evidence:M\xea\x41J\n\x1dsovereign-router.dev/Provider\x12\x14providers/{provider}*\tproviders2\x08provider\"\xbf\x01\n\x08\x45vidence\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\x12\x10\n\x08\x64ocument\x18\x04 \x01(\t\x12.\n\nissue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"\xb0\x02\n\nDeployment\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0eupstream_model\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12/\n\x06health\x18\x05 \x01(\x0b\x32\x1f.sovereign.management.v1.Health\x12\x33\n\x08standing\x18\x06 \x01(\x0b\x32!.sovereign.management.v1.Standing:l\xea\x41i\n\x1fsovereign-router.dev/Deployment\x12-providers/{provider}/deployments/{deployment}*\x0b\x64\x65ployments2\ndeployment\"v\n\x08Standing\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\r\n\x05\x64rift\x18\x04 \x01(\t\x12\x12\n\nmodel_hash\x18\x05 \x01(\t\x12\x18\n\x10model_hash_basis\x18\x06 \x01(\t\"\x9c\x02\n\x06Health\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.sovereign.management.v1.Health.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\x05\x12\x17\n\nretry_in_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x06window\x18\x06 \x01(\x0b\x32\x1f.sovereign.management.v1.Window\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x43LOSED\x10\x01\x12\x0b\n\x07\x43OOLING\x10\x02\x12\r\n\tHALF_OPEN\x10\x03\x42\r\n\x0b_retry_in_s\"\x99\x01\n\x06Window\x12\x11\n\tsuccesses\x18\x01 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x05\x12\x19\n\x0csuccess_rate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p50_ms\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_success_rateB\t\n\x07_p50_msB\t\n\x07_p95_ms2\x9f\x02\n\x0fProviderService\x12\x88\x01\n\rListProviders\x12-.sovereign.management.v1.ListProvidersRequest\x1a..sovereign.management.v1.ListProvidersResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/sf/v1/providers\x12\x80\x01\n\x0bGetProvider\x12+.sovereign.management.v1.GetProviderRequest\x1a!.sovereign.management.v1.Provider\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/sf/v1/{name=providers/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sovereign/management/v1/providers.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$sovereign/management/v1/access.proto\"G\n\x14ListProvidersRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"f\n\x15ListProvidersResponse\x12\x34\n\tproviders\x18\x01 \x03(\x0b\x32!.sovereign.management.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"I\n\x12GetProviderRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe0\x41\x02\xfa\x41\x1f\n\x1dsovereign-router.dev/Provider\"\xfb\x01\n\x08Provider\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x38\n\x0b\x64\x65ployments\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.Deployment\x12\x33\n\x08\x65vidence\x18\x05 \x01(\x0b\x32!.sovereign.management.v1.Evidence:M\xea\x41J\n\x1dsovereign-router.dev/Provider\x12\x14providers/{provider}*\tproviders2\x08provider\"\xbf\x01\n\x08\x45vidence\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\x12\x10\n\x08\x64ocument\x18\x04 \x01(\t\x12.\n\nissue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"\xb0\x02\n\nDeployment\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0eupstream_model\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12/\n\x06health\x18\x05 \x01(\x0b\x32\x1f.sovereign.management.v1.Health\x12\x33\n\x08standing\x18\x06 \x01(\x0b\x32!.sovereign.management.v1.Standing:l\xea\x41i\n\x1fsovereign-router.dev/Deployment\x12-providers/{provider}/deployments/{deployment}*\x0b\x64\x65ployments2\ndeployment\"v\n\x08Standing\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\r\n\x05\x64rift\x18\x04 \x01(\t\x12\x12\n\nmodel_hash\x18\x05 \x01(\t\x12\x18\n\x10model_hash_basis\x18\x06 \x01(\t\"\x9c\x02\n\x06Health\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.sovereign.management.v1.Health.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\x05\x12\x17\n\nretry_in_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x06window\x18\x06 \x01(\x0b\x32\x1f.sovereign.management.v1.Window\"F\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x43LOSED\x10\x01\x12\x0b\n\x07\x43OOLING\x10\x02\x12\r\n\tHALF_OPEN\x10\x03\x42\r\n\x0b_retry_in_s\"\x99\x01\n\x06Window\x12\x11\n\tsuccesses\x18\x01 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x05\x12\x19\n\x0csuccess_rate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p50_ms\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_success_rateB\t\n\x07_p50_msB\t\n\x07_p95_ms2\xb1\x02\n\x0fProviderService\x12\x91\x01\n\rListProviders\x12-.sovereign.management.v1.ListProvidersRequest\x1a..sovereign.management.v1.ListProvidersResponse\"!\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x12\x12\x10/sf/v1/providers\x12\x89\x01\n\x0bGetProvider\x12+.sovereign.management.v1.GetProviderRequest\x1a!.sovereign.management.v1.Provider\"*\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x1b\x12\x19/sf/v1/{name=providers/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,29 +51,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENT']._loaded_options = None
   _globals['_DEPLOYMENT']._serialized_options = b'\352Ai\n\037sovereign-router.dev/Deployment\022-providers/{provider}/deployments/{deployment}*\013deployments2\ndeployment'
   _globals['_PROVIDERSERVICE'].methods_by_name['ListProviders']._loaded_options = None
-  _globals['_PROVIDERSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\202\323\344\223\002\022\022\020/sf/v1/providers'
+  _globals['_PROVIDERSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\022\022\020/sf/v1/providers'
   _globals['_PROVIDERSERVICE'].methods_by_name['GetProvider']._loaded_options = None
-  _globals['_PROVIDERSERVICE'].methods_by_name['GetProvider']._serialized_options = b'\202\323\344\223\002\033\022\031/sf/v1/{name=providers/*}'
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=191
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=262
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=264
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=366
-  _globals['_GETPROVIDERREQUEST']._serialized_start=368
-  _globals['_GETPROVIDERREQUEST']._serialized_end=441
-  _globals['_PROVIDER']._serialized_start=444
-  _globals['_PROVIDER']._serialized_end=695
-  _globals['_EVIDENCE']._serialized_start=698
-  _globals['_EVIDENCE']._serialized_end=889
-  _globals['_DEPLOYMENT']._serialized_start=892
-  _globals['_DEPLOYMENT']._serialized_end=1196
-  _globals['_STANDING']._serialized_start=1198
-  _globals['_STANDING']._serialized_end=1316
-  _globals['_HEALTH']._serialized_start=1319
-  _globals['_HEALTH']._serialized_end=1603
-  _globals['_HEALTH_STATE']._serialized_start=1518
-  _globals['_HEALTH_STATE']._serialized_end=1588
-  _globals['_WINDOW']._serialized_start=1606
-  _globals['_WINDOW']._serialized_end=1759
-  _globals['_PROVIDERSERVICE']._serialized_start=1762
-  _globals['_PROVIDERSERVICE']._serialized_end=2049
+  _globals['_PROVIDERSERVICE'].methods_by_name['GetProvider']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\033\022\031/sf/v1/{name=providers/*}'
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=229
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=300
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=302
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=404
+  _globals['_GETPROVIDERREQUEST']._serialized_start=406
+  _globals['_GETPROVIDERREQUEST']._serialized_end=479
+  _globals['_PROVIDER']._serialized_start=482
+  _globals['_PROVIDER']._serialized_end=733
+  _globals['_EVIDENCE']._serialized_start=736
+  _globals['_EVIDENCE']._serialized_end=927
+  _globals['_DEPLOYMENT']._serialized_start=930
+  _globals['_DEPLOYMENT']._serialized_end=1234
+  _globals['_STANDING']._serialized_start=1236
+  _globals['_STANDING']._serialized_end=1354
+  _globals['_HEALTH']._serialized_start=1357
+  _globals['_HEALTH']._serialized_end=1641
+  _globals['_HEALTH_STATE']._serialized_start=1556
+  _globals['_HEALTH_STATE']._serialized_end=1626
+  _globals['_WINDOW']._serialized_start=1644
+  _globals['_WINDOW']._serialized_end=1797
+  _globals['_PROVIDERSERVICE']._serialized_start=1800
+  _globals['_PROVIDERSERVICE']._serialized_end=2105
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,65 @@
+"""What the management services work on. Values and promises only; ``app`` fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.errors import ConfigError
+from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.management.changes import ChangeLog, Changes
+from sovereign_ext.management.log import AnchorStatus, OpenLog
+from sovereign_ext.management.providers import EvidenceStatus
+from sovereign_ext.management.receipts import ReceiptSource
+from sovereign_ext.routing.health import Health
+from sovereign_ext.storage.resources import ResourceStore
+from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tlog.service import LogPaths
+
+
+class Log(OpenLog, ReceiptSource, ChangeLog, Protocol):
+    """All that the services want of the log; ``tlog.service.TransparencyLog`` is one."""
+
+    @property
+    def resources(self) -> ResourceStore:
+        """What was changed through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the services work on.
+
+    ``snapshot`` gives the configuration in use, ``directory`` knows tenants, operators and their keys, ``faults`` is
+    what is wrong with a newer file; ``now`` is Unix seconds,
+    ``monotonic`` the clock of ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true
+    once the process is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence``
+    is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
+    ``random`` gives so many unguessable bytes.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    directory: Directory
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    faults: Callable[[], tuple[ConfigError, ...]]
+    health: Health
+    log: Log
+    paths: LogPaths
+    draining: Callable[[], bool]
+    evidence: Callable[[], Sequence[EvidenceStatus]]
+    anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
+    random: Callable[[int], bytes]
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return int(self.now() * 1000)
+
+    def moment(self) -> Moment:
+        """Both clocks at once."""
+        return Moment(self.monotonic(), self.now_ms())
+
+    def changes(self) -> Changes:
+        """How resources are changed."""
+        return Changes(self.log, self.now_ms, self.random)

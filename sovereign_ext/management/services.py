@@ -1,0 +1,60 @@
+"""Every service of the management API: its contract, and what serves it. A new service is one line here.
+
+The order is that of the routes in Envoy. What has no HTTP path (``grpc.health.v1.Health``) is in ``server``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from sovereign_ext._gen.sovereign.log.v1 import log_pb2
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
+from sovereign_ext.management import tenants
+from sovereign_ext.management.config import Configuration
+from sovereign_ext.management.deps import Deps
+from sovereign_ext.management.kinds import Kind
+from sovereign_ext.management.log import LogReads
+from sovereign_ext.management.policies import Policies
+from sovereign_ext.management.providers import Providers
+from sovereign_ext.management.receipts import Receipts
+from sovereign_ext.management.resources import ResourceService
+from sovereign_ext.management.rpc import Methods
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A contract and what makes its methods."""
+
+    contract: ServiceDescriptor
+    methods: Callable[[Deps], Methods]
+
+
+def resource(kind: Kind[Any], contract: ServiceDescriptor) -> Served:
+    """A service that has the standard methods of one kind of resource and no others."""
+
+    def methods(deps: Deps) -> Methods:
+        return ResourceService(kind, contract, deps.log.resources, deps.changes()).methods()
+
+    return Served(contract, methods)
+
+
+_LOG: Final = log_pb2.DESCRIPTOR.services_by_name
+_PROVIDERS: Final = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"]
+_POLICIES: Final = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
+_CONFIG: Final = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
+
+REGISTRY: Final[tuple[Served, ...]] = (
+    Served(_LOG["ReceiptService"], lambda deps: Receipts(deps.log).methods()),
+    Served(_LOG["LogService"], lambda deps: LogReads(deps.log, deps.paths, deps.anchors).methods()),
+    Served(
+        _PROVIDERS,
+        lambda deps: Providers(deps.health, deps.monotonic, deps.now, deps.evidence).methods(),
+    ),
+    Served(_POLICIES, lambda deps: Policies(deps.directory, deps.health, deps.moment).methods()),
+    Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults).methods()),
+    resource(tenants.TenantKind(), tenants.SERVICE),
+)
