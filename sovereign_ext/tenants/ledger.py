@@ -4,12 +4,16 @@ A ledger is asked once per call, with everything that the call will draw on (``D
 either all of it is taken (``Admitted``) or none of it and the answer says what stood against it (``Refused``). When
 the call is over, ``settle`` replaces the estimates by what was used and gives back the rest.
 
-* A **bucket** (requests, tokens in, tokens out) holds ``capacity`` units and fills up evenly in ``window_s`` seconds.
-  In any t seconds at most ``capacity × (1 + t / window_s)`` units are taken. Correcting an estimate may overdraw it:
-  then it takes that much longer to fill.
-* A **slot** (concurrent calls) is held from ``admit`` to ``settle``.
+* A **bucket** (requests, tokens in, tokens out) holds ``capacity`` units and fills up evenly in ``window_s`` seconds
+  (``buckets``). In any t seconds at most ``capacity × (1 + t / window_s)`` units are taken. Correcting an estimate may
+  overdraw it: then it takes that much longer to fill. Its identity is scope, measure and window: a capacity that was
+  changed keeps what is used.
+* A **slot** (concurrent calls) is held from ``admit`` to ``settle``. Its identity is the scope.
 * A **cap** (spend) bounds what was billed in a calendar window together with what is reserved there. A call is refused
-  if its estimate does not fit, so the cap is exceeded by no more than one call's estimate was too low.
+  if its estimate does not fit, so the cap is exceeded by no more than one call's estimate was too low. Its identity is
+  scope, window and the window's start. A call belongs to the window in which it began.
+
+Draws on one bucket, and slots and reserves of one identity, come once in a demand.
 
 Two ledgers exist: in the memory of one process, and in Valkey for several. Both are held to the same tests.
 """
@@ -19,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Measure(StrEnum):
@@ -81,6 +85,9 @@ class Demand:
     """All that a call draws on. ``call`` is its decision id.
 
     ``expires_ms`` is when the call is over at the latest, Unix milliseconds: what is then not settled is swept.
+    ``strict`` says that its policy has strict audit: it is refused where counts cannot be reached. ``lost`` is what the
+    entry of the call needs should it never be settled (``exchange.lost``); a ledger keeps it with the reserves, and
+    only with them.
     """
 
     call: str
@@ -90,6 +97,8 @@ class Demand:
     draws: tuple[Draw, ...] = ()
     slots: tuple[Slot, ...] = ()
     reserves: tuple[Reserve, ...] = ()
+    strict: bool = False
+    lost: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +112,27 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Everything was taken. ``buckets`` are how they stand after it."""
+    """Everything was taken. ``buckets`` are how they stand after it, in the order of the draws."""
 
     buckets: tuple[Remaining, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing was taken. ``by`` is what stood against it, the one that will do so longest.
+    """Nothing was taken. ``by`` is what stood against it, the one that will do so longest; of equals the first, draws
+    before slots before reserves. ``buckets`` are as they stand, in the order of the draws.
 
-    ``retry_after_s`` is when the same call could be admitted, ``None`` where waiting cannot help: it asks for more
-    than the limit ever holds, or the cap's window does not end.
+    ``retry_after_s`` is when the same call could be admitted (``SLOT_RETRY_S`` for a slot), ``None`` where waiting
+    cannot help: it asks for more than the limit ever holds, or the cap's window does not end.
     """
 
     by: Draw | Slot | Reserve
     retry_after_s: float | None
     buckets: tuple[Remaining, ...] = ()
 
+
+SLOT_RETRY_S: Final = 1.0
+"""When to come back for a slot. Nobody knows how long calls take."""
 
 Verdict = Admitted | Refused
 
@@ -133,16 +146,33 @@ class Used:
     billed_nano: int | None
 
 
+NOTHING_USED: Final = Used(0, 0, 0)
+"""Of a call that nobody answered."""
+
+
+class SpendSource(Protocol):
+    """The truth about spend; ``storage.usage.UsageStore`` is one. Reads a database, so it is called on a thread."""
+
+    def spent(self, tenant: str, key: str | None, since_ms: int, until_ms: int | None = None) -> int:
+        """Billed billionths of a dollar for the calls that began in ``[since_ms, until_ms)``, by the tenant or by one
+        of its keys. Raises as databases do."""
+        ...
+
+
 class Ledger(Protocol):
     """Keeps the counts. ``now_ms`` is Unix milliseconds."""
 
     def admit(self, demand: Demand, now_ms: int) -> Verdict | Awaitable[Verdict]:
-        """Take all of ``demand`` or nothing. An embedded ledger answers at once, a shared one is awaited.
+        """Take all of ``demand`` or nothing. An embedded ledger answers at once if it has the counts in memory, a
+        shared one is awaited.
 
-        The awaitable raises ``ServiceError`` 503 ``limits_unavailable`` when the counts cannot be reached.
+        For a call that was admitted before it answers ``Admitted`` and takes nothing. Raises ``ServiceError`` 503
+        ``limits_unavailable`` when the counts cannot be reached and the call must not go on without them; the awaitable
+        does so, too.
         """
         ...
 
     def settle(self, call: str, used: Used, now_ms: int) -> None:
-        """The call is over. Never waits and never raises; for a call that is not known it does nothing."""
+        """The call is over, and its entry durable. Never waits and never raises; for a call that is not known it does
+        nothing. Called for refused calls, too, and after an ``admit`` that was not awaited to its end."""
         ...
