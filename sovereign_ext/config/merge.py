@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sovereign_ext.canonical import canonical_json
@@ -51,6 +51,16 @@ KINDS: Final = tuple(BY_KIND)
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one resource. Without a ``document`` it was deleted."""
+
+    name: str
+    kind: str
+    document: Mapping[str, Any] | None
+    revision: int = NEVER
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """The resources of the database that are configuration: document by name, as of ``revision``.
 
@@ -61,18 +71,20 @@ class Stored:
     kinds: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def put(self, name: str, kind: str, document: Mapping[str, Any], revision: int) -> Stored:
-        """As it is after this change."""
-        kinds, documents = {**self.kinds, name: kind}, {**self.documents, name: document}
-        return replace(self, revision=max(self.revision, revision), kinds=kinds, documents=documents)
-
-    def without(self, name: str, revision: int) -> Stored:
-        """As it is after ``name`` and what is below it have been deleted."""
-        left = [each for each in self.documents if each != name and not each.startswith(name + "/")]
-        return Stored(
-            max(self.revision, revision),
-            {each: self.kinds[each] for each in left},
-            {each: self.documents[each] for each in left},
+    def changed(self, changes: Iterable[Change]) -> Stored:
+        """As it is after those changes, in their order."""
+        kinds, documents, revision = dict(self.kinds), dict(self.documents), self.revision
+        for change in changes:
+            revision = max(revision, change.revision)
+            if change.document is None:
+                kinds.pop(change.name, None)
+                documents.pop(change.name, None)
+            else:
+                kinds[change.name], documents[change.name] = change.kind, change.document
+        return (
+            self
+            if revision == self.revision and documents == self.documents
+            else Stored(revision, kinds, documents)
         )
 
     def of(self, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sovereign_ext.config.live import Follower
 from sovereign_ext.config.load import Loaded, again, decode
-from sovereign_ext.config.merge import BY_KIND, NOTHING, SECTIONS, Stored, items_of, merge, name_of
+from sovereign_ext.config.merge import BY_KIND, NOTHING, SECTIONS, Change, Stored, items_of, merge, name_of
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.registry.build import build
 
@@ -56,12 +56,11 @@ WHOLE: dict[str, Any] = {
 
 
 def stored_of(*items: tuple[str, dict[str, Any]], revision: int = 1) -> Stored:
-    stored = NOTHING
-    for kind, document in items:
-        name = name_of(BY_KIND[kind], document)
-        assert name is not None
-        stored = stored.put(name, kind, document, revision)
-    return stored
+    names = [name_of(BY_KIND[kind], document) or "" for kind, document in items]
+    assert all(names)
+    return NOTHING.changed(
+        Change(name, kind, document, revision) for name, (kind, document) in zip(names, items, strict=True)
+    )
 
 
 def decoded(data: dict[str, Any], stored: Stored = NOTHING) -> Loaded:
@@ -212,13 +211,12 @@ def test_faults_of_documents_name_the_resource() -> None:
     assert told == [("witnesses/w", "key"), (statement, "envelope.payloadType")]
 
 
-def test_deleting_takes_along_what_is_below() -> None:
-    """As the database does."""
-    stored = stored_of(
-        ("provider", {"id": "a"}), ("deployment", {"id": "d", "provider": "a"}), ("provider", {"id": "ab"})
-    )
-    assert list(stored.without("providers/a", 9).documents) == ["providers/ab"]
-    assert stored.without("providers/a", 9).revision == 9
+def test_deleting() -> None:
+    """The revision goes on, the name is gone."""
+    stored = stored_of(("provider", {"id": "a"}), ("deployment", {"id": "d", "provider": "a"}))
+    left = stored.changed([Change("providers/a", "provider", None, 9)])
+    assert (list(left.documents), list(left.kinds)) == (["providers/a/deployments/d"],) * 2
+    assert (left.revision, stored.revision) == (9, 1)
 
 
 def test_a_file_with_faults_is_looked_at_again_when_the_database_changes(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""The effective configuration of a running process: the file and the database's resources, change after change.
+
+However a change comes, from the file (``live.watch``), from the database (the feed: another replica's, or our own) or
+as a proposal of the management API, it goes the same way:
+
+1. The file as last good and all resources are merged and checked as one, on another thread.
+2. What can be used becomes the target; targets that nobody took up yet are passed over for newer ones.
+3. The target is taken up (``app``: Envoy first, then calls). From then on it is **in use**.
+
+A proposal is checked by step 1 before it is committed, and its transaction is refused if any configuration resource has
+changed since (``unmoved``): two changes that are good by themselves and not together cannot both get in.
+
+Not here: what taking up means, and who may change what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, func, select
+
+from sovereign_ext.config.load import Loaded, again
+from sovereign_ext.config.merge import KINDS, NEVER, NOTHING, Change, Stored
+from sovereign_ext.errors import ConfigError, ResourceChanged
+from sovereign_ext.storage.resources import Resource, Write
+from sovereign_ext.storage.schema import resources
+
+_log = logging.getLogger(__name__)
+
+ReadyT = TypeVar("ReadyT")
+
+
+class Resources(Protocol):
+    """Reads of the database (``storage.resources.ResourceStore``); any thread may call it."""
+
+    def since(self, revision: int, kinds: Sequence[str] = ()) -> Iterable[Resource]: ...
+
+
+class ConfigurationMoved(ResourceChanged):
+    """Another change of the configuration was committed first: check again."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """``loaded`` is what new calls use; ``committed`` the newest revision of the configuration that is known here.
+
+    They are equal but for the moments it takes to take a change up, and while the database holds what cannot be used
+    with this file: then ``faults`` say why.
+    """
+
+    loaded: Loaded
+    committed: int
+    faults: tuple[ConfigError, ...]
+
+    @property
+    def revision(self) -> int:
+        """The newest resource revision that is in use; -1 without any."""
+        return self.loaded.stored.revision
+
+
+class Effective(Generic[ReadyT]):
+    """Belongs to one event loop.
+
+    ``prepare`` makes of a configuration what ``take_up`` wants; it runs on any thread, and raises ``ConfigError`` for
+    one that cannot be used. ``take_up`` is never called twice at a time.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: Resources,
+        prepare: Callable[[Loaded], ReadyT],
+        take_up: Callable[[ReadyT], Awaitable[bool]],
+    ) -> None:
+        """``loaded`` is in use already. ``take_up`` says whether what it was given is in use now."""
+        self._store = store
+        self._prepare = prepare
+        self._take_up = take_up
+        self._good = loaded  # the newest that can be used
+        self._stored = loaded.stored  # the newest there is
+        self._in_use = loaded
+        self._prepared: tuple[str, ReadyT] | None = None  # of the last proposal
+        self._turn = asyncio.Lock()
+        self._target: tuple[Loaded, ReadyT] | None = None
+        self._wanted = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._faults: tuple[ConfigError, ...] = ()
+        self._stale = False
+
+    @property
+    def in_use(self) -> InUse:
+        """What new calls use now."""
+        return InUse(self._in_use, self._stored.revision, self._faults)
+
+    @property
+    def stored(self) -> Stored:
+        """The newest resources, as far as known here."""
+        return self._stored
+
+    @property
+    def good(self) -> Loaded:
+        """The newest configuration that can be used: in use, or about to be."""
+        return self._good
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a newer target waits, so that the one being taken up need not be tidied up after."""
+        return self._wanted.is_set()
+
+    def stale(self) -> bool:
+        """Whether resources have changed since the last call: a file with faults is worth another look."""
+        stale, self._stale = self._stale, False
+        return stale
+
+    async def file_changed(self, loaded: Loaded) -> None:
+        """The file is another. Raises ``ConfigError`` if it cannot be used; nothing has changed then."""
+        async with self._turn:
+            if loaded.stored is not self._stored:
+                loaded = await asyncio.to_thread(again, loaded, self._stored)
+            self._aim(loaded, await self._ready(loaded))
+
+    async def database_changed(self) -> None:
+        """Resources may be others. What cannot be used with this file is kept in mind, and reported."""
+        async with self._turn:
+            await self._catch_up()
+
+    @asynccontextmanager
+    async def proposed(self, change: Callable[[Stored], Stored]) -> AsyncIterator[Write]:
+        """Check what ``change`` makes of the resources; the body is to commit it, together with the ``Write`` given.
+
+        Raises ``ConfigError`` if the whole could not be used: nothing is to be committed then. What the body commits is
+        aimed at when it ends. Raises ``ConfigurationMoved`` through the body when another replica was first.
+        """
+        async with self._turn:
+            await self._catch_up()
+            before = self._stored
+            loaded = await asyncio.to_thread(again, self._good, change(before))
+            self._prepared = (loaded.digest, await self._ready(loaded))
+            yield unmoved(before.revision)
+            await self._catch_up()
+
+    async def used(self, revision: int, timeout_s: float) -> bool:
+        """Wait until ``revision`` is in use, or what came after it; ``False`` if that is not so in time."""
+        try:
+            async with asyncio.timeout(timeout_s), self._settled:
+                await self._settled.wait_for(lambda: self.in_use.revision >= revision)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Take up one target after the other, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            assert self._target is not None
+            loaded, ready = self._target
+            if await self._take_up(ready):
+                await self._use(loaded)
+
+    async def _use(self, loaded: Loaded) -> None:
+        async with self._settled:
+            self._in_use = loaded
+            self._settled.notify_all()
+
+    async def _catch_up(self) -> None:
+        changed = await asyncio.to_thread(_read, self._store, self._stored)
+        if changed is self._stored:
+            return
+        self._stored, self._stale = changed, True
+        try:
+            loaded = await asyncio.to_thread(again, self._good, changed)
+            ready = await self._ready(loaded)
+        except ConfigError as error:
+            self._faults = error.faults
+            for line in str(error).splitlines():
+                _log.error("resources not used with this file: %s", line)
+            return
+        self._aim(loaded, ready)
+
+    async def _ready(self, loaded: Loaded) -> ReadyT:
+        if self._prepared is not None and self._prepared[0] == loaded.digest:
+            return self._prepared[1]
+        try:
+            return await asyncio.to_thread(self._prepare, loaded)
+        except ConfigError as error:
+            raise loaded.named(error) from None
+
+    def _aim(self, loaded: Loaded, ready: ReadyT) -> None:
+        self._good, self._faults = loaded, ()
+        self._target, self._prepared = (loaded, ready), None
+        self._wanted.set()
+
+
+def read_stored(store: Resources) -> Stored:
+    """All configuration resources, as the database has them now. May block."""
+    return _read(store, NOTHING)
+
+
+def unmoved(revision: int) -> Write:
+    """Refuses with ``ConfigurationMoved`` if configuration resources have changed since ``revision``."""
+
+    def write(connection: Connection, index: int) -> None:
+        newest = connection.execute(
+            select(func.max(resources.c.revision)).where(resources.c.kind.in_(KINDS))
+        ).scalar()
+        if (NEVER if newest is None else newest) > revision:
+            raise ConfigurationMoved("the configuration")
+
+    return write
+
+
+def _read(store: Resources, stored: Stored) -> Stored:
+    found = store.since(stored.revision, KINDS)
+    return stored.changed(
+        Change(each.name, each.kind, None if each.deleted else json.loads(each.document), each.revision)
+        for each in found
+    )
