@@ -14,6 +14,10 @@ Caller faults and clients that went away are ``IGNORED``: they say nothing about
 from calls sent before a cool-down began is counted, but neither ends nor doubles it: ten calls that fail
 together are one incident.
 
+Several routers tell each other what they saw (``share``, ``take``, ``merge``): then the windows hold what all of them
+did, failures in a row are counted together, and a circuit that opens or closes on one does so on the others. Who
+opened it probes first; the others hold back a little longer, so that as a rule there is one probe.
+
 Times are monotonic seconds given by the caller. State is per process and belongs to one event loop.
 """
 
@@ -27,6 +31,7 @@ from typing import Final
 
 from sovereign_ext.config.model import Deployment, Provider
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.routing.sharing import Record, Seen
 from sovereign_ext.routing.window import EMPTY, Window, WindowStats
 
 FAILURES_TO_OPEN: Final = 3
@@ -106,13 +111,24 @@ class Blocked:
 
 
 class _Circuit:
-    __slots__ = ("backoff_s", "claim", "claimed_at", "in_a_row", "rate_limited", "until", "why", "window")
+    __slots__ = (
+        "backoff_s",
+        "claim",
+        "claimed_at",
+        "in_a_row",
+        "opened_at",
+        "rate_limited",
+        "until",
+        "why",
+        "window",
+    )
 
     def __init__(self, now: float) -> None:
         self.window = Window(now)
         self.in_a_row = 0
         self.backoff_s = BACKOFF_FIRST_S  # of the next cool-down
         self.until: float | None = None  # None: closed
+        self.opened_at = now
         self.why = ""
         self.rate_limited = False
         self.claim: int | None = None  # of the probe in flight
@@ -126,19 +142,44 @@ class _Circuit:
     def probing(self, now: float) -> bool:
         return self.claim is not None and now - self.claimed_at < PROBE_MAX_S
 
-    def fail(self, now: float, why: str, rate_limited: bool, retry_after_s: float | None) -> None:
+    def close(self) -> bool:
+        """Whether it was open."""
+        was_open = self.until is not None
+        self.until, self.backoff_s, self.in_a_row = None, BACKOFF_FIRST_S, 0
+        return was_open
+
+    def fail(self, now: float, why: str, rate_limited: bool, retry_after_s: float | None) -> bool:
+        """Whether a cool-down began or grew."""
         asked_s = None if retry_after_s is None else min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)
         state = self.state(now)
         if self.until is not None and state is State.COOLING:
             # Sent before the cool-down began. It only grows if the provider asks for more time than it has.
             if asked_s is None or now + asked_s <= self.until:
-                return
+                return False
         elif state is State.HALF_OPEN:
             self.backoff_s = min(self.backoff_s * 2, BACKOFF_MAX_S)
         elif asked_s is None and not rate_limited and self.in_a_row < FAILURES_TO_OPEN:
-            return
+            return False
         self.until = now + (self.backoff_s if asked_s is None else asked_s)
-        self.why, self.rate_limited = why, rate_limited
+        self.opened_at, self.why, self.rate_limited = now, why, rate_limited
+        return True
+
+    def merge(self, seen: Seen, now: float, age_s: float, late_s: float) -> None:
+        self.window.add(now, age_s, seen.successes, seen.failures, seen.latencies)
+        if seen.closed and self.until is not None and self.opened_at <= now - age_s:
+            self.close()
+        state = self.state(now)
+        if seen.successes and state is not State.COOLING:
+            self.in_a_row = 0
+        self.in_a_row += seen.streak
+        if seen.opened is not None:
+            left_s = min(seen.opened.left_s, RETRY_AFTER_MAX_S) - age_s + late_s
+            if left_s > 0 and (self.until is None or now + left_s > self.until):
+                self.until, self.opened_at = now + left_s, now - age_s
+                self.backoff_s = min(max(self.backoff_s, seen.opened.backoff_s), BACKOFF_MAX_S)
+                self.why, self.rate_limited = seen.why, seen.opened.rate_limited
+        elif seen.streak and state is State.CLOSED:
+            self.fail(now, seen.why, False, None)
 
 
 class Health:
@@ -148,6 +189,29 @@ class Health:
         self._circuits: dict[str, _Circuit] = {}
         self._served: dict[str, tuple[Deployment, Provider]] | None = None
         self._claims = 0
+        self._record: Record | None = None
+
+    def share(self) -> None:
+        """Begin to note what ``take`` gives."""
+        self._record = Record()
+
+    def take(self, now: float) -> tuple[Seen, ...]:
+        """What this router saw since the last time, for the others."""
+        return () if self._record is None else self._record.take(now)
+
+    def merge(self, seen: Iterable[Seen], now: float, age_s: float, late_s: float) -> None:
+        """Take note of what another router saw ``age_s`` seconds ago.
+
+        ``late_s`` is how much longer than that router this one leaves a deployment alone. Deployments that this
+        configuration does not have are left out.
+        """
+        for each in seen:
+            if self._served is not None and each.deployment not in self._served:
+                continue
+            circuit = self._circuits.get(each.deployment)
+            if circuit is None:
+                circuit = self._circuits[each.deployment] = _Circuit(now)
+            circuit.merge(each, now, max(age_s, 0.0), late_s)
 
     def follow(self, snapshot: Snapshot) -> None:
         """Keep to the deployments of ``snapshot``. One that is new, or whose provider changed, starts
@@ -189,12 +253,18 @@ class Health:
             circuit = self._circuits[deployment.id] = _Circuit(now)
         if verdict is Verdict.SUCCESS:
             circuit.window.success(now, latency_s)
-            if circuit.state(now) is not State.COOLING:
-                circuit.until, circuit.backoff_s, circuit.in_a_row = None, BACKOFF_FIRST_S, 0
+            closed = circuit.state(now) is not State.COOLING and circuit.close()
+            if self._record is not None:
+                self._record.success(deployment.id, latency_s, closed)
         elif verdict is Verdict.FAILURE:
             circuit.window.failure(now)
             circuit.in_a_row += 1
-            circuit.fail(now, reason, status == 429, retry_after_s)
+            opened = circuit.fail(now, reason, status == 429, retry_after_s)
+            if self._record is not None:
+                self._record.failure(deployment.id, reason)
+                if opened and circuit.until is not None:
+                    until, backoff_s = circuit.until, circuit.backoff_s
+                    self._record.opened(deployment.id, until, backoff_s, circuit.rate_limited, reason)
         circuit.claim = None
 
     def release(self, probe: Probe) -> None:

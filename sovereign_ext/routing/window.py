@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -126,6 +127,26 @@ class Window:
         self._stats = None
         self._buckets[self._epoch % len(self._buckets)].failures += 1
         self._total.failures += 1
+
+    def add(
+        self, now: float, age_s: float, successes: int, failures: int, latencies: Iterable[tuple[int, int]]
+    ) -> None:
+        """Count what was seen elsewhere ``age_s`` seconds ago; ``latencies`` are counts by bin. Too old is nothing."""
+        self._advance(now)
+        epoch = min(int((now - age_s) // self._bucket_s), self._epoch)
+        if self._epoch - epoch >= len(self._buckets):
+            return
+        self._stats = None
+        bucket = self._buckets[epoch % len(self._buckets)]
+        for each in (bucket, self._total):
+            each.successes += successes
+            each.failures += failures
+        for index, count in latencies:
+            for each in (bucket, self._total):
+                each.samples += count
+                each.latencies[index] += count
+            self._p50.add(index, count)
+            self._p95.add(index, count)
 
     def stats(self, now: float) -> WindowStats:
         """The numbers as of ``now``."""
