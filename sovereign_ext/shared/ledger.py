@@ -1,0 +1,172 @@
+"""The ledger of several routers: counts in Valkey, taken and given back by scripts, in one round trip before sending.
+
+Times of buckets are the server's. What a window of spend is, and when it ends, is the router's word (``Reserve``), so
+routers' clocks should agree as well as NTP makes them.
+
+A call whose question got no answer is void: whether or not the store has taken what it asked for, it gives it back.
+Each call is remembered here until the store knows that it is over, so that it can be held again if the store loses it.
+When the store cannot be reached, ``admit`` raises at once; ``stand_in`` is what may still be done then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from sovereign_ext.errors import ServiceError
+from sovereign_ext.shared import layout
+from sovereign_ext.shared.client import Client, unavailable
+from sovereign_ext.shared.layout import HOUR_MS
+from sovereign_ext.shared.members import Members
+from sovereign_ext.shared.scripts import ADMIT, HOLD, SETTLE
+from sovereign_ext.shared.settling import Settlement, Settling
+from sovereign_ext.shared.spend import Windows
+from sovereign_ext.shared.verdict import verdict_of
+from sovereign_ext.tenants.ledger import Demand, Ledger, Used, Verdict
+
+_ROUNDS: Final = 3
+"""Windows become known in one; another may expire meanwhile."""
+
+_HOLD_AT_ONCE: Final = 256
+
+
+class SharedLedger:
+    """See ``tenants.ledger.Ledger``. ``local`` counts in this process while the store is out of reach.
+
+    ``server_time`` off takes every time from the caller, for tests that compare ledgers.
+    """
+
+    def __init__(
+        self, client: Client, members: Members, windows: Windows, local: Ledger, *, server_time: bool = True
+    ) -> None:
+        self._client = client
+        self._members = members
+        self._windows = windows
+        self._local = local
+        self._server_time = server_time
+        self._held: dict[str, Demand] = {}
+        self._over: set[str] = set()  # of those, the ones that are being settled
+        self._standing_in: set[str] = set()
+        self._told_until: dict[str, int] = {}  # per tenant, how far the sweeper looks after it, Unix ms
+        self.settling = Settling(client, self._forget)
+
+    @property
+    def held(self) -> int:
+        """Calls of this router that hold something."""
+        return len(self._held)
+
+    def holds(self, call: str) -> bool:
+        """Whether the call is one of this router's."""
+        return call in self._held
+
+    async def admit(self, demand: Demand, now_ms: int) -> Verdict:
+        """Take all of ``demand`` or nothing. Raises ``ServiceError`` 503 ``limits_unavailable``."""
+        if not self._client.up:
+            raise unavailable()
+        keys = layout.keys_of(demand)
+        if len(set(keys)) < len(keys):
+            demand = layout.merged(demand)
+            keys = layout.keys_of(demand)
+        stored = b""
+        if layout.settles(demand):
+            stored = layout.record(demand, self._members.router)
+            self._held[demand.call] = demand
+        admitted = False
+        try:
+            reply = await self._ask(demand, keys, stored, now_ms)
+            admitted = reply[0] == b"ok"
+        except (ServiceError, asyncio.CancelledError):
+            if stored:
+                self._void(demand, now_ms)
+                admitted = True  # perhaps: the tombstone's answer removes it
+            raise
+        finally:
+            if not admitted:
+                self._forget(demand.call)
+        return verdict_of(demand, admitted, layout.reply_numbers(reply), now_ms)
+
+    def settle(self, call: str, used: Used, now_ms: int) -> None:
+        """The call is over, and its outcome is durable. Never waits and never raises."""
+        if call in self._standing_in:
+            self._standing_in.discard(call)
+            self._local.settle(call, used, now_ms)
+            return
+        demand = self._held.get(call)
+        if demand is None or call in self._over:
+            return
+        self._settle(demand, layout.settle_arguments(demand, used, self._clock(now_ms)))
+
+    def stand_in(self, demand: Demand, now_ms: int) -> Verdict:
+        """Count a call in this process alone, because ``admit`` raised and its policy is not strict.
+
+        Raises ``ServiceError`` 503 ``limits_unavailable`` for a call under a spend cap: that holds for all routers
+        together or not at all.
+        """
+        if demand.reserves:
+            raise unavailable()
+        verdict = self._local.admit(demand, now_ms)
+        assert not hasattr(verdict, "__await__"), "the stand-in has to be embedded"
+        self._standing_in.add(demand.call)
+        return verdict
+
+    async def hold_again(self, now_ms: int) -> None:
+        """Say again what calls in flight hold, because the store may have lost it. Raises ``ServiceError``.
+
+        Not those that are being settled: their outcome is in the database, which knows what they cost.
+        """
+        mine = [demand for call, demand in self._held.items() if call not in self._over]
+        self._told_until.clear()
+        for start in range(0, len(mine), _HOLD_AT_ONCE):
+            await asyncio.gather(
+                *(self._hold(demand, now_ms) for demand in mine[start : start + _HOLD_AT_ONCE])
+            )
+
+    async def sweep_one(self, demand: Demand, used: Used, now_ms: int) -> bool:
+        """Settle a call that nobody else will; whether it was still there. Raises ``ServiceError``."""
+        arguments = layout.settle_arguments(demand, used, self._clock(now_ms))
+        told = await self._client.run(SETTLE, layout.keys_of(demand), arguments, slow=True)
+        self._forget(demand.call)
+        return bool(told)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    async def _ask(self, demand: Demand, keys: list[str], stored: bytes, now_ms: int) -> list[Any]:
+        if stored and self._told_until.get(demand.tenant, 0) < demand.expires_ms:
+            self._tell_tenant(demand)
+        for _ in range(_ROUNDS):
+            epoch = self._members.epoch.name
+            arguments = layout.admit_arguments(demand, stored, epoch, now_ms, self._clock(now_ms))
+            reply: list[Any] = await self._client.run(ADMIT, keys, arguments)
+            if reply[0] == b"void":
+                break
+            if reply[0] != b"unknown":
+                return reply
+            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
+        raise unavailable()
+
+    def _tell_tenant(self, demand: Demand) -> None:
+        """Put the tenant where the sweeper looks: once an hour, on the way, not waited for."""
+        until_ms = demand.expires_ms + HOUR_MS
+        self._told_until[demand.tenant] = until_ms
+        self._client.send("ZADD", layout.TENANTS, "GT", until_ms, demand.tenant)
+
+    async def _hold(self, demand: Demand, now_ms: int) -> None:
+        if self._told_until.get(demand.tenant, 0) < demand.expires_ms:
+            self._tell_tenant(demand)
+        stored = layout.record(demand, self._members.router)
+        arguments = layout.hold_arguments(demand, stored, self._members.epoch.name, now_ms)
+        await self._client.run(HOLD, layout.hold_keys(demand), arguments, slow=True)
+
+    def _void(self, demand: Demand, now_ms: int) -> None:
+        self._settle(demand, layout.void_arguments(demand, now_ms, self._clock(now_ms)))
+
+    def _settle(self, demand: Demand, arguments: list[layout.Argument | bytes]) -> None:
+        self._over.add(demand.call)
+        self.settling.add(Settlement(demand.call, layout.keys_of(demand), arguments))
+
+    def _forget(self, call: str) -> None:
+        self._held.pop(call, None)
+        self._over.discard(call)
+
+    def _clock(self, now_ms: int) -> layout.Argument:
+        return "" if self._server_time else now_ms

@@ -1,0 +1,132 @@
+"""Finds reservations that nobody will settle any more, and has them settled at what the log says.
+
+Any router may, one at a time: a lock in the store says who. Due is what its router left behind when it went (no sign
+of life for ``members.GONE_S``) and what has expired; ``sweep`` is asked for each what it has used, which the store is
+then told. A sweep that ends half way is taken up by the next round: nothing is removed before it is settled, and
+settling twice does nothing. One reservation that cannot be swept does not keep the others from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sovereign_ext.errors import LogError, ServiceError, SovereignError
+from sovereign_ext.shared import layout
+from sovereign_ext.shared.client import Client
+from sovereign_ext.shared.ledger import SharedLedger
+from sovereign_ext.shared.members import Members
+from sovereign_ext.shared.scripts import DUE
+from sovereign_ext.shared.wire import Part
+from sovereign_ext.tenants.ledger import Demand, Used
+
+_log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 5.0
+EXPIRED_GRACE_MS: Final = 5_000
+"""Routers' clocks differ from the server's, and a call's last settlement may be on its way."""
+
+_LOCK_MS: Final = 30_000
+_AT_ONCE: Final = 64
+
+Sweep = Callable[[str, Demand], Awaitable[Used]]
+"""What a lost call used: from its outcome's row if there is one, else what an entry ``lost``, appended first, says."""
+
+
+class Sweeper:
+    """``clock`` gives Unix milliseconds."""
+
+    def __init__(
+        self,
+        client: Client,
+        members: Members,
+        ledger: SharedLedger,
+        sweep: Sweep,
+        clock: Callable[[], int],
+        *,
+        every_s: float = SWEEP_S,
+        grace_ms: int = EXPIRED_GRACE_MS,
+    ) -> None:
+        self._client = client
+        self._members = members
+        self._ledger = ledger
+        self._sweep = sweep
+        self._clock = clock
+        self._every_s = every_s
+        self._grace_ms = grace_ms
+        self._task: asyncio.Task[None] | None = None
+        self.swept = 0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def round(self) -> int:
+        """One look at all tenants, unless another router is at it; how many calls were swept.
+
+        Raises ``ServiceError`` when the store cannot be reached.
+        """
+        router = self._members.router
+        if await self._client.command("SET", layout.SWEEPER, router, "NX", "PX", _LOCK_MS) is None:
+            return 0
+        try:
+            tenants = await self._client.command("ZRANGE", layout.TENANTS, 0, -1)
+            swept = 0
+            for tenant in tenants:
+                swept += await self._tenant(tenant.decode())
+            await self._forget_tenants()
+            return swept
+        finally:
+            self._client.send("DEL", layout.SWEEPER)
+
+    async def _tenant(self, tenant: str) -> int:
+        gone = self._members.sees_gone
+        arguments: list[Part] = [_AT_ONCE, self._grace_ms, int(gone), *self._members.there()]
+        found = await self._client.run(DUE, [layout.reservations(tenant)], arguments, slow=True)
+        swept = 0
+        for call, stored in zip(found[::2], found[1::2], strict=True):
+            try:
+                demand = layout.read_record(tenant, call.decode(), stored)
+                used = await self._sweep(demand.call, demand)
+                swept += await self._ledger.sweep_one(demand, used, self._clock())
+            except ServiceError as error:
+                if error.code == "limits_unavailable":
+                    raise
+                _log.error("call %s of a router that is gone stays reserved: %s", call.decode(), error)
+            except (SovereignError, ValueError) as error:
+                level = logging.WARNING if isinstance(error, LogError) else logging.ERROR
+                _log.log(level, "call %s of a router that is gone stays reserved: %s", call.decode(), error)
+        self.swept += swept
+        return swept
+
+    async def _forget_tenants(self) -> None:
+        """Look no more after tenants without reservations, which no router may be about to make."""
+        old = await self._client.command(
+            "ZRANGEBYSCORE", layout.TENANTS, "-inf", self._clock() - layout.HOUR_MS
+        )
+        for tenant in old:
+            if not await self._client.command("HLEN", layout.reservations(tenant.decode())):
+                await self._client.command("ZREM", layout.TENANTS, tenant)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            if not self._client.up:
+                continue
+            try:
+                swept = await self.round()
+            except ServiceError:
+                continue  # the client says why
+            except Exception:
+                _log.exception("a sweep failed; the next one tries again")
+                continue
+            if swept:
+                _log.warning("settled %d calls that nobody else did", swept)
