@@ -1,8 +1,8 @@
 """Audit rows: what the log's entries say, filtered, for those who may see them. A page, one row, or a stream of all.
 
 A row is an entry without its opening: nobody can test guesses about a prompt with it. ``scope`` is the tenant whose
-rows are seen, ``None`` for everybody's. Reading is in slices, and a page looks at ``MOST_LOOKED_AT`` entries at most: it may
-be short, or empty, and still have a next one (AIP-158 allows that).
+rows are seen, ``None`` for everybody's. Reading is in slices, and a page looks at a bounded number of entries: it
+may be short, or empty, and still have a next one (AIP-158 allows that).
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from sovereign_ext.metering.filters import Filter, Term
 from sovereign_ext.storage.audit import AuditEntry, AuditStore, Slice
 
 MOST_LOOKED_AT: Final = 10_000
-"""Entries that one page reads."""
+"""Entries that are read for one page."""
+
+SPAN: Final = 20_000
+"""Indices that one query goes through where the database has no index for what is asked."""
+
+_PASSED_OVER: Final = 10  # entries that the database drops cost as much as one that is read here
 
 AT_ONCE: Final = 250
 """Entries in memory at a time: some 1 MB."""
@@ -86,40 +91,44 @@ class AuditRows:
         """At most ``limit`` rows behind the index ``after``."""
         rows: list[AuditRow] = []
         looked = 0
-        for found in self._slices(asked, scope, after, newest_first):
+        for found, passed, edge in self._slices(asked, scope, after, newest_first):
             for entry in found:
-                looked += 1
                 row = _match(entry, asked.said)
                 if row is not None:
                     rows.append(row)
-                if len(rows) == limit or looked >= MOST_LOOKED_AT:
-                    return Page(tuple(rows), entry.index)
+                    if len(rows) == limit:
+                        return Page(tuple(rows), entry.index)
+            looked += len(found) + passed // _PASSED_OVER
+            if looked >= MOST_LOOKED_AT:
+                return Page(tuple(rows), edge)
         return Page(tuple(rows), None)
 
     def stream(
         self, asked: Filter, scope: str | None, *, newest_first: bool = False
     ) -> Iterator[list[AuditRow]]:
         """All rows that there were at the beginning, a slice at a time; slices may be empty."""
-        for found in self._slices(asked, scope, None, newest_first):
+        for found, _, _ in self._slices(asked, scope, None, newest_first):
             yield [row for entry in found if (row := _match(entry, asked.said)) is not None]
 
     def _slices(
         self, asked: Filter, scope: str | None, after: int | None, newest_first: bool
-    ) -> Iterator[list[AuditEntry]]:
+    ) -> Iterator[tuple[list[AuditEntry], int, int]]:
+        """Entries, how many indices were passed over for them, and the last one."""
         wanted = _slice(asked, scope)
         low, high = self._store.span(wanted.since_ms, wanted.until_ms)
         start, end = max(wanted.start, low), min(wanted.end, high)
         if after is not None:
             start, end = (start, min(end, after)) if newest_first else (max(start, after + 1), end)
+        indexed = scope is not None or any(name == "tenant" for name, _ in wanted.equal)
+        step = end if indexed else SPAN
         while start < end:
+            first, behind = (max(start, end - step), end) if newest_first else (start, min(end, start + step))
             found = self._store.read(
-                replace(wanted, start=start, end=end), AT_ONCE, newest_first=newest_first
+                replace(wanted, start=first, end=behind), AT_ONCE, newest_first=newest_first
             )
-            if found:
-                yield found
-            if len(found) < AT_ONCE:
-                return
-            start, end = (start, found[-1].index) if newest_first else (found[-1].index + 1, end)
+            edge = found[-1].index if len(found) == AT_ONCE else first if newest_first else behind - 1
+            yield found, 0 if indexed else abs((end if newest_first else start) - edge), edge
+            start, end = (start, edge) if newest_first else (edge + 1, end)
 
 
 def audit_row(entry: AuditEntry) -> AuditRow:

@@ -59,6 +59,7 @@ log_entries = Table(
     Column("envelope", LargeBinary, nullable=False),  # DSSE JSON
     Column("opening", LargeBinary, nullable=False),  # JSON that opens the commitments; never published
     UniqueConstraint("decision_id", "kind", name="log_entries_decision"),
+    Index("log_entries_tenant", "tenant", "idx"),
 )
 
 documents = Table(

@@ -12,6 +12,7 @@ _INDEX = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
+    op.create_index("log_entries_tenant", "log_entries", ["tenant", "idx"])
     op.create_table(
         "resources",
         sa.Column("name", sa.String, primary_key=True),
