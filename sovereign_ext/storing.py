@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from sqlalchemy import Engine
+
 from sovereign_ext.config.storage import SecretSource, Storage
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.secret import Secret
+from sovereign_ext.storage.engine import open_database
+from sovereign_ext.tlog.state import LogPaths
 
 KEY_HASH_FILE: Final = "key-hash.secret"
 """Its name in the state directory."""
@@ -45,6 +49,14 @@ def read_secret(source: SecretSource, base: Path, environ: Mapping[str, str], fi
     if not text:
         raise ConfigError(f"file {source.file} cannot be read or is empty", field=f"{field}.file")
     return Secret(text)
+
+
+def open_engine(storage: Storage, base: Path, log_dir: Path, environ: Mapping[str, str]) -> Engine:
+    """The database that is configured: PostgreSQL, or the SQLite file in ``log_dir``. Nothing is connected yet.
+
+    Raises ``ConfigError``.
+    """
+    return open_database(database_url(storage, base, environ), LogPaths.of(log_dir).database)
 
 
 def database_url(storage: Storage, base: Path, environ: Mapping[str, str]) -> Secret | None:

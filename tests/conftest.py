@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from services import _services, postgres, valkey
+from services import _services, database, postgres, valkey
 
-__all__ = ["_services", "postgres", "valkey"]  # fixtures
+__all__ = ["_services", "database", "postgres", "valkey"]  # fixtures
 
 GO_SOURCES = Path(__file__).parent / "judges" / "go"
 

@@ -29,8 +29,12 @@ import psutil
 import psycopg
 import pytest
 import redis
+from sqlalchemy import Engine
 
 from sovereign_ext.cli.supervise.leash import Leash
+from sovereign_ext.secret import Secret
+from sovereign_ext.storage.engine import open_postgres, open_sqlite
+from sovereign_ext.storage.migrate import ensure_schema
 
 PATIENCE_S = 60.0
 _PREFIX = "sovereign-services-"
@@ -275,6 +279,63 @@ class PostgresDatabase:
         return len(
             self.server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}")
         )
+
+
+class Backend:
+    """A database of either kind for one test, empty at first. ``path`` is SQLite's file, ``url`` PostgreSQL's."""
+
+    def __init__(self, path: Path | None, server: PostgresDatabase | None) -> None:
+        self.path = path
+        self.server = server
+        self.url = Secret(server.url) if server else None
+        self._opened: list[Engine] = []
+
+    @property
+    def kind(self) -> str:
+        """SQLAlchemy's name of the dialect."""
+        return "sqlite" if self.server is None else "postgresql"
+
+    def engine(self, *, wait_s: float = 5.0, migrated: bool = True) -> Engine:
+        """Another engine on the same database; waits at most about ``wait_s`` for a lock. Disposed of at the end."""
+        if self.path is not None:
+            engine = open_sqlite(self.path, busy_timeout_ms=round(wait_s * 1000))
+        else:
+            assert self.url is not None
+            engine = open_postgres(self.url, patience_s=wait_s * 2)
+        self._opened.append(engine)
+        if migrated:
+            ensure_schema(engine)
+        return engine
+
+    @contextlib.contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Another session holds what a writer of ``table`` needs."""
+        with self.engine().connect() as connection:
+            statement = "BEGIN IMMEDIATE" if self.path else f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+            connection.exec_driver_sql(statement)
+            yield
+            connection.rollback()
+
+    def execute(self, statement: str) -> None:
+        """One statement of a test's own, committed."""
+        with self.engine(migrated=False).begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    def close(self) -> None:
+        """Dispose of all engines."""
+        for engine in self._opened:
+            engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """The test runs twice, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        backend = Backend(tmp_path / "a b?#%41.db", None)
+    else:
+        backend = Backend(None, request.getfixturevalue("postgres"))
+    yield backend
+    backend.close()
 
 
 @pytest.fixture(scope="session")

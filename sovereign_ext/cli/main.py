@@ -32,6 +32,7 @@ COMMANDS = (
     "model",
     "verify",
     "log",
+    "db",
     "mirror",
     "mock",
     "processor",

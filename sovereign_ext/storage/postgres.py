@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -111,22 +112,23 @@ def postgres_engine(url: Secret, patience_s: float, pool_size: int) -> Engine:
     return engine
 
 
-def without_limits(connection: Any) -> Callable[[], None]:
-    """Let statements on this SQLAlchemy connection take as long as they need; gives what ends that.
+@contextmanager
+def without_limits(connection: Any) -> Iterator[None]:
+    """Let statements of the open transaction on this SQLAlchemy connection take as long as they need.
 
-    For migrations, which may rewrite a table, and only in the transaction that is open.
+    For migrations, which may rewrite a table. A peer that is gone is still noticed, by TCP.
     """
     driver: Connection = connection.connection.driver_connection
-    before, driver.patience_s = driver.patience_s, None
-    connection.exec_driver_sql(
-        "SELECT set_config(name, '0', true) FROM unnest(ARRAY['statement_timeout', 'lock_timeout',"
-        " 'idle_in_transaction_session_timeout']) AS name"
-    )
-
-    def end() -> None:
+    before = driver.patience_s
+    driver.patience_s = None
+    try:
+        connection.exec_driver_sql(
+            "SELECT set_config(name, '0', true) FROM unnest(ARRAY['statement_timeout', 'lock_timeout',"
+            " 'idle_in_transaction_session_timeout']) AS name"
+        )
+        yield
+    finally:
         driver.patience_s = before
-
-    return end
 
 
 def _connected(wanted: dict[str, Any], patience_s: float, context: Any) -> Connection:

@@ -6,6 +6,9 @@ from alembic import context
 
 from sovereign_ext.storage.schema import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+# The transaction is the caller's. SQLite can take back CREATE TABLE too; Alembic does not think so by itself.
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True
+)
 with context.begin_transaction():
     context.run_migrations()
