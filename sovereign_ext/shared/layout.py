@@ -14,7 +14,8 @@ and under ``sf:{*}:``, which no tenant can be called, what is nobody's alone. Va
 
 from __future__ import annotations
 
-from typing import Any, Final
+from base64 import b64decode, b64encode
+from typing import Final
 
 import msgspec
 
@@ -73,38 +74,6 @@ def _slots_kept_ms(demand: Demand, now_ms: int) -> int:
     return max(demand.expires_ms - now_ms, 0) + HOUR_MS
 
 
-def merged(demand: Demand) -> Demand:
-    """The same demand with one draw for each bucket, one slot for each count, one reserve for each window.
-
-    Of two that differ in capacity the smaller holds. The scripts rely on it; what is alike already is not copied.
-    """
-    draws: dict[tuple[Scope, Measure, int], Draw] = {}
-    for draw in demand.draws:
-        bucket = (draw.scope, draw.measure, draw.window_s)
-        before = draws.get(bucket)
-        if before is not None:
-            least = min(before.capacity, draw.capacity)
-            draw = Draw(draw.scope, draw.measure, least, draw.window_s, before.amount + draw.amount)  # noqa: PLW2901
-        draws[bucket] = draw
-    slots: dict[Scope, Slot] = {}
-    for slot in demand.slots:
-        held = slots.get(slot.scope)
-        slots[slot.scope] = slot if held is None or slot.capacity < held.capacity else held
-    reserves: dict[tuple[Scope, str, int], Reserve] = {}
-    for reserve in demand.reserves:
-        reserves.setdefault((reserve.scope, reserve.window, reserve.start_ms), reserve)
-    if (len(draws), len(slots), len(reserves)) == (
-        len(demand.draws),
-        len(demand.slots),
-        len(demand.reserves),
-    ):
-        return demand
-    return Demand(
-        demand.call, demand.tenant, demand.key, demand.expires_ms,
-        tuple(draws.values()), tuple(slots.values()), tuple(reserves.values()),
-    )  # fmt: skip
-
-
 def settles(demand: Demand) -> bool:
     """Whether anything of it is given back or corrected when the call is over."""
     if demand.slots or demand.reserves:
@@ -125,6 +94,8 @@ def record(demand: Demand, holder: str) -> bytes:
             (r.scope.key, r.scope.model, r.window, r.start_ms, r.end_ms, r.cap_nano, r.amount_nano)
             for r in demand.reserves
         ],
+        demand.strict,
+        b64encode(demand.lost).decode() if demand.reserves else "",
     )
     return b"%d %s %s" % (demand.expires_ms, holder.encode(), _encode(body))
 
@@ -133,12 +104,13 @@ def read_record(tenant: str, call: str, stored: bytes) -> Demand:
     """The demand that ``record`` wrote. Raises ``ValueError`` for anything else."""
     try:
         expires, _, text = stored.split(b" ", 2)
-        key, draws, slots, reserves = _decode(text)
+        key, draws, slots, reserves, strict, lost = _decode(text)
         return Demand(
             call, tenant, key, int(expires),
             tuple(Draw(Scope(tenant, d[0], d[1]), Measure(d[2]), *d[3:]) for d in draws),
             tuple(Slot(Scope(tenant, s[0], s[1]), s[2]) for s in slots),
             tuple(Reserve(Scope(tenant, r[0], r[1]), *r[2:]) for r in reserves),
+            bool(strict), b64decode(lost),
         )  # fmt: skip
     except (msgspec.DecodeError, TypeError, IndexError, ValueError):
         raise ValueError("a reservation in the shared store has another form") from None
@@ -184,7 +156,7 @@ def settle_arguments(demand: Demand, used: Used, clock: Argument) -> list[Argume
         arguments += (draw.capacity, draw.window_s * 1000, 0 if count is None else count - draw.amount)
     for reserve in demand.reserves:
         billed = reserve.amount_nano if used.billed_nano is None else used.billed_nano
-        arguments += (reserve.amount_nano, billed)
+        arguments += (-reserve.amount_nano, billed)
     return arguments
 
 
@@ -195,7 +167,7 @@ def void_arguments(demand: Demand, now_ms: int, clock: Argument) -> list[Argumen
     for draw in demand.draws:
         arguments += (draw.capacity, draw.window_s * 1000, -draw.amount)
     for reserve in demand.reserves:
-        arguments += (reserve.amount_nano, 0)
+        arguments += (-reserve.amount_nano, 0)
     return arguments
 
 
@@ -211,8 +183,3 @@ def hold_arguments(demand: Demand, stored: bytes, epoch: str, now_ms: int) -> li
     arguments += (len(demand.slots), len(demand.reserves))
     arguments += [reserve.amount_nano for reserve in demand.reserves]
     return arguments
-
-
-def reply_numbers(reply: list[Any]) -> list[int]:
-    """What follows the status in a reply of ``admit.lua``."""
-    return [int(number) for number in reply[1:]]

@@ -5,7 +5,7 @@ routers' clocks should agree as well as NTP makes them.
 
 A call whose question got no answer is void: whether or not the store has taken what it asked for, it gives it back.
 Each call is remembered here until the store knows that it is over, so that it can be held again if the store loses it.
-When the store cannot be reached, ``admit`` raises at once; ``stand_in`` is what may still be done then.
+When the store cannot be reached, ``admit`` raises at once, or counts in this process alone what may be counted so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from sovereign_ext.shared.scripts import ADMIT, HOLD, SETTLE
 from sovereign_ext.shared.settling import Settlement, Settling
 from sovereign_ext.shared.spend import Windows
 from sovereign_ext.shared.verdict import verdict_of
-from sovereign_ext.tenants.ledger import Demand, Ledger, Used, Verdict
+from sovereign_ext.tenants.ledger import Demand, Used, Verdict
+from sovereign_ext.tenants.memory import MemoryLedger
 
 _ROUNDS: Final = 3
 """Windows become known in one; another may expire meanwhile."""
@@ -37,7 +38,13 @@ class SharedLedger:
     """
 
     def __init__(
-        self, client: Client, members: Members, windows: Windows, local: Ledger, *, server_time: bool = True
+        self,
+        client: Client,
+        members: Members,
+        windows: Windows,
+        local: MemoryLedger,
+        *,
+        server_time: bool = True,
     ) -> None:
         self._client = client
         self._members = members
@@ -60,30 +67,20 @@ class SharedLedger:
         return call in self._held
 
     async def admit(self, demand: Demand, now_ms: int) -> Verdict:
-        """Take all of ``demand`` or nothing. Raises ``ServiceError`` 503 ``limits_unavailable``."""
-        if not self._client.up:
-            raise unavailable()
-        keys = layout.keys_of(demand)
-        if len(set(keys)) < len(keys):
-            demand = layout.merged(demand)
-            keys = layout.keys_of(demand)
-        stored = b""
-        if layout.settles(demand):
-            stored = layout.record(demand, self._members.router)
-            self._held[demand.call] = demand
-        admitted = False
+        """Take all of ``demand`` or nothing, or stand in where that will do.
+
+        Raises ``ServiceError`` 503 ``limits_unavailable`` when the store cannot be asked and the call is under a spend
+        cap, which holds for all routers together or not at all, or under a policy with strict audit. A call that draws
+        on requests alone leaves no reservation, so it is not known again.
+        """
         try:
-            reply = await self._ask(demand, keys, stored, now_ms)
-            admitted = reply[0] == b"ok"
-        except (ServiceError, asyncio.CancelledError):
-            if stored:
-                self._void(demand, now_ms)
-                admitted = True  # perhaps: the tombstone's answer removes it
-            raise
-        finally:
-            if not admitted:
-                self._forget(demand.call)
-        return verdict_of(demand, admitted, layout.reply_numbers(reply), now_ms)
+            return await self._admit(demand, now_ms)
+        except ServiceError:
+            if demand.strict or demand.reserves:
+                raise
+        verdict = self._local.admit(demand, now_ms)
+        self._standing_in.add(demand.call)
+        return verdict
 
     def settle(self, call: str, used: Used, now_ms: int) -> None:
         """The call is over, and its outcome is durable. Never waits and never raises."""
@@ -95,19 +92,6 @@ class SharedLedger:
         if demand is None or call in self._over:
             return
         self._settle(demand, layout.settle_arguments(demand, used, self._clock(now_ms)))
-
-    def stand_in(self, demand: Demand, now_ms: int) -> Verdict:
-        """Count a call in this process alone, because ``admit`` raised and its policy is not strict.
-
-        Raises ``ServiceError`` 503 ``limits_unavailable`` for a call under a spend cap: that holds for all routers
-        together or not at all.
-        """
-        if demand.reserves:
-            raise unavailable()
-        verdict = self._local.admit(demand, now_ms)
-        assert not hasattr(verdict, "__await__"), "the stand-in has to be embedded"
-        self._standing_in.add(demand.call)
-        return verdict
 
     async def hold_again(self, now_ms: int) -> None:
         """Say again what calls in flight hold, because the store may have lost it. Raises ``ServiceError``.
@@ -130,7 +114,26 @@ class SharedLedger:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    async def _ask(self, demand: Demand, keys: list[str], stored: bytes, now_ms: int) -> list[Any]:
+    async def _admit(self, demand: Demand, now_ms: int) -> Verdict:
+        if not self._client.up:
+            raise unavailable()
+        stored = b""
+        if layout.settles(demand):
+            stored = layout.record(demand, self._members.router)
+            self._held[demand.call] = demand
+        try:
+            reply = await self._ask(demand, stored, now_ms)
+        except (ServiceError, asyncio.CancelledError):
+            if stored:
+                self._settle(demand, layout.void_arguments(demand, now_ms, self._clock(now_ms)))
+            raise
+        admitted = reply[0] == b"ok"
+        if not admitted:
+            self._forget(demand.call)
+        return verdict_of(demand, admitted, [int(number) for number in reply[1:]], now_ms)
+
+    async def _ask(self, demand: Demand, stored: bytes, now_ms: int) -> list[Any]:
+        keys = layout.keys_of(demand)
         if stored and self._told_until.get(demand.tenant, 0) < demand.expires_ms:
             self._tell_tenant(demand)
         for _ in range(_ROUNDS):
@@ -156,9 +159,6 @@ class SharedLedger:
         stored = layout.record(demand, self._members.router)
         arguments = layout.hold_arguments(demand, stored, self._members.epoch.name, now_ms)
         await self._client.run(HOLD, layout.hold_keys(demand), arguments, slow=True)
-
-    def _void(self, demand: Demand, now_ms: int) -> None:
-        self._settle(demand, layout.void_arguments(demand, now_ms, self._clock(now_ms)))
 
     def _settle(self, demand: Demand, arguments: list[layout.Argument | bytes]) -> None:
         self._over.add(demand.call)

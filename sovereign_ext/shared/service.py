@@ -17,9 +17,10 @@ from sovereign_ext.shared.client import TIMEOUT_S, Client
 from sovereign_ext.shared.exchange import HealthExchange
 from sovereign_ext.shared.ledger import SharedLedger
 from sovereign_ext.shared.members import BEAT_S, GONE_S, REBUILD_MS, Members
-from sovereign_ext.shared.spend import SpendSource, Windows
+from sovereign_ext.shared.spend import CallSource, Windows
 from sovereign_ext.shared.sweep import EXPIRED_GRACE_MS, SWEEP_S, Sweep, Sweeper
-from sovereign_ext.tenants.ledger import Ledger
+from sovereign_ext.tenants.ledger import SpendSource
+from sovereign_ext.tenants.memory import MemoryLedger
 
 _log = logging.getLogger(__name__)
 
@@ -62,15 +63,15 @@ class SharedStatus:
 
 
 class Shared:
-    """``local`` is the embedded ledger that stands in, ``clock`` gives Unix milliseconds."""
+    """``clock`` gives Unix milliseconds. ``source`` and ``calls`` are the database's truth about spend."""
 
     def __init__(
         self,
         address: Address,
         *,
         source: SpendSource,
+        calls: CallSource,
         sweep: Sweep,
-        local: Ledger,
         health: Health,
         clock: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
@@ -85,8 +86,10 @@ class Shared:
             self._client, router, self._renewed, beat_s=pace.beat_s, gone_s=pace.gone_s,
             rebuild_ms=pace.rebuild_ms, monotonic=monotonic,
         )  # fmt: skip
-        self._windows = Windows(self._client, self._members, source)
-        self.ledger = SharedLedger(self._client, self._members, self._windows, local, server_time=server_time)
+        self._windows = Windows(self._client, self._members, source, calls)
+        self.ledger = SharedLedger(
+            self._client, self._members, self._windows, MemoryLedger(), server_time=server_time
+        )
         self.sweeper = Sweeper(
             self._client,
             self._members,

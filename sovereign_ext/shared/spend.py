@@ -12,15 +12,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
-from sovereign_ext.errors import ServiceError
 from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client, unavailable
 from sovereign_ext.shared.members import Members
 from sovereign_ext.shared.scripts import BEGIN, LOAD
-from sovereign_ext.tenants.ledger import Demand, Reserve, Scope
+from sovereign_ext.tenants.ledger import Demand, Reserve, SpendSource
 
 _log = logging.getLogger(__name__)
 
@@ -33,24 +32,22 @@ PATIENCE_S: Final = 3.0
 _LOOK_S: Final = 0.02
 
 
-class SpendSource(Protocol):
-    """What was billed, by the database: the truth."""
+class CallSource(Protocol):
+    """What single calls cost; ``storage.calls.CallUsage`` is one. Called on a thread, as ``SpendSource`` is."""
 
-    async def billed(self, scope: Scope, start_ms: int, end_ms: int, without: Collection[str]) -> int:
-        """Billionths of a dollar billed to the tenant, or to its key where ``scope`` names one, for calls whose
-        outcome is in the window [start, end), Unix milliseconds, 0 and 0 for all; without the calls (decision ids)
-        named. One consistent read. May raise anything; the call that needs it is then refused with a 503.
-        """
+    def billed(self, calls: Collection[str]) -> Mapping[str, int]:
+        """Billionths of a dollar of those calls whose outcome is in the log. Raises as databases do."""
         ...
 
 
 class Windows:
     """Makes windows known. One load of a window at a time in this process, whoever asks."""
 
-    def __init__(self, client: Client, members: Members, source: SpendSource) -> None:
+    def __init__(self, client: Client, members: Members, source: SpendSource, calls: CallSource) -> None:
         self._client = client
         self._members = members
         self._source = source
+        self._calls = calls
         self._loads: dict[str, asyncio.Task[None]] = {}
 
     async def know(self, demand: Demand, reserves: Collection[Reserve], now_ms: int) -> None:
@@ -111,10 +108,20 @@ class Windows:
     async def _ask(self, reserve: Reserve, without: list[str]) -> int:
         try:
             async with asyncio.timeout(LOADING_MS / 1000):
-                return await self._source.billed(reserve.scope, reserve.start_ms, reserve.end_ms, without)
-        except ServiceError:
-            raise
+                return await asyncio.to_thread(self._read, reserve, without)
         except Exception as error:
             # Whatever it was, the spend is not known: a cap cannot be held.
             _log.error("what was billed cannot be read from the database: %s", type(error).__name__)
             raise unavailable() from None
+
+    def _read(self, reserve: Reserve, without: list[str]) -> int:
+        """The sum, and what of it are calls that add themselves: as of one moment, without a transaction over both."""
+        scope = reserve.scope
+        known = self._calls.billed(without) if without else {}
+        while True:
+            total = self._source.spent(
+                scope.tenant, scope.key or None, reserve.start_ms, reserve.end_ms or None
+            )
+            before, known = known, self._calls.billed(without) if without else {}
+            if known == before:
+                return total - sum(known.values())

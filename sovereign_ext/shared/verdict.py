@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from math import inf
 
-from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Refused, Remaining, Reserve, Slot, Verdict
-
-SLOT_RETRY_S: Final = 1.0
-"""When a call in flight will be over is not known."""
+from sovereign_ext.tenants.buckets import Bucket, full_ms, wait_ms
+from sovereign_ext.tenants.ledger import (
+    SLOT_RETRY_S,
+    Admitted,
+    Demand,
+    Draw,
+    Refused,
+    Remaining,
+    Reserve,
+    Slot,
+    Verdict,
+)
 
 
 def verdict_of(demand: Demand, admitted: bool, numbers: Sequence[int], now_ms: int) -> Verdict:
     """``numbers`` are what ``admit.lua`` gives after the status: time; used and part of each bucket; calls of each
-    slot; the sum of each window. Those of a refusal are from before.
+    slot; the sum of each window. Those of a refusal are from before. ``now_ms`` is the time of the windows.
     """
-    found = list(zip(numbers[1::2], numbers[2::2], strict=False))[: len(demand.draws)]
+    behind = 1 + 2 * len(demand.draws)
+    at_ms, used, parts = numbers[0], numbers[1:behind:2], numbers[2:behind:2]
+    found = [
+        (draw, Bucket(count, part, at_ms))
+        for draw, count, part in zip(demand.draws, used, parts, strict=True)
+    ]
     buckets = tuple(
-        Remaining(draw, max(0, draw.capacity - used), _fill_s(draw, used, part))
-        for draw, (used, part) in zip(demand.draws, found, strict=True)
+        Remaining(
+            draw,
+            max(0, draw.capacity - bucket.used),
+            full_ms(bucket, draw.capacity, draw.window_s * 1000) / 1000,
+        )
+        for draw, bucket in found
     )
     if admitted:
         return Admitted(buckets)
-    place = 1 + 2 * len(demand.draws)
-    against: list[tuple[Draw | Slot | Reserve, float | None]] = [
-        (
-            draw,
-            None if draw.amount > draw.capacity else _fill_s(draw, used + draw.amount - draw.capacity, part),
-        )
-        for draw, (used, part) in zip(demand.draws, found, strict=True)
-        if used + draw.amount > draw.capacity
-    ]
-    for slot, count in zip(demand.slots, numbers[place:], strict=False):
-        if count + 1 > slot.capacity:
+    against = _draws_against(found)
+    counts, sums = numbers[behind : behind + len(demand.slots)], numbers[behind + len(demand.slots) :]
+    for slot, count in zip(demand.slots, counts, strict=True):
+        if count >= slot.capacity:
             against.append((slot, SLOT_RETRY_S))
-    for reserve, total in zip(demand.reserves, numbers[place + len(demand.slots) :], strict=True):
+    for reserve, total in zip(demand.reserves, sums, strict=True):
         if total + reserve.amount_nano > reserve.cap_nano:
-            hopeless = reserve.amount_nano > reserve.cap_nano or not reserve.end_ms
-            against.append((reserve, None if hopeless else max(0.0, (reserve.end_ms - now_ms) / 1000)))
-    by, retry_after_s = max(against, key=lambda each: float("inf") if each[1] is None else each[1])
-    return Refused(by, retry_after_s, buckets)
+            ends = reserve.end_ms and reserve.amount_nano <= reserve.cap_nano
+            against.append((reserve, max(0.0, (reserve.end_ms - now_ms) / 1000) if ends else inf))
+    by, longest = max(against, key=lambda each: each[1])  # of equals the first
+    return Refused(by, None if longest == inf else longest, buckets)
 
 
-def _fill_s(draw: Draw, units: int, part: int) -> float:
-    """Seconds until so many units have filled up."""
-    if units <= 0:
-        return 0.0
-    return -((part - units * draw.window_s * 1000) // draw.capacity) / 1000
+def _draws_against(found: list[tuple[Draw, Bucket]]) -> list[tuple[Draw | Slot | Reserve, float]]:
+    against: list[tuple[Draw | Slot | Reserve, float]] = []
+    for draw, bucket in found:
+        if bucket.used + draw.amount > draw.capacity:
+            waited = wait_ms(bucket, draw.capacity, draw.window_s * 1000, draw.amount)
+            against.append((draw, inf if waited is None else waited / 1000))
+    return against

@@ -19,7 +19,7 @@ end
 local reply = { 'begun' }
 local all = redis.call('HGETALL', KEYS[1])
 for index = 1, #all, 2 do
-  if held(all[index + 1], ARGV[4]) > 0 then
+  if held(all[index + 1], ARGV[4]) then
     reply[#reply + 1] = all[index]
   end
 end

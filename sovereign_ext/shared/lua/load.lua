@@ -10,7 +10,7 @@ end
 local reserved = 0
 local all = redis.call('HGETALL', KEYS[1])
 for index = 1, #all, 2 do
-  reserved = reserved + held(all[index + 1], ARGV[5])
+  reserved = reserved + (held(all[index + 1], ARGV[5]) or 0)
 end
 local spent = tonumber(ARGV[3]) + tonumber(redis.call('HGET', KEYS[2], 'late'))
 redis.call('DEL', KEYS[2])

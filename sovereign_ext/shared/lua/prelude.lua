@@ -42,13 +42,13 @@ local function bucket(stored, capacity, window, now)
   return { used = used, part = part, at = at }
 end
 
--- A full bucket is no key at all; another is kept until it is full, and a minute more.
+-- A full bucket is no key at all; another is kept until it is full, and a minute more, at most ten years.
 local function keep(key, state, capacity, window)
   if state.used <= 0 then
     redis.call('DEL', key)
     return
   end
-  local full = floor(state.used / capacity * window) + 60000
+  local full = math.min(floor(state.used / capacity * window) + 60000, 315360000000)
   redis.call('SET', key, text(state.used) .. ' ' .. text(state.part) .. ' ' .. text(state.at), 'PX', text(full))
 end
 
@@ -57,15 +57,15 @@ local function opened(record)
   return string.match(record, '^(%d+) (%S+) (.*)$')
 end
 
--- What a reservation holds against a window, 0 if nothing. The JSON is layout.py's.
+-- What a reservation holds against a window, nil if nothing. The JSON is layout.py's.
 local function held(record, window)
   local _, holder, json = opened(record)
-  local total = 0
+  local total = nil
   if holder ~= '-' then
     for _, reserve in ipairs(cjson.decode(json)[4]) do
       local name = 'w:' .. reserve[3] .. ':' .. text(reserve[4]) .. ':' .. reserve[1] .. ':' .. reserve[2]
       if name == window then
-        total = total + reserve[7]
+        total = (total or 0) + reserve[7]
       end
     end
   end

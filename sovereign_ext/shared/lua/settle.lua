@@ -2,7 +2,7 @@
 --
 -- KEYS  reservations, buckets, slots, windows
 -- ARGV  time, call, 'settle' or a tombstone; how many buckets, slots, windows; of each bucket: capacity, window,
---       correction; of each window: the amount reserved, the amount billed
+--       correction; of each window: the amount reserved (negative), the amount billed
 -- Gives 1 if the call was known. A tombstone is left where it was not: the question may still be on its way.
 
 local now, call = clock(ARGV[1]), ARGV[2]
@@ -41,7 +41,7 @@ for index = 1, windows do
   if row[2] then
     redis.call('HINCRBY', key, 'late', billed) -- what is being loaded leaves this call out
   elseif row[1] then
-    redis.call('HINCRBY', key, 'reserved', '-' .. reserved)
+    redis.call('HINCRBY', key, 'reserved', reserved)
     redis.call('HINCRBY', key, 'spent', billed)
   end -- and of a window that nobody knows the database knows it
   place = place + 2
