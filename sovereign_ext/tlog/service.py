@@ -27,10 +27,11 @@ from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
 from sovereign_ext.attest.rekor import Artefact
 from sovereign_ext.attest.statement import key_event_statement, opening
 from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
+from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.storage.resources import ResourceStore, Write
-from sovereign_ext.storage.usage import UsageRow
+from sovereign_ext.storage.usage import UsageRow, UsageStore
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.files import read_file, write_files
@@ -124,6 +125,8 @@ class TransparencyLog:
         self.public_keys = opened.public
         self.reader = LogReader(opened.paths.tiles)
         self.resources = ResourceStore(opened.store.engine)
+        self.usage = UsageStore(opened.store.engine)
+        self.audit = AuditStore(opened.store.engine)
         self._integrator = Integrator(
             opened.publisher,
             interval_s=publish_interval_s,
