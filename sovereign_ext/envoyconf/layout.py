@@ -28,6 +28,7 @@ class Layout:
     management_routes: tuple[
         tuple[str, str | None, str], ...
     ] = ()  # (HTTP method, exact path, else RE2 regex)
+    streamed: frozenset[str] = frozenset()  # the regexes of those whose answers take as long as they take
 
     @property
     def bootstrap_file(self) -> Path:

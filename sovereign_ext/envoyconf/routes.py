@@ -48,6 +48,7 @@ from sovereign_ext.envoyconf.names import (
 EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 EGRESS_ROUTES: Final = "egress"
+_STREAM_IDLE_S: Final = 300
 _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
 _PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"  # noqa: E501 - a name
 _PLACEHOLDER: Final = "priority-group"
@@ -62,7 +63,7 @@ def ingress(layout: Layout) -> RouteConfiguration:
         Route(
             name="management",
             match=_path(method, path, regex),
-            route=RouteAction(cluster=MANAGEMENT_CLUSTER, timeout=timedelta(seconds=30)),
+            route=_management(streamed=regex in layout.streamed),
             typed_per_filter_config={EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True))},
             response_headers_to_remove=["grpc-accept-encoding"],
         )
@@ -161,6 +162,15 @@ def content_length_filter() -> HttpFilter:
     return HttpFilter(
         name="envoy.filters.http.header_mutation", typed_config=Any.pack(HeaderMutation(mutations=mutations))
     )
+
+
+def _management(*, streamed: bool) -> RouteAction:
+    """An answer within 30 s; one that is streamed goes on as long as its reader takes something now and then."""
+    if streamed:
+        return RouteAction(
+            cluster=MANAGEMENT_CLUSTER, timeout=timedelta(0), idle_timeout=timedelta(seconds=_STREAM_IDLE_S)
+        )
+    return RouteAction(cluster=MANAGEMENT_CLUSTER, timeout=timedelta(seconds=30))
 
 
 def _path(method: str, path: str | None, regex: str) -> RouteMatch:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.management.changes import ChangeLog, Changes
@@ -14,8 +15,11 @@ from sovereign_ext.management.log import AnchorStatus, OpenLog
 from sovereign_ext.management.providers import EvidenceStatus
 from sovereign_ext.management.receipts import ReceiptSource
 from sovereign_ext.routing.health import Health
+from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.resources import ResourceStore
+from sovereign_ext.storage.usage import UsageStore
 from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tlog.integrator import Published
 from sovereign_ext.tlog.service import LogPaths
 
 
@@ -25,6 +29,17 @@ class Log(OpenLog, ReceiptSource, ChangeLog, Protocol):
     @property
     def resources(self) -> ResourceStore:
         """What was changed through it."""
+
+    @property
+    def usage(self) -> UsageStore:
+        """What tenants used."""
+
+    @property
+    def audit(self) -> AuditStore:
+        """Its entries, without their openings."""
+
+    def published(self) -> Published:
+        """Its newest checkpoint, without blocking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +51,8 @@ class Deps:
     ``monotonic`` the clock of ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true
     once the process is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence``
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
-    ``random`` gives so many unguessable bytes.
+    ``random`` gives so many unguessable bytes; ``effective`` is the configuration of file and database, and what may
+    become of it.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -51,6 +67,7 @@ class Deps:
     evidence: Callable[[], Sequence[EvidenceStatus]]
     anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
     random: Callable[[int], bytes]
+    effective: Effective[Any]
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

@@ -62,7 +62,8 @@ class Route:
 
     ``template`` is in the syntax of ``google.api.http``. ``regex`` matches the same paths, without the query,
     in RE2 syntax for Envoy's ``safe_regex``; ``path`` is the one path when there is only one, else ``None``.
-    ``http_method`` is the one it answers; another route may answer another method of the same paths.
+    ``http_method`` is the one it answers; another route may answer another method of the same paths. ``streamed``
+    answers have no end that could be waited for.
     """
 
     http_method: str
@@ -71,6 +72,7 @@ class Route:
     path: str | None
     grpc_method: str
     public: bool
+    streamed: bool
 
 
 def routes() -> tuple[Route, ...]:
@@ -125,7 +127,9 @@ def _routes(method: MethodDescriptor) -> Iterator[Route]:
     for binding in (rule, *rule.additional_bindings):
         http_method, template = _verb(binding)
         name, path = method.full_name, None if "{" in template else template
-        yield Route(http_method, template, _regex(template), path, name, name in PUBLIC)
+        yield Route(
+            http_method, template, _regex(template), path, name, name in PUBLIC, method.server_streaming
+        )
 
 
 def _verb(rule: http_pb2.HttpRule) -> tuple[str, str]:

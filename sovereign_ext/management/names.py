@@ -16,6 +16,7 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
 _RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
+_AUDIT_ROW = re.compile(r"auditRows/(0|[1-9][0-9]{0,17})")
 _PROVIDER = re.compile(r"providers/([^/]+)")
 _POLICY = re.compile(r"policies/([^/:]+)")
 _MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
@@ -26,6 +27,15 @@ def receipt_index(name: str) -> int:
     match = _RECEIPT.fullmatch(name)
     if match is None or int(match[1]) > _MAX_INDEX:
         text = "expected receipts/{index}, the index a decimal number without leading zeros"
+        raise CallerError(400, text, code="invalid_name")
+    return int(match[1])
+
+
+def audit_index(name: str) -> int:
+    """The log index in ``auditRows/{index}``. Raises 400 ``invalid_name``."""
+    match = _AUDIT_ROW.fullmatch(name)
+    if match is None or int(match[1]) > _MAX_INDEX:
+        text = "expected auditRows/{index}, the index a decimal number without leading zeros"
         raise CallerError(400, text, code="invalid_name")
     return int(match[1])
 

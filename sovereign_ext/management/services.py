@@ -13,7 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
-from sovereign_ext.management import tenants
+from sovereign_ext.management import audit, tenants, usage
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.kinds import Kind
@@ -23,6 +23,7 @@ from sovereign_ext.management.providers import Providers
 from sovereign_ext.management.receipts import Receipts
 from sovereign_ext.management.resources import ResourceService
 from sovereign_ext.management.rpc import Methods
+from sovereign_ext.metering.audit import AuditRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +58,11 @@ REGISTRY: Final[tuple[Served, ...]] = (
     Served(_POLICIES, lambda deps: Policies(deps.directory, deps.health, deps.moment).methods()),
     Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults).methods()),
     resource(tenants.TenantKind(), tenants.SERVICE),
+    Served(
+        usage.SERVICE,
+        lambda deps: usage.UsageReports(
+            deps.log.usage, deps.directory, deps.log.published, deps.now_ms
+        ).methods(),
+    ),
+    Served(audit.SERVICE, lambda deps: audit.Audit(AuditRows(deps.log.audit)).methods()),
 )

@@ -10,7 +10,8 @@ US dollar. Nothing here knows how a row is made of an entry; ``metering`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, distinct, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sovereign_ext.storage.schema import usage, usage_hours
+from sovereign_ext.storage.schema import log_entries, usage, usage_hours
 
 HOUR_MS: Final = 3_600_000
 
@@ -190,12 +191,15 @@ class UsageStore:
         with self._engine.connect() as connection:
             return [stored_usage(values) for values in connection.execute(query)]
 
-    def extent(self, tenant: str, since_ms: int, until_ms: int) -> tuple[int, int, int]:
-        """How many rows of calls that began in ``[since_ms, until_ms)``; the least and the greatest index, or -1."""
-        query = select(func.count(), func.min(usage.c.idx), func.max(usage.c.idx))
+    @contextmanager
+    def moment(self) -> Iterator[Connection]:
+        """A connection whose reads all see the database as it was at the first of them."""
         with self._engine.connect() as connection:
-            count, least, most = connection.execute(query.where(*began(tenant, since_ms, until_ms))).one()
-        return int(count), -1 if least is None else int(least), -1 if most is None else int(most)
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+                yield connection
+            else:
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def tenants(self, since_hour: int = 0, until_hour: int | None = None) -> list[str]:
         """Everybody who used something in those hours."""
@@ -220,6 +224,15 @@ def stored_usage(values: Row[Any]) -> StoredUsage:
 def began(tenant: str, since_ms: int, until_ms: int) -> tuple[Any, ...]:
     """Conditions on ``usage``: the tenant's calls that began in ``[since_ms, until_ms)``."""
     return (usage.c.tenant == tenant, usage.c.time_ms >= since_ms, usage.c.time_ms < until_ms)
+
+
+def leaves(connection: Connection, tenant: str, since_ms: int, until_ms: int) -> Iterator[tuple[int, bytes]]:
+    """Index and leaf hash of the entries behind the tenant's rows, rising; read in slices."""
+    query = select(log_entries.c.idx, log_entries.c.leaf_hash).join(usage, usage.c.idx == log_entries.c.idx)
+    found = connection.execution_options(yield_per=1_000).execute(
+        query.where(*began(tenant, since_ms, until_ms)).order_by(usage.c.idx)
+    )
+    return ((int(index), bytes(leaf)) for index, leaf in found)
 
 
 def _billed_by_rows(

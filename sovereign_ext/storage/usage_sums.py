@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Engine, Select, case, distinct, func, literal, select, tuple_
+from sqlalchemy import Connection, Select, case, distinct, func, literal, select, tuple_
 
 from sovereign_ext.storage.schema import usage_hours
 from sovereign_ext.storage.usage import COUNTS, Totals
@@ -47,11 +47,12 @@ Place = tuple[int, tuple[str, ...]]
 """Bucket and values of a group: where a page ends."""
 
 
-def sums(engine: Engine, asked: Question, after: Place | None = None, limit: int | None = None) -> list[Sum]:
+def sums(
+    connection: Connection, asked: Question, after: Place | None = None, limit: int | None = None
+) -> list[Sum]:
     """The groups in the order of bucket and values, those behind ``after``, at most ``limit``."""
-    query = _query(engine.dialect.name, asked, after)
-    with engine.connect() as connection:
-        found = connection.execute(query if limit is None else query.limit(limit)).all()
+    query = _query(connection.dialect.name, asked, after)
+    found = connection.execute(query if limit is None else query.limit(limit)).all()
     width = len(asked.group_by)
     return [
         Sum(
