@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Engine, Insert, Update, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, Insert, Update, bindparam, func, insert, select, tuple_, update
 
+from sovereign_ext.storage.dialects import insert_into
 from sovereign_ext.storage.engine import driver_text
 from sovereign_ext.storage.resources import Write, announce
 from sovereign_ext.storage.schema import log_entries, log_head
+from sovereign_ext.storage.transient import is_transient
 from sovereign_ext.storage.usage import UsageRow, UsageWriter
+
+FROZEN_MS: Final = 2_000
+"""How long PostgreSQL waits for the next statement of an append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +83,16 @@ class EntryStore:
 
     def create_head(self, origin: str) -> str:
         """Make the head row of a new log; gives the origin that the log has, new or old."""
+        new = insert_into(self._engine, log_head).values(id=1, origin=origin, next=0)
         with self._engine.begin() as connection:
-            found = connection.execute(select(log_head.c.origin)).scalar_one_or_none()
-            if found is None:
-                connection.execute(insert(log_head).values(id=1, origin=origin, next=0))
-            return origin if found is None else str(found)
+            connection.execute(new.on_conflict_do_nothing(index_elements=[log_head.c.id]))
+            return str(connection.execute(select(log_head.c.origin)).scalar_one())
 
     def append(self, rows: Sequence[Row]) -> int:
         """Store ``rows``, and what they used, in one transaction; gives the index of the first.
         Raises the driver's errors.
 
-        After an error the transaction may or may not have become durable: ask ``find``.
+        After an error the transaction may or may not have become durable: ask ``settled``.
         """
         connection = self._writer_connection()
         cursor = connection.cursor()
@@ -162,15 +166,34 @@ class EntryStore:
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]:
         """The stored entries among ``keys``, pairs of decision id and kind."""
-        table = log_entries.c
-        query = _select_rows().where(tuple_(table.decision_id, table.kind).in_(keys))
         with self._engine.connect() as connection:
-            found = [_stored(values) for values in connection.execute(query)]
-        return {(row.decision_id, row.kind): row for row in found}
+            return _find(connection, keys)
+
+    def settled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]:
+        """As ``find``, for ``append`` and ``change`` that failed: what they will have come to, whatever is still on its
+        way.
+
+        A server may be about to commit what was sent over a connection that is lost. Such a transaction holds the head,
+        so whoever gets the head has seen its end.
+        """
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(log_head.c.next).where(log_head.c.id == 1).with_for_update())
+            return _find(connection, keys)
+
+    @staticmethod
+    def transient(error: BaseException) -> bool:
+        """Whether what failed with ``error`` may succeed when it is tried again at once."""
+        return is_transient(error)
 
     def _writer_connection(self) -> Any:
         if self._writer is None:
-            self._writer = self._engine.raw_connection()
+            writer: Any = self._engine.raw_connection()
+            if self._engine.dialect.name == "postgresql":
+                # A process that is frozen between index and commit holds everybody up; that long, and no longer.
+                writer.cursor().execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+                writer.commit()
+            self._writer = writer
         return self._writer
 
 
@@ -186,6 +209,12 @@ def _values(index: int, row: Row) -> dict[str, Any]:
         "envelope": row.envelope,
         "opening": row.opening,
     }
+
+
+def _find(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]:
+    query = _select_rows().where(tuple_(log_entries.c.decision_id, log_entries.c.kind).in_(keys))
+    found = [_stored(values) for values in connection.execute(query)]
+    return {(row.decision_id, row.kind): row for row in found}
 
 
 def _select_rows() -> Any:

@@ -29,9 +29,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sovereign_ext.errors import LogCorrupt
+from sovereign_ext.storage.dialects import insert_into
 from sovereign_ext.storage.schema import log_head, log_notes, log_published
 
 CHANNEL: Final = "sovereign_log"
@@ -40,7 +40,6 @@ CHANNEL: Final = "sovereign_log"
 LONGEST_LEASE_MS: Final = 60_000
 """A lease that ends later than this from now was written under a clock that has been set back since: it is over."""
 
-_INSERT: Final[dict[str, Callable[..., Any]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _NOW: Final[dict[str, ColumnElement[int]]] = {
     "postgresql": cast(literal_column("extract(epoch FROM clock_timestamp()) * 1000"), BigInteger),
     "sqlite": cast(literal_column("unixepoch('subsec') * 1000"), BigInteger),
@@ -79,13 +78,13 @@ class PublishedStore:
 
         Raises ``LogCorrupt`` when there are entries but no row: then the checkpoint over them is lost.
         """
-        values = {"id": 1, "holder": "", "token": 0, "expires_ms": 0, "size": 0, "keys": keys}
-        first: tuple[Any, ...] = tuple(
+        values = {"id": 1, "holder": "", "token": 0, "expires_ms": 0, "size": 0, "key_digests": keys}
+        first: list[ColumnElement[Any]] = [
             literal(value, log_published.c[name].type)
             for name, value in {**values, "note": note, "shown": note}.items()
-        )
+        ]
         new = select(*first).where(log_head.c.id == 1, log_head.c.next == 0)
-        insert_new = _INSERT[self._dialect](log_published).from_select([*values, "note", "shown"], new)
+        insert_new = insert_into(self._engine, log_published).from_select([*values, "note", "shown"], new)
         with self._engine.connect() as connection:
             connection.execute(insert_new.on_conflict_do_nothing(index_elements=["id"]))
             if connection.execute(select(log_published.c.id)).scalar_one_or_none() is None:
@@ -96,7 +95,7 @@ class PublishedStore:
         table = log_published.c
         left = table.expires_ms - self._now()
         query = select(
-            table.holder, table.token, left, table.size, table.note, table.shown, table.keys, log_head.c.next
+            table.holder, table.token, left, table.size, table.note, table.shown, table.key_digests, log_head.c.next
         ).where(table.id == 1, log_head.c.id == 1)
         with self._engine.connect() as connection:
             found = connection.execute(query).one_or_none()
@@ -154,7 +153,7 @@ class PublishedStore:
             .where(log_published.c.id == 1, log_published.c.token == token)
             .with_for_update(read=True, of=log_published)
         )
-        new = _INSERT[self._dialect](log_notes).from_select(["name", "body", "updated_ms"], mine)
+        new = insert_into(self._engine, log_notes).from_select(["name", "body", "updated_ms"], mine)
         values = {"body": new.excluded.body, "updated_ms": new.excluded.updated_ms}
         return self._change(new.on_conflict_do_update(index_elements=["name"], set_=values))
 

@@ -180,7 +180,7 @@ log_published = Table(
     Column("size", BigInteger, nullable=False),  # entries that the checkpoint covers
     Column("note", LargeBinary, nullable=False),  # the checkpoint as the log signed it
     Column("shown", LargeBinary, nullable=False),  # the same, perhaps with further signatures
-    Column("keys", String, nullable=False),  # digests of the log's public keys
+    Column("key_digests", String, nullable=False),  # digests of the log's public keys
 )
 
 log_notes = Table(

@@ -2,7 +2,8 @@
 
 The first entry after a quiet time is published at once, further ones at most once an ``interval``; a
 waiting receipt shortens that. An error of disk or database is retried and shows in ``last_error``;
-``LogCorrupt`` stops the thread for good, because signing on could fork the log.
+``LogCorrupt`` stops the thread for good, because signing on could fork the log, ``LeaseLost`` because somebody
+else does it now.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sovereign_ext.errors import LogCorrupt
+from sovereign_ext.errors import LeaseLost, LogCorrupt
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.publisher import Publisher
 
@@ -31,7 +32,8 @@ class Published:
 class Integrator:
     """Keeps the published checkpoint close behind the sequenced entries.
 
-    ``on_published(published)`` and ``on_corrupt(reason)`` are called on the integrator's thread.
+    ``on_published(published)``, ``on_corrupt(reason)`` and ``on_lost()`` are called on the integrator's thread. A
+    publisher that has not ``recovered`` does so on that thread first.
     """
 
     def __init__(
@@ -41,11 +43,15 @@ class Integrator:
         interval_s: float,
         on_published: Callable[[Published], None],
         on_corrupt: Callable[[str], None],
+        on_lost: Callable[[], None] = lambda: None,
+        recovered: bool = True,
     ) -> None:
         self._publisher = publisher
+        self._recovered = recovered
         self._interval_s = interval_s
         self._on_published = on_published
         self._on_corrupt = on_corrupt
+        self._on_lost = on_lost
         self._condition = threading.Condition()
         self._wanted = 0  # size that should be published
         self._hurried = 0  # size that somebody waits for
@@ -55,8 +61,23 @@ class Integrator:
         self.published = Published(publisher.checkpoint, publisher.note)
         self.last_error: str | None = None
 
+    @property
+    def recovered(self) -> bool:
+        """Whether the publisher has taken up the log."""
+        return self._recovered
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything will still be published."""
+        return self._thread.is_alive()
+
+    @property
+    def head(self) -> int:
+        """Entries that are known to be sequenced."""
+        return self._wanted
+
     def start(self, size: int) -> None:
-        """Start the thread; ``size`` entries are sequenced already. The publisher must have recovered."""
+        """Start the thread; ``size`` entries are sequenced already."""
         self._wanted = size
         self._thread.start()
 
@@ -82,19 +103,22 @@ class Integrator:
 
     def _run(self) -> None:
         last = time.monotonic() - self._interval_s
-        recovered = True
         while self._wait(last):
             try:
-                if not recovered:
+                if not self._recovered:
                     self._publisher.recover()
-                    recovered = True
+                    self._recovered = True
                 self._publisher.publish()
+            except LeaseLost as error:
+                self.last_error = str(error)
+                self._on_lost()
+                return
             except LogCorrupt as error:
                 self.last_error = str(error)
                 self._on_corrupt(self.last_error)
                 return
             except Exception as error:  # disk full, database locked: try again later
-                recovered = False
+                self._recovered = False
                 self.last_error = f"{type(error).__name__}: {error}"
                 if self._stopping:
                     return
@@ -109,7 +133,7 @@ class Integrator:
         with self._condition:
             while not self._stopping:
                 size = self.published.checkpoint.size
-                if self._wanted <= size:
+                if self._wanted <= size and self._recovered:
                     self._idle = True
                     self._condition.wait()
                     self._idle = False

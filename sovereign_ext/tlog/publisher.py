@@ -70,6 +70,9 @@ class SignedNotes(Protocol):
     def attach(self, checkpoint: Checkpoint, note: bytes) -> None:
         """``note`` is ``checkpoint`` with further signatures, about to be shown."""
 
+    def check(self) -> None:
+        """Raise when this process may not write any more."""
+
     def seen(self) -> bytes | None:
         """A note that was signed here earlier, from another memory than ``load`` reads: the tree must extend it."""
 
@@ -128,7 +131,19 @@ class Publisher:
         with self._publishing:
             if checkpoint == self.checkpoint:
                 self._signed.attach(checkpoint, note)
-                self._tiles.show(note, checkpoint.size)
+                self._tiles.show(note, checkpoint.size, self._signed.check)
+
+    def keep_shown(self, note: bytes, size: int) -> None:
+        """See to it that ``note``, of the last checkpoint if that covers ``size`` entries, is shown.
+
+        Only does something where a writer that lost its right could have shown an older one. May be called from any
+        thread; raises as ``attach``.
+        """
+        if self._tiles.conditional:
+            return
+        with self._publishing:
+            if size == self.checkpoint.size and self._reader.checkpoint() != note:
+                self._tiles.show(note, size, self._signed.check)
 
     def _begin(self, size: int, published: bytes | None) -> None:
         if size or published is not None:
@@ -173,7 +188,7 @@ class Publisher:
     def _republish(self, published: bytes | None) -> None:
         if published != self.note:
             self._compare(published, "published")
-            self._tiles.show(self.note, self.checkpoint.size)
+            self._tiles.show(self.note, self.checkpoint.size, self._signed.check)
 
     def _compare(self, note: bytes | None, which: str) -> None:
         if note is None or note == self.note:
@@ -213,7 +228,7 @@ class Publisher:
         note = sign_checkpoint(checkpoint, [self._signer])
         self._signed.replace(self.note, checkpoint, note)
         with self._publishing:
-            self._tiles.show(note, checkpoint.size)
+            self._tiles.show(note, checkpoint.size, self._signed.check)
             self.checkpoint = checkpoint
         self.note = note
 

@@ -8,8 +8,9 @@ resolved by one call into the event loop. The order of rules after a failed comm
 3. A row that is there with another leaf was sequenced earlier under the same decision id. If it says the
    same, its place is the answer (so a caller may repeat an append whose outcome it does not know), else
    ``LogConflict``.
-4. If rule 3 met a row, it was the cause; the rest of the batch is committed again. Otherwise it gets
-   ``LogUnavailable``.
+4. If rule 3 met a row, it was the cause; the rest of the batch is committed again.
+5. The rest of the batch is committed again, ``RETRIES`` times at most, when the error was one that goes away by itself
+   (two transactions in each other's way, a connection that was lost). Otherwise it gets ``LogUnavailable``.
 
 A row that comes with a ``Write`` (a change of a resource) is a transaction of its own, so that one that is refused
 takes nobody else's entry along.
@@ -36,6 +37,9 @@ MAX_BATCH: Final = 256
 PROBE_S: Final = 1.0
 """Seconds between two looks whether a store that failed works again, while nothing is appended."""
 
+RETRIES: Final = 3
+"""How often a batch is tried again after a transient error."""
+
 MAX_QUEUED: Final = 8192
 """Rows waiting for the writer; beyond it appends fail at once instead of piling up in memory."""
 
@@ -54,7 +58,8 @@ class Store(Protocol):
 
     def append(self, rows: Sequence[Row]) -> int: ...
     def change(self, row: Row, write: Write) -> int: ...
-    def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]: ...
+    def settled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRow]: ...
+    def transient(self, error: BaseException) -> bool: ...
     def reset(self) -> None: ...
 
 
@@ -70,6 +75,8 @@ class _Pending:
 
 
 _Outcome = tuple[_Pending, Placed | LogError | ResourceError]
+_Again = Callable[[list[_Pending], int], list[_Outcome]]
+"""Commits what is left of a batch; the number is how often it may do so once more."""
 
 
 class Sequencer:
@@ -172,30 +179,32 @@ class Sequencer:
         else:
             candidates.append(item)
 
-    def _commit(self, batch: list[_Pending]) -> list[_Outcome]:
+    def _commit(self, batch: list[_Pending], left: int = RETRIES) -> list[_Outcome]:
         try:
             first = self._store.append([pending.row for pending in batch])
         except Exception as error:  # whatever it is, nobody may wait for ever
-            return self._settle(batch, error)
+            return self._settle(batch, error, self._commit, left)
         self.last_error = None
         return [(pending, _placed(first + at, pending.row)) for at, pending in enumerate(batch)]
 
-    def _change(self, pending: _Pending, write: Write) -> _Outcome:
+    def _change(self, pending: _Pending, write: Write, left: int = RETRIES) -> _Outcome:
         try:
             index = self._store.change(pending.row, write)
         except ResourceError as refused:
             return pending, refused
         except Exception as error:
-            return self._settle([pending], error)[0]
+            return self._settle([pending], error, lambda _, left: [self._change(pending, write, left)], left)[
+                0
+            ]
         self.last_error = None
         return pending, _placed(index, pending.row)
 
-    def _settle(self, batch: list[_Pending], error: Exception) -> list[_Outcome]:
+    def _settle(self, batch: list[_Pending], error: Exception, again: _Again, left: int) -> list[_Outcome]:
         """Find out what a failed commit did; see the rules at the top."""
         reason = f"{type(error).__name__}: {error}"
         try:
             self._store.reset()
-            found = self._store.find([pending.key for pending in batch])
+            found = self._store.settled([pending.key for pending in batch])
         except Exception as second:
             self.last_error = f"{reason}; then {type(second).__name__}: {second}"
             return [
@@ -213,7 +222,9 @@ class Sequencer:
                 repeats = True
                 outcomes.append((pending, self._repeated(pending.row, stored)))
         if missing and repeats:
-            return outcomes + self._commit(missing)  # shorter each time, so this ends
+            return outcomes + again(missing, left)  # shorter each time, so this ends
+        if missing and left and self._store.transient(error):
+            return outcomes + again(missing, left - 1)
         if missing:
             self.last_error = reason
         return outcomes + [(pending, LogUnavailable(f"commit failed: {reason}")) for pending in missing]

@@ -1,12 +1,13 @@
 """The transparency log as the gateway uses it: open, append, receipt, close.
 
-Wires the sequencer (indices), the integrator (tiles, checkpoints), the keys and the signing of entries
-together. One process has a log open at a time. Where its files are is ``state``'s matter.
+Wires the sequencer (indices), what publishes (tiles, checkpoints), the keys and the signing of entries together.
+One process has a log open (``state``: SQLite and files), or several share one (``shared``: a database, common tiles).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from sovereign_ext.attest.promise import Promise
 from sovereign_ext.attest.receipt import ReceiptParts, build_receipt
 from sovereign_ext.attest.rekor import Artefact
 from sovereign_ext.attest.statement import key_event_statement, opening
-from sovereign_ext.errors import EntryNotFound, EntryPending, LogCorrupt, LogUnavailable
+from sovereign_ext.errors import EntryNotFound, EntryPending, LogConflict, LogCorrupt, LogUnavailable
 from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
@@ -39,10 +40,13 @@ from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import valid_name
 from sovereign_ext.tlog.proof import NodeReader, consistency_proof, inclusion_proof
 from sovereign_ext.tlog.reader import LogReader
+from sovereign_ext.tlog.replica import LEADER, Replica
 from sovereign_ext.tlog.sequencer import Sequencer
+from sovereign_ext.tlog.shared import OpenedShared, SharedLog, open_shared
+from sovereign_ext.tlog.sharedwitnessing import SharedWitnessing
 from sovereign_ext.tlog.state import LogPaths, OpenedState, open_state
 from sovereign_ext.tlog.witnesses import POLICY_FILE, WitnessSet, WitnessStatus
-from sovereign_ext.tlog.witnessing import Witnessing
+from sovereign_ext.tlog.witnessing import CosignedFile, Witnessing
 
 __all__ = [
     "EntryDraft",
@@ -51,6 +55,7 @@ __all__ = [
     "MirrorAck",
     "Published",
     "Sequenced",
+    "SharedLog",
     "TransparencyLog",
     "WitnessSet",
     "WitnessStatus",
@@ -58,6 +63,7 @@ __all__ = [
 
 PUBLISH_INTERVAL_S = 0.5
 KEY_EVENT_KIND = "key-event"
+SOLE = "sole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +95,26 @@ class Sequenced:
 class LogStatus:
     """How the log is. ``size`` entries are durable, ``published_size`` of them covered by the published
     checkpoint. Unhealthy means that the last commit or the last publication failed; ``last_error`` says
-    how."""
+    how. ``role`` is ``sole`` where one process has the log, else ``leader`` or ``follower``, and ``leader`` names the
+    process that integrates."""
 
     size: int
     published_size: int
     healthy: bool
     last_error: str | None
+    role: str = SOLE
+    leader: str = ""
 
 
 class TransparencyLog:
     """An open log. Made by ``open``; belongs to one event loop."""
 
     def __init__(
-        self, opened: OpenedState, origin: str, clock: Callable[[], int], publish_interval_s: float
+        self,
+        opened: OpenedState | OpenedShared,
+        origin: str,
+        clock: Callable[[], int],
+        publish_interval_s: float,
     ) -> None:
         self._opened = opened
         self._clock = clock
@@ -116,23 +129,22 @@ class TransparencyLog:
         self._corrupt: str | None = None
         self._over: str | None = None  # why no further checkpoint will come
         self._size = opened.size
-        self._witnessing: Witnessing | None = None
+        self._witnessing: Witnessing | SharedWitnessing | None = None
         self._observers: list[Callable[[Published], None]] = []
         self._followers: list[Callable[[], None]] = []
         self._anchored: Callable[[int], Sequence[AnchorRecord]] = lambda _: ()
         self.origin = origin
         self.log_id = opened.public.log.log_id
         self.public_keys = opened.public
-        self.reader = LogReader(opened.paths.tiles)
+        self.reader = LogReader(opened.tiles)
         self.resources = ResourceStore(opened.store.engine)
         self.usage = UsageStore(opened.store.engine)
         self.audit = AuditStore(opened.store.engine)
-        self._integrator = Integrator(
-            opened.publisher,
-            interval_s=publish_interval_s,
-            on_published=self._published,
-            on_corrupt=lambda reason: self._post(self._stop, reason),
+        self._integrator: Integrator | Replica = opened.integrate(
+            publish_interval_s, clock, self._published, lambda reason: self._post(self._stop, reason)
         )
+        if isinstance(self._integrator, Replica):
+            self._witnessing = self._integrator.witnessing
         self._integrator.start(opened.size)
         self._sequencer = Sequencer(opened.store, on_commit=self._committed, says_same=_says_same)
 
@@ -146,19 +158,31 @@ class TransparencyLog:
         checkpoint_dir: Path | None = None,
         publish_interval_s: float = PUBLISH_INTERVAL_S,
         witnesses: WitnessSet | None = None,
+        shared: SharedLog | None = None,
     ) -> TransparencyLog:
         """Open the log in ``state_dir``, made if it is new. ``clock`` gives Unix milliseconds.
 
         ``checkpoint_dir`` is where the last signed checkpoint is kept; on storage that is not restored
         together with ``state_dir`` it lets the log notice every restored backup. ``witnesses`` are asked to
-        cosign, see ``follow``. Raises ``LogCorrupt`` when going on would fork the log, ``LogUnavailable`` when
+        cosign, see ``follow``. ``shared`` is what a log of several processes has in common; each of them has a
+        ``state_dir`` of its own. Raises ``LogCorrupt`` when going on would fork the log, ``LogUnavailable`` when
         the state cannot be used or another process has it open.
         """
         if not valid_name(origin):
             raise LogCorrupt(f"{origin!r} cannot be the origin of a log")
         paths = LogPaths.of(state_dir, checkpoint_dir)
-        opened = await asyncio.to_thread(open_state, paths, origin)
-        log = cls(opened, origin, clock, publish_interval_s)
+        opened: OpenedState | OpenedShared
+        if shared is None:
+            opened = await asyncio.to_thread(open_state, paths, origin)
+        else:
+            opened = await asyncio.to_thread(open_shared, paths, origin, shared)
+        try:
+            log = cls(opened, origin, clock, publish_interval_s)
+        except BaseException as error:
+            await asyncio.to_thread(opened.close)
+            if isinstance(error, OSError | SQLAlchemyError):
+                raise LogUnavailable(f"cannot open the log: {error}") from error
+            raise
         try:
             await log.follow(witnesses)
         except BaseException:
@@ -228,7 +252,10 @@ class TransparencyLog:
         for key, event in events.items():
             if key not in there:
                 statement = key_event_statement(event)
-                await self.append(EntryDraft(key[1], "", key[0], statement, opening(None, Digests())))
+                draft = EntryDraft(key[1], "", key[0], statement, opening(None, Digests()))
+                # Another process of this log may write it down at this moment, by its own clock.
+                with contextlib.suppress(LogConflict):
+                    await self.append(draft)
 
     async def keep(self, documents: Iterable[Document]) -> None:
         """Make documents durable, so that entries may refer to them; those that are there already stay.
@@ -264,7 +291,16 @@ class TransparencyLog:
         """Sizes and health, without touching disk or database."""
         error = self._corrupt or self._sequencer.last_error or self._integrator.last_error
         published = self._integrator.published.checkpoint.size
-        return LogStatus(max(self._size, published), published, error is None, error)
+        size = max(self._size, published, self._integrator.head)
+        if isinstance(self._integrator, Replica):
+            role, leader = self._integrator.role, self._integrator.leader
+            return LogStatus(size, published, error is None, error, role, leader)
+        return LogStatus(size, published, error is None, error)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process integrates the log, so that what is done once for all of them is done here."""
+        return not isinstance(self._integrator, Replica) or self._integrator.role == LEADER
 
     def cosigned(self) -> tuple[Checkpoint, bytes] | None:
         """The newest checkpoint that reached the quorum of the witnesses, and its note with the cosignatures."""
@@ -304,8 +340,7 @@ class TransparencyLog:
         await asyncio.to_thread(self._integrator.close)
         if self._witnessing is not None:
             await asyncio.to_thread(self._witnessing.close)
-        await asyncio.to_thread(self._store.close)
-        self._opened.release()
+        await asyncio.to_thread(self._opened.close)
         self._abandon("the log is shut down")
 
     def _receipt(self, row: StoredRow, published: Published) -> dict[str, Any]:
@@ -332,8 +367,8 @@ class TransparencyLog:
             enclosed=self._documents.get_many(referenced(_predicate(row))),
         )
 
-    def _follow(self, before: Witnessing | None, witnesses: WitnessSet | None) -> None:
-        if before is not None:
+    def _follow(self, before: Witnessing | SharedWitnessing | None, witnesses: WitnessSet | None) -> None:
+        if isinstance(before, Witnessing):
             before.close()
         paths = self._opened.paths
         try:
@@ -342,25 +377,30 @@ class TransparencyLog:
                 (paths.public / POLICY_FILE).unlink(missing_ok=True)
             elif read_file(paths.public / POLICY_FILE) != policy:
                 write_files(paths.public, [(POLICY_FILE, policy)])
-            if witnesses is None:
-                self._witnessing = None
-                return
-            witnessing = Witnessing(
-                witnesses,
-                self.public_keys.log,
-                self.reader,
-                paths.signed,
-                now_s=lambda: self._clock() // 1000,
-                on_cosigned=self._opened.publisher.attach,
-            )
-            witnessing.start(self._integrator.published)
+            if isinstance(before, SharedWitnessing):
+                before.follow(witnesses)
+            else:
+                self._witnessing = None if witnesses is None else self._ask(witnesses)
         except OSError as error:
             raise LogUnavailable(f"cannot keep what witnesses say: {error}") from error
+
+    def _ask(self, witnesses: WitnessSet) -> Witnessing:
+        assert isinstance(self._opened, OpenedState)
+        witnessing = Witnessing(
+            witnesses,
+            self.public_keys.log,
+            self.reader,
+            CosignedFile(self._opened.paths.signed),
+            now_s=lambda: self._clock() // 1000,
+            on_cosigned=self._opened.publisher.attach,
+        )
+        witnessing.start(self._integrator.published)
         self._witnessing = witnessing
         witnessing.notice(self._integrator.published)  # what came between start and here
+        return witnessing
 
     def _published(self, published: Published) -> None:
-        if (witnessing := self._witnessing) is not None:
+        if isinstance(witnessing := self._witnessing, Witnessing):  # a replica tells its own
             witnessing.notice(published)
         for observer in self._observers:
             observer(published)

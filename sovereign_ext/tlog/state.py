@@ -14,6 +14,7 @@ Nothing runs yet when ``open_state`` returns: sequencing and publishing are star
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.storage.entries import EntryStore
 from sovereign_ext.storage.migrate import ensure_schema
 from sovereign_ext.tlog.files import Lease, read_file, write_files
+from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.publisher import Publisher
 from sovereign_ext.tlog.signed import SignedFile
-from sovereign_ext.tlog.tilestore import CHECKPOINT, DirectoryTiles
+from sovereign_ext.tlog.tilestore import CHECKPOINT, DirectoryTiles, TileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +77,32 @@ class OpenedState:
     public: PublicKeys
     store: EntryStore
     documents: DocumentStore
+    tiles: TileStore
     publisher: Publisher
     size: int
 
-    def release(self) -> None:
-        """Let go of the leases: another process may open the log now."""
+    def integrate(
+        self,
+        interval_s: float,
+        now_ms: Callable[[], int],
+        on_published: Callable[[Published], None],
+        on_corrupt: Callable[[str], None],
+    ) -> Integrator:
+        """What publishes, to be started."""
+        return Integrator(
+            self.publisher, interval_s=interval_s, on_published=on_published, on_corrupt=on_corrupt
+        )
+
+    def close(self) -> None:
+        """Let go of the database and the leases: another process may open the log now."""
+        self.store.close()
         for lease in self.leases:
             lease.release()
 
 
 def open_state(paths: LogPaths, origin: str) -> OpenedState:
     """Everything that ``open`` does with files, in order: lease, keys, database, recovery, public files."""
-    leases = _take_leases(paths)
+    leases = take_leases(paths)
     store = None
     try:
         if not paths.keys.exists() and (paths.database.exists() or read_file(paths.signed / CHECKPOINT)):
@@ -107,7 +123,7 @@ def open_state(paths: LogPaths, origin: str) -> OpenedState:
         if any(read_file(paths.public / name) != data for name, data in files):
             write_files(paths.public, files)
         documents = DocumentStore(engine)
-        return OpenedState(paths, leases, keys, public, store, documents, publisher, store.size())
+        return OpenedState(paths, leases, keys, public, store, documents, tiles, publisher, store.size())
     except BaseException as error:
         if store is not None:
             store.close()
@@ -118,9 +134,9 @@ def open_state(paths: LogPaths, origin: str) -> OpenedState:
         raise
 
 
-def _take_leases(paths: LogPaths) -> tuple[Lease, ...]:
+def take_leases(paths: LogPaths) -> tuple[Lease, ...]:
     """One on the state, and one on the signed checkpoint where it is apart: a copy of the state directory must not
-    sign beside the original."""
+    sign beside the original. Raises ``LogUnavailable``."""
     taken: list[Lease] = []
     try:
         paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)

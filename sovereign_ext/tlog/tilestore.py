@@ -9,6 +9,7 @@ checkpoint can go backwards; each store says how it keeps that from happening. T
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -30,14 +31,20 @@ STALE_S: Final = 3_600.0
 class TileStore(Protocol):
     """The public files of one log, by their C2SP paths. Any thread may call it. Raises ``OSError``."""
 
+    conditional: bool
+    """Whether ``show`` itself makes sure that an older checkpoint never takes the place of a newer one."""
+
     def read(self, path: str) -> bytes | None:
         """The content at ``path``; ``None`` if there is none."""
 
     def write(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Store tiles. Each is there whole or not at all; on return all of them are durable."""
 
-    def show(self, note: bytes, size: int) -> None:
-        """Make ``note``, a checkpoint over ``size`` entries, the one that is shown. Durable on return."""
+    def show(self, note: bytes, size: int, check: Callable[[], None]) -> None:
+        """Make ``note``, a checkpoint over ``size`` entries, the one that is shown. Durable on return.
+
+        ``check`` raises when this process may not write any more.
+        """
 
     def drop_partial(self, full: Iterable[Tile]) -> None:
         """Remove the partial tiles that the ``full`` ones have superseded, as far as that works."""
@@ -52,6 +59,8 @@ class TileStore(Protocol):
 class DirectoryTiles:
     """Tiles in a directory. With one writer, who holds its ``Lease``."""
 
+    conditional = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -61,7 +70,7 @@ class DirectoryTiles:
     def write(self, files: Iterable[tuple[str, bytes]]) -> None:
         write_files(self._root, files)
 
-    def show(self, note: bytes, size: int) -> None:
+    def show(self, note: bytes, size: int, check: Callable[[], None]) -> None:
         write_files(self._root, [(CHECKPOINT, note)])
 
     def drop_partial(self, full: Iterable[Tile]) -> None:
@@ -80,15 +89,17 @@ class DirectoryTiles:
 class SharedDirectoryTiles(DirectoryTiles):
     """Tiles in a directory that several hosts have mounted, written by whoever leads.
 
-    A file system has no conditional rename, so ``may_show`` is asked right before the rename: it raises when the right
-    to write may be over. A writer that is stopped between the two, for longer than its lease, can show an older
-    checkpoint for the moment until the leader looks again (``Replica``); it is one of the same tree.
+    A file system has no conditional rename, so ``check`` is asked right before it. A writer that is stopped between the
+    two, for longer than its lease, can show an older checkpoint for the moment until the leader looks again
+    (``Replica``); it is one of the same tree. ``writer`` is a name that nobody else has.
     """
 
-    def __init__(self, root: Path, writer: str, may_show: Callable[[], None] = lambda: None) -> None:
+    conditional = False
+
+    def __init__(self, root: Path, writer: str) -> None:
         super().__init__(root)
         self._writer = writer
-        self.may_show = may_show
+        self._written = itertools.count()
 
     def write(self, files: Iterable[tuple[str, bytes]]) -> None:
         touched: dict[Path, None] = {}
@@ -103,9 +114,10 @@ class SharedDirectoryTiles(DirectoryTiles):
         for directory in touched:
             sync_directory(directory)
 
-    def show(self, note: bytes, size: int) -> None:
+    def show(self, note: bytes, size: int, check: Callable[[], None]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
         new = self._new(note)
-        self.may_show()
+        check()
         new.replace(self._root / CHECKPOINT)
         sync_directory(self._root)
 
@@ -121,7 +133,7 @@ class SharedDirectoryTiles(DirectoryTiles):
         """A durable file that has no name of its own yet. Writers do not share names, so nobody sees half a file."""
         directory = self._root / NEW
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{self._writer}-{time.monotonic_ns()}"
+        path = directory / f"{self._writer}-{next(self._written)}"
         with path.open("xb") as file:
             file.write(data)
             file.flush()

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from sovereign_ext.errors import LogCorrupt, VerificationError, WitnessRefused
+from sovereign_ext.errors import LogCorrupt, LogError, VerificationError, WitnessRefused
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck, verify_cosignatures
 from sovereign_ext.tlog.files import read_file, write_files
@@ -45,6 +45,29 @@ LONGEST_PAUSE_S: Final = 30.0
 KEPT_ROUNDS: Final = 8
 
 _logger = logging.getLogger(__name__)
+
+
+class CosignedNotes(Protocol):
+    """Keeps the newest checkpoint that reached the quorum. Raises ``OSError`` or ``LogError``."""
+
+    def load(self) -> bytes | None:
+        """The note; ``None`` if there was none yet."""
+
+    def save(self, note: bytes) -> None:
+        """Keep ``note`` instead. Durable on return."""
+
+
+class CosignedFile:
+    """``CosignedNotes`` in ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self) -> bytes | None:
+        return read_file(self._directory / COSIGNED)
+
+    def save(self, note: bytes) -> None:
+        write_files(self._directory, [(COSIGNED, note)])
 
 
 @dataclass(slots=True)
@@ -96,7 +119,7 @@ class Witnessing:
         witnesses: WitnessSet,
         log: Verifier,
         reader: LogReader,
-        directory: Path,
+        kept: CosignedNotes,
         *,
         now_s: Callable[[], int],
         on_cosigned: Callable[[Checkpoint, bytes], None],
@@ -104,7 +127,7 @@ class Witnessing:
         self.witnesses = witnesses
         self._log = log
         self._reader = reader
-        self._directory = directory
+        self._kept = kept
         self._now_s = now_s
         self._on_cosigned = on_cosigned
         self._condition = threading.Condition()
@@ -154,12 +177,12 @@ class Witnessing:
         )
 
     def _restore(self, published: Published) -> Published | None:
-        note = read_file(self._directory / COSIGNED)
+        note = self._kept.load()
         if note is None:
             return None
         try:
             checkpoint, opened = open_checkpoint(note, self._log.name, [self._log])
-            if not self._enough(opened):
+            if not enough(opened, self.witnesses):
                 return None  # the policy changed: what it asks for now must be asked for again
         except VerificationError as error:
             _logger.warning("the kept cosigned checkpoint is not used: %s", error)
@@ -272,12 +295,7 @@ class Witnessing:
         note = parse_note(turn.published.note)
         lines = tuple(turn.lines[at] for at in sorted(turn.lines))
         note = Note(note.text, note.signatures + lines)
-        return note.encode() if self._enough(note) else None
-
-    def _enough(self, note: Note) -> bool:
-        found = verify_cosignatures(note, [peer.key for peer in self.witnesses.peers], self.witnesses.policy)
-        # A policy may ask for nobody; a checkpoint that nobody cosigned is still not a cosigned one.
-        return bool(found.quorum and found.cosignatures)
+        return note.encode() if enough(note, self.witnesses) else None
 
     def _save(self, turn: _Round) -> None:
         with self._saving:
@@ -287,11 +305,21 @@ class Witnessing:
             if note is None or self._stopping or (kept and kept.checkpoint.size > checkpoint.size):
                 return
             try:
-                write_files(self._directory, [(COSIGNED, note)])
+                self._kept.save(note)
                 self.cosigned = Published(checkpoint, note)
                 self._on_cosigned(checkpoint, note)
-            except OSError as error:
+            except (OSError, LogError) as error:
                 _logger.warning("cannot keep the cosigned checkpoint: %s", error)
+
+
+def enough(note: Note, witnesses: WitnessSet) -> bool:
+    """Whether a checkpoint that the log signed has the cosignatures that ``witnesses`` ask for.
+
+    Raises ``VerificationError`` when one of theirs does not verify.
+    """
+    found = verify_cosignatures(note, [peer.key for peer in witnesses.peers], witnesses.policy)
+    # A policy may ask for nobody; a checkpoint that nobody cosigned is still not a cosigned one.
+    return bool(found.quorum and found.cosignatures)
 
 
 def turn_end(turn: _Round, now: float) -> float:

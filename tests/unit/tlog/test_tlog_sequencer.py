@@ -42,6 +42,8 @@ class Store:
         self.entered.set()
         assert self.gate.wait(10)
         fault = self.faults.pop(0) if self.faults else ""
+        if fault == "transient":
+            raise sqlite3.OperationalError("try again")
         if fault == "before":
             raise sqlite3.OperationalError("database or disk is full")
         keys = {(r.decision_id, r.kind) for r in self.rows}
@@ -60,6 +62,11 @@ class Store:
         if not self.readable:
             raise sqlite3.OperationalError("unable to open database file")
         return {(r.decision_id, r.kind): r for r in self.rows if (r.decision_id, r.kind) in keys}
+
+    settled = find
+
+    def transient(self, error: BaseException) -> bool:
+        return "try again" in str(error)
 
     def reset(self) -> None:
         self.resets += 1

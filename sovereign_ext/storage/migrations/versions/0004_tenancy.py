@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("note", sa.LargeBinary, nullable=False),
         sa.Column("shown", sa.LargeBinary, nullable=False),
-        sa.Column("keys", sa.String, nullable=False),
+        sa.Column("key_digests", sa.String, nullable=False),
     )
     op.create_table(
         "log_notes",
