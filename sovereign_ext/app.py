@@ -21,12 +21,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import Engine
+
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.listprices import with_list_prices
 from sovereign_ext.config.live import Live, watch
-from sovereign_ext.config.load import Loaded, base_of, load
+from sovereign_ext.config.load import Loaded, base_of
 from sovereign_ext.config.model import Config, Provider
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.effective import Effective, load_with_resources
 from sovereign_ext.envoyconf import names, render
 from sovereign_ext.envoyconf.admin import EnvoyAdmin
 from sovereign_ext.envoyconf.layout import Layout
@@ -43,6 +46,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import tls_context
 from sovereign_ext.routing.health import Health
+from sovereign_ext.storing import open_engine
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
@@ -93,6 +97,16 @@ class Settings:
         return self.state_dir / "log"
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A configuration that can be taken up, and all that was made of it."""
+
+    loaded: Loaded
+    snapshot: Snapshot
+    vouching: Prepared
+    keys: PreparedKeys
+
+
 def moment() -> Moment:
     """The time, at the edge."""
     return Moment(time.monotonic(), time.time_ns() // 1_000_000)
@@ -112,15 +126,16 @@ class Processor:
         self._given = 0
         self._health = Health()
         self._admin = EnvoyAdmin(str(settings.admin_socket))
-        self._watch: asyncio.Task[None] | None = None
-        self._reload: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pruning: asyncio.Task[None] | None = None
+        self._mended: tuple[ConfigError, ...] | None = None  # faults of the file that its last good edit ends
         self._draining = False
         self._stopped = asyncio.Event()
 
     async def start(self) -> None:
         """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
         settings = self._settings
-        loaded = load(settings.config_file)
+        loaded = load_with_resources(settings.config_file, self._open_database)
         database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
@@ -143,6 +158,8 @@ class Processor:
             checkpoint_dir=settings.checkpoint_dir,
         )
         await self._transparency.record_keys()
+        self._effective = Effective(loaded, self._transparency.resources, self._prepare, self._take_up)
+        self._transparency.on_change(self._effective.notice)
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
@@ -170,11 +187,21 @@ class Processor:
             settings.config_file,
             on_change=self._changed,
             on_faults=self._faulty,
-            known=loaded.digest,
+            known=loaded.file_digest,
+            stored=lambda: self._effective.stored,
+            stale=self._effective.stale,
         )
-        self._watch = asyncio.create_task(follower)
-        self._watch.add_done_callback(_report_end)
+        for name, work in (("file", follower), ("use", self._effective.run())):
+            task = asyncio.create_task(work, name=f"configuration: {name}")
+            task.add_done_callback(_report_end)
+            self._tasks.append(task)
         settings.ready_file.write_text(f"{os.getpid()}\n")
+
+    def _open_database(self, foundation: Config) -> Engine | None:
+        settings, storage = self._settings, foundation.storage
+        if storage.database is None and not LogPaths.of(settings.log_dir).database.exists():
+            return None  # a first start: opening would make the file, and the log take that for lost keys
+        return open_engine(storage, base_of(settings.config_file), settings.log_dir, self._environ)
 
     async def _serve(self, config: Config) -> None:
         settings = self._settings
@@ -194,6 +221,7 @@ class Processor:
                 evidence=self._vouching.evidence.status,
                 anchors=self._vouching.anchors,
                 random=os.urandom,
+                effective=self._effective,
             ),
             f"unix:{settings.management_socket}",
         )
@@ -212,7 +240,7 @@ class Processor:
             return
         self._draining = True
         self._settings.ready_file.unlink(missing_ok=True)
-        for task in (self._watch, self._reload):
+        for task in (*self._tasks, self._pruning):
             if task is not None:
                 task.cancel()
         await self._server.stop(_STOP_GRACE_S)
@@ -226,48 +254,55 @@ class Processor:
     # -- a new configuration -------------------------------------------------------------------------------
 
     async def _changed(self, loaded: Loaded) -> None:
-        _refuse_restart_changes(self._live.snapshot.config, loaded.config)
-        # In a thread: checking a thousand statements takes a second, in which no call would go on. ``watch`` waits
-        # for it, so an earlier change is never ready after a later one.
-        snapshot, prepared, keys = await asyncio.to_thread(self._prepare, loaded)
-        if self._reload is not None:
-            self._reload.cancel()
-        self._reload = asyncio.create_task(self._take_up(loaded, snapshot, prepared, keys))
+        await self._effective.file_changed(loaded)
+        self._mended = self._live.faults
 
-    def _prepare(self, loaded: Loaded) -> tuple[Snapshot, Prepared, PreparedKeys]:
-        return self._live.prepare(loaded), self._vouching.prepare(loaded), self._keys.prepare(loaded.config)
+    def _prepare(self, loaded: Loaded) -> Ready:
+        """On a thread: checking a thousand statements takes a second, in which no call would go on."""
+        _refuse_restart_changes(self._live.snapshot.config, loaded.config)
+        return Ready(
+            loaded,
+            self._live.prepare(loaded),
+            self._vouching.prepare(loaded),
+            self._keys.prepare(loaded.config),
+        )
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
         for line in str(error).splitlines():
             _log.error("configuration not used: %s", line)
 
-    async def _take_up(
-        self, loaded: Loaded, snapshot: Snapshot, prepared: Prepared, keys: PreparedKeys
-    ) -> None:
-        known_faults = self._live.faults
+    async def _take_up(self, ready: Ready) -> bool:
+        loaded, snapshot = ready.loaded, ready.snapshot
+        if self._pruning is not None:
+            self._pruning.cancel()
         try:
             await self._vouching.keep(snapshot)
         except LogError as error:
             self._faulty(ConfigError(f"what it refers to cannot be kept: {error}"))
-            return
+            return False
         in_use = [self._live.snapshot, *(exchange.snapshot for exchange in self._gateway.exchanges.values())]
         configs = {id(snapshot): snapshot.config for snapshot in in_use}.values()
         found = [item for config in (*configs, loaded.config) for item in config.providers]
         self._give({names.provider_cluster(item): item for item in found}.values())
         if await self._taken_up() is False:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
-            return
+            return False
         faults = self._live.faults  # new ones are those of a later edit, and stay
-        snapshot = self._live.use(snapshot, () if faults is known_faults else faults)
+        snapshot = self._live.use(snapshot, () if faults is self._mended else faults)
         self._directory.follow(snapshot.config)
-        self._keys.use(keys)
+        self._keys.use(ready.keys)
         try:
-            await self._vouching.follow(loaded, prepared)
+            await self._vouching.follow(loaded, ready.vouching)
         except LogError as error:
             _log.error("the log's witnesses stay as they were: %s", error)
         self._health.follow(snapshot)
         _log.info("configuration %d in use", snapshot.version)
+        self._pruning = asyncio.create_task(self._prune(loaded, snapshot))
+        return True
+
+    async def _prune(self, loaded: Loaded, snapshot: Snapshot) -> None:
+        """Take from Envoy what only calls of earlier configurations needed, when the last of those is over."""
         # Polled, because a hook on every call's end would cost calls something for a rare reload.
         while any(  # noqa: ASYNC110
             exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()

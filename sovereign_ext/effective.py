@@ -21,19 +21,24 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from sovereign_ext.config.load import Loaded, again
+from sovereign_ext.config.load import Loaded, again, decode, foundation, read_bytes
 from sovereign_ext.config.merge import KINDS, NEVER, NOTHING, Change, Stored
-from sovereign_ext.errors import ConfigError, ResourceChanged
-from sovereign_ext.storage.resources import Resource, Write
+from sovereign_ext.config.model import Config
+from sovereign_ext.errors import ConfigError, LogUnavailable, ResourceChanged
+from sovereign_ext.storage.resources import Resource, ResourceStore, Write
 from sovereign_ext.storage.schema import resources
 
 _log = logging.getLogger(__name__)
 
 ReadyT = TypeVar("ReadyT")
+
+_TRY_AGAIN_S: Final = 0.5
 
 
 class Resources(Protocol):
@@ -89,6 +94,7 @@ class Effective(Generic[ReadyT]):
         self._turn = asyncio.Lock()
         self._target: tuple[Loaded, ReadyT] | None = None
         self._wanted = asyncio.Event()
+        self._noticed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._faults: tuple[ConfigError, ...] = ()
         self._stale = False
@@ -107,11 +113,6 @@ class Effective(Generic[ReadyT]):
     def good(self) -> Loaded:
         """The newest configuration that can be used: in use, or about to be."""
         return self._good
-
-    @property
-    def overtaken(self) -> bool:
-        """Whether a newer target waits, so that the one being taken up need not be tidied up after."""
-        return self._wanted.is_set()
 
     def stale(self) -> bool:
         """Whether resources have changed since the last call: a file with faults is worth another look."""
@@ -154,8 +155,28 @@ class Effective(Generic[ReadyT]):
             return False
         return True
 
+    def notice(self) -> None:
+        """Resources may have changed: look soon. On the event loop; calls in quick succession are one look."""
+        self._noticed.set()
+
     async def run(self) -> None:
-        """Take up one target after the other, until cancelled."""
+        """Take up one target after the other, and look at the database when that is due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look())
+            group.create_task(self._work())
+
+    async def _look(self) -> None:
+        while True:
+            await self._noticed.wait()
+            self._noticed.clear()
+            try:
+                await self.database_changed()
+            except SQLAlchemyError as error:
+                _log.warning("resources cannot be read: %s; the last good go on", type(error).__name__)
+                await asyncio.sleep(_TRY_AGAIN_S)
+                self._noticed.set()
+
+    async def _work(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -198,9 +219,23 @@ class Effective(Generic[ReadyT]):
         self._wanted.set()
 
 
-def read_stored(store: Resources) -> Stored:
-    """All configuration resources, as the database has them now. May block."""
-    return _read(store, NOTHING)
+def load_with_resources(path: Path, open_database: Callable[[Config], Engine | None]) -> Loaded:
+    """The configuration at a start. ``open_database`` gives the engine, ``None`` where there is no database yet.
+
+    Blocks. Raises ``ConfigError``, and ``LogUnavailable`` if the database cannot be read.
+    """
+    raw = read_bytes(path)
+    engine = open_database(foundation(raw, str(path)))
+    stored = NOTHING
+    if engine is not None:
+        try:
+            if inspect(engine).has_table(resources.name):  # else it is older than resources
+                stored = _read(ResourceStore(engine), NOTHING)
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot read the resources: {type(error).__name__}") from None
+        finally:
+            engine.dispose()
+    return decode(raw, str(path), stored)
 
 
 def unmoved(revision: int) -> Write:

@@ -108,6 +108,7 @@ class Live:
             digest=loaded.digest,
             routable=self._routable,
             trust=self._vouching(loaded),
+            stored=frozenset(loaded.stored.documents),
         )
 
 

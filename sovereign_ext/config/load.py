@@ -132,6 +132,20 @@ def again(loaded: Loaded, stored: Stored) -> Loaded:
     )
 
 
+def foundation(raw: bytes, file: str) -> Config:
+    """The parts of a file that say where the resources are, ``origin`` and ``storage``; everything else is left out.
+
+    Raises ``ConfigErrors`` with every fault of the file where those parts are wrong.
+    """
+    tree = read_yaml(raw.decode("utf-8-sig", "replace"))
+    data = tree.data if isinstance(tree.data, dict) else {}
+    parts = {name: data[name] for name in ("version", "origin", "storage") if name in data}
+    try:
+        return Config.model_validate_json(json.dumps(parts), strict=True)
+    except ValidationError:
+        return parse_bytes(raw, file)[0]
+
+
 Parsed = tuple[Config, Tree, Owners]
 
 

@@ -41,7 +41,7 @@ class Snapshot:
     """An immutable view of one ``Config``. Every mapping is read-only."""
 
     version: int  # counts the configurations this process has used, from 1
-    digest: str  # "sha256:…" of the file's bytes
+    digest: str  # "sha256:…" of file, documents and resources (``load.Loaded``)
     config: Config
     policies: Mapping[str, Policy]
     models: Mapping[str, Model]
@@ -51,6 +51,7 @@ class Snapshot:
     reachable: Mapping[str, frozenset[str]]  # deployment ids by policy id: those it could ever route to
     policy_digests: Mapping[str, bytes]  # by policy id, see policy_digest()
     trust: Assessor  # what is known of each deployment at a moment
+    stored: frozenset[str] = frozenset()  # the API's names of what is not the file's but the database's
     _views: dict[tuple[str, ...], Visible] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -62,6 +63,7 @@ class Snapshot:
         digest: str,
         routable: Routable,
         trust: Assessor = _UNASSESSED,
+        stored: frozenset[str] = frozenset(),
     ) -> Snapshot:
         """Index ``config``, which ``parse`` has checked: its references are taken to hold."""
         by_model: defaultdict[str, list[Deployment]] = defaultdict(list)
@@ -90,6 +92,7 @@ class Snapshot:
             reachable=MappingProxyType(reachable),
             policy_digests=MappingProxyType({policy.id: policy_digest(policy) for policy in config.policies}),
             trust=trust,
+            stored=stored,
         )
 
     def visible(self, policies: tuple[str, ...]) -> Visible:

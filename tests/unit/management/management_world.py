@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,13 +20,16 @@ from google.rpc import status_pb2
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.anchor.service import AnchorStatus
+from sovereign_ext.config.load import Loaded, decode
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.server import Deps, add_services
 from sovereign_ext.policy.evaluate import routable
+from sovereign_ext.registry.build import build
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
@@ -140,6 +144,34 @@ class World:
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
 
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration as a file would have it."""
+        text = self.snapshot.config.model_dump_json(exclude_defaults=True, exclude_none=True)
+        document = {"version": 1, **json.loads(text)}
+        return decode(json.dumps(document).encode(), "sovereign.yaml")
+
+    def prepare(self, loaded: Loaded) -> Snapshot:
+        """What taking it up wants; checked as the processor does."""
+        registry = build(loaded.config, loaded.documents, self.now)
+        names = frozenset(loaded.stored.documents)
+        version = self.snapshot.version + 1
+        return Snapshot.from_config(
+            loaded.config,
+            version=version,
+            digest=loaded.digest,
+            routable=routable,
+            trust=registry,
+            stored=names,
+        )
+
+    async def take_up(self, snapshot: Snapshot) -> bool:
+        """Use it."""
+        self.snapshot = snapshot
+        self.health.follow(snapshot)
+        self.directory.follow(snapshot.config)
+        return True
+
     async def call(
         self,
         method: str,
@@ -197,6 +229,9 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     health.follow(snapshot)
     paths = LogPaths.of(directory / "log")
     here = World(snapshot, Directory.of(config), health, log, paths, server, f"{directory}/s", time.time())
+    effective = Effective(here.loaded, log.resources, here.prepare, here.take_up)
+    log.on_change(effective.notice)
+    following = asyncio.create_task(effective.run())
     add_services(
         server,
         Deps(
@@ -212,6 +247,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             evidence=lambda: here.evidence,
             anchors=here.anchored,
             random=os.urandom,
+            effective=effective,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")
@@ -221,6 +257,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             here.channel = channel
             yield here
     finally:
+        following.cancel()
         await server.stop(None)
         await log.close()
 
