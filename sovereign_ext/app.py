@@ -339,6 +339,7 @@ def _layout(settings: Settings, config: Config) -> Layout:
         management_routes=tuple(
             (route.http_method, route.path, route.regex) for route in descriptor.routes()
         ),
+        streamed=frozenset(route.regex for route in descriptor.routes() if route.streamed),
     )
 
 
