@@ -11,6 +11,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from sovereign_ext.metering.periods import HOUR_MS, Month
 from sovereign_ext.storage.usage import Totals, UsageStore, leaves
 from sovereign_ext.storage.usage_sums import Question, sums
@@ -51,13 +53,18 @@ class Invoice:
 
 def invoice(store: UsageStore, tenant: str, month: Month) -> Invoice:
     """Make it. Blocks. Raises the database's errors."""
+    with store.moment() as connection:
+        return invoice_at(connection, tenant, month)
+
+
+def invoice_at(connection: Connection, tenant: str, month: Month) -> Invoice:
+    """Make it of what ``connection`` sees."""
     since, until = month.start_hour, month.end_hour
     asked = Question(since, until, (since,), LINE_BY, (("tenant", tenant),))
-    with store.moment() as connection:
-        lines = tuple(Line(each.group, each.totals) for each in sums(connection, asked))
-        rows = RowsOf()
-        for index, leaf in leaves(connection, tenant, since * HOUR_MS, until * HOUR_MS):
-            rows.add(index, leaf)
+    lines = tuple(Line(each.group, each.totals) for each in sums(connection, asked))
+    rows = RowsOf()
+    for index, leaf in leaves(connection, tenant, since * HOUR_MS, until * HOUR_MS):
+        rows.add(index, leaf)
     return Invoice(tenant, month, lines, total(lines), rows.found())
 
 
@@ -94,12 +101,14 @@ def as_json(made: Invoice) -> dict[str, Any]:
         ],
         "total": amounts(made.total),
         "margin_nano_usd": made.total.billed_nano - made.total.cost_nano,
-        "rows": {
-            "count": made.rows.count,
-            **({"first_index": made.rows.first, "last_index": made.rows.last} if made.rows.count else {}),
-            "root_hash": b64encode(made.rows.root).decode(),
-        },
+        "rows": rows_json(made.rows),
     }
+
+
+def rows_json(rows: Rows) -> dict[str, Any]:
+    """The entries in the words of the API."""
+    indices = {"first_index": rows.first, "last_index": rows.last} if rows.count else {}
+    return {"count": rows.count, **indices, "root_hash": b64encode(rows.root).decode()}
 
 
 def amounts(totals: Totals) -> dict[str, int]:

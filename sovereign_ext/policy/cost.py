@@ -7,6 +7,7 @@ for all input. Discounts for batches and other charges are not known here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -54,7 +55,7 @@ def estimate_nano_usd(price: Price | None, window: int | None, request: RequestF
 
 
 def cost_nano_usd(
-    price: Price | None,
+    price: Price | Terms | None,
     prompt_tokens: int | None,
     completion_tokens: int | None,
     *,
@@ -80,6 +81,16 @@ def cost_nano_usd(
 def billed_nano_usd(cost: int, margin_percent: Decimal) -> int:
     """``cost`` billionths of a dollar and ``margin_percent`` (at most 4 decimals) on top, rounded up."""
     return _rounded(cost * (_PER_PRICE + int(margin_percent.scaleb(4))))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A price as entries say it (``price_terms``): billionths of a dollar for a million tokens."""
+
+    input_nano_usd: int
+    output_nano_usd: int
+    cached_input_nano_usd: int
+    cache_write_nano_usd: int
 
 
 def price_terms(price: Price) -> dict[str, int]:

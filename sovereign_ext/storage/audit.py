@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, distinct, func, select
 
 from sovereign_ext.storage.schema import log_entries, log_head
 
@@ -70,6 +70,13 @@ class AuditStore:
         with self._engine.connect() as connection:
             found = connection.execute(query.order_by(order).limit(limit)).all()
         return [AuditEntry(*values) for values in found]
+
+    def owners(self, start: int, end: int) -> list[str]:
+        """Everybody whose entries are among those in ``[start, end)``, but for what belongs to none."""
+        table = log_entries.c
+        query = select(distinct(table.tenant)).where(table.idx >= start, table.idx < end, table.tenant != "")
+        with self._engine.connect() as connection:
+            return sorted(connection.execute(query).scalars())
 
     def span(self, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
         """Indices ``[start, end)`` outside of which no entry is of a time in ``[since_ms, until_ms)``."""

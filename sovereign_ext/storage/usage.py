@@ -91,7 +91,7 @@ COUNTS: Final = (
 )
 """What is summed, besides the number of calls."""
 
-_HOUR_COLUMNS: Final = ("tenant", "hour", *DIMENSIONS[1:], "calls", *COUNTS)
+HOUR_COLUMNS: Final = ("tenant", "hour", *DIMENSIONS[1:], "calls", *COUNTS)
 _sums: Final = attrgetter("calls", *COUNTS)
 _COLUMNS: Final = tuple(UsageRow.__dataclass_fields__)
 _values_of: Final = attrgetter(*_COLUMNS)
@@ -104,12 +104,12 @@ class UsageWriter:
 
     def __init__(self, engine: Engine) -> None:
         self._insert = _in_order(engine, insert_rows(), ("idx", *_COLUMNS))
-        self._upsert = _in_order(engine, add_to_hours(engine.dialect.name), _HOUR_COLUMNS)
+        self._upsert = _in_order(engine, add_to_hours(engine.dialect.name), HOUR_COLUMNS)
 
     def write(self, cursor: Any, found: Sequence[tuple[int, UsageRow]]) -> None:
         """Store rows with the indices of their entries, in the transaction that ``cursor`` is in."""
         cursor.executemany(self._insert, [(index, *_values_of(row)) for index, row in found])
-        cursor.executemany(self._upsert, _by_hour(row for _, row in found))
+        cursor.executemany(self._upsert, by_hour(row for _, row in found))
 
 
 def insert_rows() -> Insert:
@@ -119,13 +119,13 @@ def insert_rows() -> Insert:
 
 def add_to_hours(dialect: str) -> Any:
     """Adds to the sums of an hour, or begins it; parameters are the columns by name."""
-    statement = _INSERT[dialect](usage_hours).values({name: bindparam(name) for name in _HOUR_COLUMNS})
+    statement = _INSERT[dialect](usage_hours).values({name: bindparam(name) for name in HOUR_COLUMNS})
     added = {name: usage_hours.c[name] + statement.excluded[name] for name in ("calls", *COUNTS)}
     key = [column for column in usage_hours.c if column.primary_key]
     return statement.on_conflict_do_update(index_elements=key, set_=added)
 
 
-def _by_hour(rows: Iterable[UsageRow]) -> list[tuple[Any, ...]]:
+def by_hour(rows: Iterable[UsageRow]) -> list[tuple[Any, ...]]:
     """Values for each distinct row of ``usage_hours``, so that each is touched once."""
     sums: dict[tuple[Any, ...], tuple[int, ...]] = {}
     for row in rows:
@@ -185,11 +185,11 @@ class UsageStore:
                 for values in connection.execute(query.order_by(usage.c.idx).limit(limit))
             ]
 
-    def by_index(self, start: int, end: int) -> list[StoredUsage]:
-        """Rows of the entries in ``[start, end)``, by index."""
-        query = select_rows().where(usage.c.idx >= start, usage.c.idx < end).order_by(usage.c.idx)
+    def by_index(self, tenant: str, start: int, end: int) -> list[StoredUsage]:
+        """The tenant's rows of the entries in ``[start, end)``, by index."""
+        query = select_rows().where(usage.c.idx >= start, usage.c.idx < end, usage.c.tenant == tenant)
         with self._engine.connect() as connection:
-            return [stored_usage(values) for values in connection.execute(query)]
+            return [stored_usage(values) for values in connection.execute(query.order_by(usage.c.idx))]
 
     @contextmanager
     def moment(self) -> Iterator[Connection]:

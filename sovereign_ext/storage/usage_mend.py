@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, union
 
 from sovereign_ext.storage.schema import log_head, usage, usage_hours
 from sovereign_ext.storage.usage import (
     COUNTS,
     DIMENSIONS,
+    HOUR_COLUMNS,
     HOUR_MS,
     StoredUsage,
+    UsageRow,
+    add_to_hours,
     began,
+    by_hour,
     insert_rows,
     select_rows,
     stored_usage,
 )
 
-_NAMES = ("hour", *DIMENSIONS, "calls", *COUNTS)
+_NAMES: Final = ("hour", *DIMENSIONS, "calls", *COUNTS)
 
 
 def mend_rows(engine: Engine, start: int, end: int, wanted: Sequence[StoredUsage]) -> int:
@@ -46,9 +50,8 @@ def mend_rows(engine: Engine, start: int, end: int, wanted: Sequence[StoredUsage
         new = [{"idx": index, **asdict(right[index])} for index in wrong if index in right]
         if new:
             connection.execute(insert_rows(), new)
-        rows = [side[index] for index in wrong for side in (there, right) if index in side]
-        for tenant, hour in sorted({(row.tenant, row.time_ms // HOUR_MS) for row in rows}):
-            _resum(connection, tenant, hour, hour + 1)
+        _add(connection, [right[index] for index in wrong if index in right], 1)
+        _add(connection, [there[index] for index in wrong if index in there], -1)
         connection.commit()
     return len(wrong)
 
@@ -70,6 +73,20 @@ def differing_hours(engine: Engine, tenant: str, since_hour: int, until_hour: in
         there = _by_place(connection, _kept(tenant, since_hour, until_hour))
         right = _by_place(connection, _summed(tenant, since_hour, until_hour))
     return sorted({place[0] for place in there.keys() | right.keys() if there.get(place) != right.get(place)})
+
+
+def _add(connection: Connection, rows: Sequence[UsageRow], sign: int) -> None:
+    """Add rows to the sums of their hours, or take them out. Summing the hour anew would cost all its rows."""
+    if not rows:
+        return
+    sums = [dict(zip(HOUR_COLUMNS, values, strict=True)) for values in by_hour(rows)]
+    amounts = ("calls", *COUNTS)
+    signed = [{**each, **{name: sign * each[name] for name in amounts}} for each in sums]
+    connection.execute(add_to_hours(connection.dialect.name), signed)
+    for each in sums if sign < 0 else ():
+        table = usage_hours.c
+        empty = (table.tenant == each["tenant"], table.hour == each["hour"], table.calls == 0)
+        connection.execute(usage_hours.delete().where(*empty))
 
 
 def _lock(connection: Connection) -> None:
@@ -104,3 +121,24 @@ def _by_place(connection: Connection, query: Any) -> dict[tuple[Any, ...], tuple
     amounts = len(COUNTS) + 1
     found = connection.execute(query)
     return {tuple(values[:-amounts]): tuple(map(int, values[-amounts:])) for values in found}
+
+
+def hours_of(engine: Engine, tenant: str) -> tuple[int, int]:
+    """Hours ``[start, end)`` outside of which the tenant has neither rows nor sums."""
+    rows = select(func.min(usage.c.time_ms), func.max(usage.c.time_ms)).where(usage.c.tenant == tenant)
+    kept = select(func.min(usage_hours.c.hour), func.max(usage_hours.c.hour)).where(
+        usage_hours.c.tenant == tenant
+    )
+    with engine.connect() as connection:
+        first, last = connection.execute(rows).one()
+        least, most = connection.execute(kept).one()
+    found = [each // HOUR_MS for each in (first, last) if each is not None]
+    found += [each for each in (least, most) if each is not None]
+    return (min(found), max(found) + 1) if found else (0, 0)
+
+
+def everybody(engine: Engine) -> list[str]:
+    """Every tenant that has rows or sums."""
+    query = union(select(usage.c.tenant), select(usage_hours.c.tenant))
+    with engine.connect() as connection:
+        return sorted(connection.execute(query).scalars())
