@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Delete,
     Engine,
     Update,
     cast,
@@ -42,7 +43,7 @@ LONGEST_LEASE_MS: Final = 60_000
 
 _NOW: Final[dict[str, ColumnElement[int]]] = {
     "postgresql": cast(literal_column("extract(epoch FROM clock_timestamp()) * 1000"), BigInteger),
-    "sqlite": cast(literal_column("unixepoch('subsec') * 1000"), BigInteger),
+    "sqlite": cast(literal_column("(julianday('now') - 2440587.5) * 86400000"), BigInteger),
 }
 
 
@@ -95,8 +96,15 @@ class PublishedStore:
         table = log_published.c
         left = table.expires_ms - self._now()
         query = select(
-            table.holder, table.token, left, table.size, table.note, table.shown, table.key_digests, log_head.c.next
-        ).where(table.id == 1, log_head.c.id == 1)
+            table.holder,
+            table.token,
+            left,
+            table.size,
+            table.note,
+            table.shown,
+            table.key_digests,
+            log_head.c.next,
+        ).where(table.id == 1, log_head.c.id == table.id)
         with self._engine.connect() as connection:
             found = connection.execute(query).one_or_none()
         if found is None:
@@ -155,7 +163,9 @@ class PublishedStore:
         )
         new = insert_into(self._engine, log_notes).from_select(["name", "body", "updated_ms"], mine)
         values = {"body": new.excluded.body, "updated_ms": new.excluded.updated_ms}
-        return self._change(new.on_conflict_do_update(index_elements=["name"], set_=values))
+        kept = new.on_conflict_do_update(index_elements=["name"], set_=values).returning(log_notes.c.name)
+        with self._engine.connect() as connection:  # the rowcount of an insert is not to be relied on
+            return connection.execute(kept).scalar_one_or_none() is not None
 
     def drop_note(self, token: int, name: str) -> bool:
         """Forget a note; false when there is none or ``token`` is not the newest."""
@@ -174,9 +184,9 @@ class PublishedStore:
             with self._engine.connect() as connection:
                 connection.execute(select(func.pg_notify(CHANNEL, word)))
 
-    def _change(self, statement: Any) -> bool:
+    def _change(self, statement: Update | Delete) -> bool:
         with self._engine.connect() as connection:
-            return bool(connection.execute(statement).rowcount)
+            return connection.execute(statement).rowcount == 1
 
 
 def _row() -> Update:
