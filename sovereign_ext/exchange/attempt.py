@@ -511,4 +511,4 @@ def sf_headers(exchange: Exchange, *, attempts: int) -> tuple[tuple[str, str], .
     headers = [("x-sf-decision-id", exchange.decision_id), ("x-sf-attempts", str(attempts))]
     if exchange.policy_name:
         headers.append(("x-sf-policy", exchange.policy_name))
-    return tuple(headers)
+    return (*headers, *exchange.limit_headers)

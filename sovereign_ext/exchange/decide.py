@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from sovereign_ext.attest.commit import CLIENT_REQUEST
 from sovereign_ext.config.model import Capability, Deployment, Policy, ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.exchange.admission import affordable
 from sovereign_ext.exchange.exchange import Considered, Decision, Exchange, Planned
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import shadow_results
@@ -51,6 +52,7 @@ def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the
     facts = facts_of(request, exchange.identity.tenant.id)
     considered = exchange.considered = consider(snapshot, policy, deployments, facts, health, now)
     eligible = require_eligible(considered.evaluation, policy, request.model)
+    eligible = affordable(exchange.identity, eligible, request.model)
     order = plan(policy, [each.deployment for each in eligible], health, now.mono)
     exchange.probes = order.probes
     if not order.order:

@@ -15,8 +15,9 @@ from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Di
 from sovereign_ext.config.model import Deployment, Policy, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Standing
+from sovereign_ext.config.trust import Price
 from sovereign_ext.errors import ApiError
-from sovereign_ext.exchange.billing import NOTHING, Charge, bill, margin_text
+from sovereign_ext.exchange.billing import NOTHING, Bill, Charge, bill, margin_text
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.exchange.steps import Emit
@@ -106,6 +107,7 @@ class Exchange:
     client_gone: bool = False  # … before the call was settled
     settled: bool = False
     used: Used = NOTHING.used  # once it is settled
+    limit_headers: tuple[tuple[str, str], ...] = ()  # how its limits stood when it was admitted or refused
     _facts: ConsideredFacts | None = None
 
     def commitment(self, item: str) -> Commitment:
@@ -172,10 +174,6 @@ class Exchange:
             return None
         self.settled = True
         usage = usage or Usage()
-        decision = self.decision
-        policy = self.snapshot.policies.get(self.policy_name)
-        request, candidates, shadows = self._considered_facts()
-        observed = standing if answered and standing else Standing()
         margin = self.identity.tenant.margin_percent
         if charge is None and answered is not None:
             charge = Charge(answered.candidate, usage, 0, complete=result is Result.ANSWERED)
@@ -183,6 +181,52 @@ class Exchange:
         found = bill(charge, prompt_tokens, margin)
         self.used = found.used
         price = charge.by.deployment.price if charge else None
+        digests = Digests(
+            client_request=self.client_request,
+            sent_request=sent,
+            provider_response=received,
+            delivered_response=delivered,
+        )
+        return self._call_facts(
+            now, result, found, price, usage, digests, answered, standing, status, error_code
+        )
+
+    def as_lost(self, dearest: Planned, estimate_nano: int) -> CallFacts:
+        """What is to be written down of the call should the gateway die before it is settled: billed at its estimate,
+        in billionths of a dollar, which is that of the ``dearest``. Its end is not known yet, nor is the index of its
+        decision."""
+        found = Bill(NOTHING.used, None, estimate_nano, estimated=True)
+        digests = Digests(client_request=self.client_request)
+        return self._call_facts(
+            self.started,
+            Result.LOST,
+            found,
+            dearest.deployment.price,
+            Usage(),
+            digests,
+            None,
+            None,
+            0,
+            error_code="call_lost",
+        )
+
+    def _call_facts(  # noqa: PLR0917 - all of them, from two places
+        self,
+        now: Moment,
+        result: Result,
+        found: Bill,
+        price: Price | None,
+        usage: Usage,
+        digests: Digests,
+        answered: Planned | None,
+        standing: Standing | None,
+        status: int,
+        error_code: str | None,
+    ) -> CallFacts:
+        decision = self.decision
+        policy = self.snapshot.policies.get(self.policy_name)
+        request, candidates, shadows = self._considered_facts()
+        observed = standing if answered and standing else Standing()
         return CallFacts(
             decision_id=self.decision_id,
             tenant=self.identity.tenant.id,
@@ -213,7 +257,9 @@ class Exchange:
             price_source=None if price is None or found.billed_nano_usd is None else price.source,
             price=None if price is None or found.billed_nano_usd is None else price_terms(price),
             billed_nano_usd=found.billed_nano_usd,
-            margin_percent=None if found.billed_nano_usd is None else margin_text(margin),
+            margin_percent=None
+            if found.billed_nano_usd is None
+            else margin_text(self.identity.tenant.margin_percent),
             estimated=found.estimated,
             decision_index=self.decision_index,
             attempts=tuple(self.attempts),
@@ -223,10 +269,5 @@ class Exchange:
             cached_tokens=usage.cached_tokens,
             cache_write_tokens=usage.cache_write_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            digests=Digests(
-                client_request=self.client_request,
-                sent_request=sent,
-                provider_response=received,
-                delivered_response=delivered,
-            ),
+            digests=digests,
         )

@@ -3,13 +3,14 @@
 Order of a call:
 
 1. headers: route, key, size → an ``Exchange`` (or an immediate answer)
-2. body: decide → the walk for Envoy (or a denial with its entry)
+2. body: decide → limits → under strict audit the decision's entry → the walk for Envoy (or a denial with its entry)
 3. end of stream: if no attempt settled the call, it is settled here
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -19,6 +20,8 @@ from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.config.model import Audit
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
+from sovereign_ext.exchange.admission import demanded, limit_headers
+from sovereign_ext.exchange.admission import refusal as limit_refusal
 from sovereign_ext.exchange.decide import decide
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.extproc import messages
@@ -29,6 +32,7 @@ from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
 from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.policy.bounds import call_limit_ms
+from sovereign_ext.tenants.ledger import Admitted, Refused, Verdict
 from sovereign_ext.tenants.resolve import Identity, resolve
 
 _log = logging.getLogger(__name__)
@@ -63,9 +67,7 @@ class ExchangeStream:
             self._deny(error)
         except Exception:
             _log.exception("unexpected error in %s", self._decision_id or "a call without a tenant")
-            self._deny(
-                ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
-            )
+            self._deny(_internal_error())
         else:
             if reply is not None:
                 self._send(reply)
@@ -142,7 +144,7 @@ class ExchangeStream:
     # -- 2. body -------------------------------------------------------------------------------------------
 
     def _body(self, body: bytes) -> pb.ProcessingResponse | None:
-        """The walk for Envoy; ``None`` if the decision has to be durable first."""
+        """The walk for Envoy; ``None`` if something has to be waited for first."""
         exchange = self._exchange
         assert exchange is not None, "Envoy sends a body after its headers"
         _check_size(len(body), exchange.snapshot.config.limits.max_request_bytes)
@@ -156,10 +158,48 @@ class ExchangeStream:
         limit_ms = call_limit_ms(decision.policy, providers, stream=stream)
         limit_ms += int(gateway.patience.total_seconds() * 1000)
         walk = messages.plan_exchange(clusters, "stream" if stream else "json", limit_ms)
-        if decision.policy.audit is Audit.STANDARD:
+        demand = demanded(exchange, decision, limit_ms)
+        if demand is None:
+            return self._once_admitted(exchange, walk)
+        answer = gateway.admit(exchange, demand)
+        if not isinstance(answer, Admitted | Refused):
+            gateway.spawn(self._walk_once_admitted(exchange, answer, walk))
+            return None
+        self._verdict(exchange, answer)
+        return self._once_admitted(exchange, walk)
+
+    def _verdict(self, exchange: Exchange, verdict: Verdict) -> None:
+        exchange.limit_headers = limit_headers(verdict.buckets)
+        if isinstance(verdict, Refused):
+            raise limit_refusal(verdict, self._gateway.clock().wall_ms)
+
+    def _once_admitted(self, exchange: Exchange, walk: pb.ProcessingResponse) -> pb.ProcessingResponse | None:
+        """A refused call has no decision entry: that one says that something is about to be sent."""
+        assert exchange.decision is not None
+        if exchange.decision.policy.audit is Audit.STANDARD:
             return walk
-        gateway.spawn(self._walk_once_recorded(exchange, walk))
+        self._gateway.spawn(self._walk_once_recorded(exchange, walk))
         return None
+
+    async def _walk_once_admitted(
+        self, exchange: Exchange, answer: Awaitable[Verdict], walk: pb.ProcessingResponse
+    ) -> None:
+        """The counts are elsewhere, or have to be read first. The client may leave meanwhile."""
+        try:
+            verdict = await answer
+            if exchange.settled:
+                self._gateway.admitted_too_late(exchange)
+                return
+            self._verdict(exchange, verdict)
+        except ApiError as error:
+            self._deny(error)
+        except Exception:
+            _log.exception("unexpected error in the limits of %s", exchange.decision_id)
+            self._deny(_internal_error())
+        else:
+            step = self._once_admitted(exchange, walk)
+            if step is not None:
+                self._send(step)
 
     async def _walk_once_recorded(self, exchange: Exchange, walk: pb.ProcessingResponse) -> None:
         """Strict audit: no provider is sent a byte before the log holds the decision to send it."""
@@ -239,6 +279,10 @@ def _decision_id(wall_ms: int, random: bytes) -> str:
     each goes to another page, which halves what a large database takes a second (bench.log).
     """
     return f"dec-{wall_ms:012x}{random.hex()}"
+
+
+def _internal_error() -> ServiceError:
+    return ServiceError(500, "The gateway failed. Please quote the decision id.", code="internal_error")
 
 
 def _check_headers(headers: dict[str, str], end_of_stream: bool, limit: int) -> None:

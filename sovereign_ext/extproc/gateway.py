@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests
-from sovereign_ext.attest.statement import (
-    decision_statement,
-    opening,
-    outcome_predicate,
-    outcome_saying,
-)
+from sovereign_ext.attest.statement import decision_statement, opening
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import entry_cluster
 from sovereign_ext.errors import LogError, ServiceError
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.extproc.entries import outcome_draft
 from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.media.fetch import MediaFetcher
-from sovereign_ext.metering.rows import usage_row
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tenants.ledger import NOTHING_USED, Demand, Ledger, Verdict
+from sovereign_ext.tenants.memory import MemoryLedger
 from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
 
 _log = logging.getLogger(__name__)
@@ -51,6 +48,8 @@ class Gateway:
     management_methods: Callable[[str], frozenset[str]]
     patience: timedelta = timedelta(seconds=10)  # of Envoy with the processor
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
+    ledger: Ledger = field(default_factory=MemoryLedger)
+    _limited: set[str] = field(default_factory=set)  # calls in flight that the ledger was asked for
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -60,17 +59,11 @@ class Gateway:
         Raises ``ServiceError`` 503 ``log_unavailable`` if it could not be made durable. Once begun, the append
         goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
-        mirror = max(self.log.acks(), key=lambda ack: ack.time_s, default=None)
-        predicate = outcome_predicate(facts, mirror)
-        draft = EntryDraft(
-            kind="outcome",
-            tenant=facts.tenant,
-            decision_id=facts.decision_id,
-            statement=outcome_saying(facts.digests, predicate),
-            opening=opening(exchange.key, facts.digests),
-            usage=usage_row(predicate),
-        )
-        place = await self._append(draft)
+        predicate, draft = outcome_draft(facts, exchange.key, self.log)
+        try:
+            place = await self._append(draft)
+        finally:
+            self._give_back(facts.decision_id, exchange)
         return self.attestations.of_predicate(predicate, place), place.index
 
     async def record_decision(self, exchange: Exchange, facts: DecisionFacts) -> int:
@@ -86,6 +79,21 @@ class Gateway:
             opening=opening(exchange.key, Digests(client_request=facts.client_request)),
         )
         return (await self._append(draft)).index
+
+    def admit(self, exchange: Exchange, demand: Demand) -> Verdict | Awaitable[Verdict]:
+        """Ask the ledger; what it takes is given back when the call is settled, and only then."""
+        self._limited.add(exchange.decision_id)
+        return self.ledger.admit(demand, self.clock().wall_ms)
+
+    def admitted_too_late(self, exchange: Exchange) -> None:
+        """The call was settled before the ledger had answered: what it has taken since is given back."""
+        self.ledger.settle(exchange.decision_id, NOTHING_USED, self.clock().wall_ms)
+
+    def _give_back(self, call: str, exchange: Exchange) -> None:
+        """Once, when the entry is durable or could not be made so."""
+        if call in self._limited:
+            self._limited.discard(call)
+            self.ledger.settle(call, exchange.used, self.clock().wall_ms)
 
     def settle_later(self, exchange: Exchange, facts: CallFacts) -> None:
         """Write down a call that nobody waits for any more."""
