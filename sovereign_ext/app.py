@@ -39,6 +39,7 @@ from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.service import Keys, Place
 from sovereign_ext.keystore.service import Prepared as PreparedKeys
+from sovereign_ext.limiting import Limiting
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.media.fetch import MediaFetcher
@@ -163,11 +164,13 @@ class Processor:
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
+        self._limiting = await Limiting.open(settings.state_dir, self._transparency, lambda: moment().wall_ms)
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
             directory=self._directory,
             health=self._health,
             log=self._transparency,
+            ledger=self._limiting.ledger,
             attestations=Attestations(self._transparency.origin, self._transparency.log_id),
             keystore=self._keys.chain,
             media=MediaFetcher(tls_context(None)),
@@ -177,6 +180,7 @@ class Processor:
             management_methods=_management_methods(),
             patience=settings.message_timeout,
         )
+        self._limiting.start(self._gateway.exchanges.__contains__)
         if settings.admin_socket.exists() and await self._taken_up() is False:
             _log.warning("the Envoy that runs did not take up the providers within 10 s")
         self._keys.start()
@@ -248,6 +252,7 @@ class Processor:
         await self._gateway.drain()
         await self._keys.stop()
         await self._vouching.stop()
+        await self._limiting.stop()
         await self._transparency.close()
         self._stopped.set()
 

@@ -31,8 +31,12 @@ def error_object(error: ApiError) -> bytes:
 
 
 def error_headers(error: ApiError) -> list[tuple[str, str]]:
-    """Headers of an error response: content type, whether waiting may help, and for how long (seconds)."""
+    """Headers of an error response: content type, whether waiting may help, and for how long.
+
+    In whole seconds as HTTP has it, and in milliseconds, which both SDKs prefer where it is there.
+    """
     headers = [("content-type", JSON_TYPE), ("x-should-retry", "true" if error.retry else "false")]
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
+        headers.append(("retry-after-ms", str(max(1, math.ceil(error.retry_after_s * 1000)))))
     return headers
