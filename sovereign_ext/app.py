@@ -41,6 +41,8 @@ from sovereign_ext.keystore.service import Keys, Place
 from sovereign_ext.keystore.service import Prepared as PreparedKeys
 from sovereign_ext.limiting import Limiting
 from sovereign_ext.management import descriptor
+from sovereign_ext.management.jwks import issuers
+from sovereign_ext.management.oidc import Issuers, Tokens
 from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
@@ -141,6 +143,8 @@ class Processor:
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         self._directory = Directory.of(loaded.config)
+        self._tokens = Tokens(time.time)
+        self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         prepared = self._vouching.prepare(loaded)
         self._keys = Keys(
             loaded.config,
@@ -215,6 +219,7 @@ class Processor:
             Deps(
                 snapshot=lambda: self._live.snapshot,
                 directory=self._directory,
+                tokens=self._tokens,
                 now=time.time,
                 monotonic=time.monotonic,
                 faults=lambda: self._live.faults,
@@ -265,6 +270,7 @@ class Processor:
     def _prepare(self, loaded: Loaded) -> Ready:
         """On a thread: checking a thousand statements takes a second, in which no call would go on."""
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
+        _issuers(loaded)  # raises what is wrong with them
         return Ready(
             loaded,
             self._live.prepare(loaded),
@@ -296,6 +302,7 @@ class Processor:
         faults = self._live.faults  # new ones are those of a later edit, and stay
         snapshot = self._live.use(snapshot, () if faults is self._mended else faults)
         self._directory.follow(snapshot.config)
+        self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         self._keys.use(ready.keys)
         try:
             await self._vouching.follow(loaded, ready.vouching)
@@ -346,6 +353,10 @@ def _layout(settings: Settings, config: Config) -> Layout:
         ),
         streamed=frozenset(route.regex for route in descriptor.routes() if route.streamed),
     )
+
+
+def _issuers(loaded: Loaded) -> Issuers:
+    return issuers(loaded.config.oidc, {each.path: each.raw for each in loaded.documents}, time.monotonic)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -76,7 +76,7 @@ def references(config: Config) -> tuple[Reference, ...]:
     return tuple(_references(config))
 
 
-def _references(config: Config) -> Iterator[Reference]:
+def _references(config: Config) -> Iterator[Reference]:  # noqa: PLR0912 - a list of places
     trust, log = config.trust, config.log
     for section in ("publishers", "witnesses", "observers"):
         for index, signatory in enumerate(getattr(trust, section)):
@@ -94,6 +94,9 @@ def _references(config: Config) -> Iterator[Reference]:
     for index, anchor in enumerate(log.anchors):
         for name in ("key", "ca"):
             yield from _either(("log", "anchors", index), anchor, f"{name}_file", name)
+    for index, issuer in enumerate(config.oidc.issuers):
+        yield from _either(("oidc", "issuers", index), issuer, "jwks_file", "jwks")
+        yield from _either(("oidc", "issuers", index), issuer, "ca_file", "ca")
     for index, named in enumerate(trust.statements):
         place: Path = ("trust", "statements", index)
         if isinstance(named, InlineStatement):

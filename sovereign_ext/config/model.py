@@ -27,6 +27,7 @@ from pydantic import (
 from sovereign_ext.condition import Condition
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
+from sovereign_ext.config.oidc import Oidc
 from sovereign_ext.config.storage import Storage
 from sovereign_ext.config.tenancy import Allowance, Margin, Operator, SpiffeId
 from sovereign_ext.config.trust import (
@@ -459,6 +460,7 @@ class Config(Frozen):
     trust: Trust = Trust()
     keystore: KeystoreConfig = KeystoreConfig()
     media: Media = Media()
+    oidc: Oidc = Oidc()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     policies: tuple[Policy, ...] = ()

@@ -18,6 +18,7 @@ from sovereign_ext.config.model import Tenant
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError, KeyRefused
 from sovereign_ext.management.access import Access, Role
+from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.resolve import Identity, OperatorIdentity, identify
 
@@ -48,10 +49,17 @@ class Authenticator:
 
     snapshot: Callable[[], Snapshot]
     directory: Directory
+    tokens: Tokens
     now: Callable[[], float]
 
     async def caller(self, authorization: str | None) -> Caller:
-        """Raises ``KeyRefused`` (401) for a key that is missing, malformed, unknown, expired or revoked."""
+        """Raises ``KeyRefused`` (401) for a key that is missing, malformed, unknown, expired or revoked, and what
+        ``Tokens.bearer`` does."""
+        token = self.tokens.token(authorization)
+        if token is not None:
+            bearer = await self.tokens.bearer(token)
+            role, tenant = Role(bearer.role.value), self.bound_to(bearer.tenant)
+            return Caller(bearer.actor, role, tenant, self.snapshot())
         found = identify(authorization, self.directory, self.now())
         if isinstance(found, Identity):
             tenant = found.tenant

@@ -12,6 +12,7 @@ from sovereign_ext.errors import ConfigError
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.management.changes import ChangeLog, Changes
 from sovereign_ext.management.log import AnchorStatus, OpenLog
+from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.providers import EvidenceStatus
 from sovereign_ext.management.receipts import ReceiptSource
 from sovereign_ext.routing.health import Health
@@ -46,8 +47,8 @@ class Log(OpenLog, ReceiptSource, ChangeLog, Protocol):
 class Deps:
     """What the services work on.
 
-    ``snapshot`` gives the configuration in use, ``directory`` knows tenants, operators and their keys, ``faults`` is
-    what is wrong with a newer file; ``now`` is Unix seconds,
+    ``snapshot`` gives the configuration in use, ``directory`` knows tenants, operators and their keys, ``tokens``
+    checks those of OpenID Connect, ``faults`` is what is wrong with a newer file; ``now`` is Unix seconds,
     ``monotonic`` the clock of ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true
     once the process is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence``
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
@@ -57,6 +58,7 @@ class Deps:
 
     snapshot: Callable[[], Snapshot]
     directory: Directory
+    tokens: Tokens
     now: Callable[[], float]
     monotonic: Callable[[], float]
     faults: Callable[[], tuple[ConfigError, ...]]

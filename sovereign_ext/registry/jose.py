@@ -141,6 +141,20 @@ def verify_compact(token: bytes, keys: KeySet) -> Claims:
     return read_json_object(_segment(segments[1], "payload"), "token payload")
 
 
+def read_unverified(token: bytes) -> tuple[Claims, Claims]:
+    """Header and payload of a compact JWS before anything is known of it: to find out whose keys to check it by.
+
+    Raises ``VerificationError`` unless it has the form of one.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise VerificationError(f"token is longer than {MAX_TOKEN_BYTES} bytes")
+    segments = token.split(b".")
+    if len(segments) != 3:
+        raise VerificationError(f"token has {len(segments)} parts, expected 3")
+    header = read_json_object(_segment(segments[0], "header"), "token header")
+    return header, read_json_object(_segment(segments[1], "payload"), "token payload")
+
+
 def read_json_object(data: bytes, what: str) -> Claims:
     """A JSON object in which no member is named twice and every number is one. Raises ``VerificationError``."""
     try:

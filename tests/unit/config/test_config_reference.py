@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import keystore, media, model, storage, tenancy, trust
+from sovereign_ext.config import keystore, media, model, oidc, storage, tenancy, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -21,6 +21,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "### rate limits": tenancy.RateLimit,
     "### spend caps": tenancy.SpendCap,
     "## admins": model.Admin,
+    "### oidc": oidc.Oidc,
+    "### oidc issuers": oidc.Issuer,
+    "### oidc grants": oidc.Grant,
     "### keys": model.Key,
     "## policies": model.Policy,
     "## models": model.Model,

@@ -27,6 +27,7 @@ from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
 from sovereign_ext.management.descriptor import SERVICES
+from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.server import Deps, add_services
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.registry.build import build
@@ -138,6 +139,7 @@ class World:
     server: grpc.aio.Server
     socket: str
     now: float
+    tokens: Tokens
     monotonic: float = 1000.0
     draining: bool = False
     anchors: tuple[AnchorStatus, ...] | LogUnavailable = ()
@@ -228,7 +230,17 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     health = Health()
     health.follow(snapshot)
     paths = LogPaths.of(directory / "log")
-    here = World(snapshot, Directory.of(config), health, log, paths, server, f"{directory}/s", time.time())
+    here = World(
+        snapshot,
+        Directory.of(config),
+        health,
+        log,
+        paths,
+        server,
+        f"{directory}/s",
+        time.time(),
+        Tokens(lambda: here.now),
+    )
     effective = Effective(here.loaded, log.resources, here.prepare, here.take_up)
     log.on_change(effective.notice)
     following = asyncio.create_task(effective.run())
@@ -238,6 +250,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             faults=lambda: FAULTS,
             snapshot=lambda: here.snapshot,
             directory=here.directory,
+            tokens=here.tokens,
             now=lambda: here.now,
             monotonic=lambda: here.monotonic,
             health=health,

@@ -98,9 +98,9 @@ def test_waiting_ends_before_the_caller_gives_up(
 
     async def scenario(world: World) -> None:
         log = Waiting()
-        who = await Authenticator(lambda: world.snapshot, world.directory, lambda: world.now).caller(
-            f"Bearer {KEYS['acme']}"
-        )
+        who = await Authenticator(
+            lambda: world.snapshot, world.directory, world.tokens, lambda: world.now
+        ).caller(f"Bearer {KEYS['acme']}")
         service, call = Receipts(log), Call(None, remaining, who=who)
         with pytest.raises(EntryPending) as caught:
             await service.get_receipt(log_pb2.GetReceiptRequest(name="receipts/0"), call)
