@@ -117,35 +117,34 @@ class SharedLedger:
     async def _admit(self, demand: Demand, now_ms: int) -> Verdict:
         if not self._client.up:
             raise unavailable()
-        stored = b""
-        if layout.settles(demand):
-            stored = layout.record(demand, self._members.router)
-            self._held[demand.call] = demand
+        stored = layout.record(demand, self._members.router) if layout.settles(demand) else b""
+        if stored and self._told_until.get(demand.tenant, 0) < demand.expires_ms:
+            self._tell_tenant(demand)
+        keys = layout.keys_of(demand)
+        for _ in range(_ROUNDS):
+            reply = await self._ask(demand, keys, stored, now_ms)
+            if reply[0] == b"void":
+                break
+            if reply[0] != b"unknown":
+                admitted = reply[0] == b"ok"
+                if admitted and stored:
+                    self._held[demand.call] = demand
+                return verdict_of(demand, admitted, [int(number) for number in reply[1:]], now_ms)
+            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
+        raise unavailable()
+
+    async def _ask(self, demand: Demand, keys: list[str], stored: bytes, now_ms: int) -> list[Any]:
+        """One question. Without an answer the call is void, whether the store got it or will yet."""
+        arguments = layout.admit_arguments(
+            demand, stored, self._members.epoch.name, now_ms, self._clock(now_ms)
+        )
         try:
-            reply = await self._ask(demand, stored, now_ms)
+            reply: list[Any] = await self._client.run(ADMIT, keys, arguments)
         except (ServiceError, asyncio.CancelledError):
             if stored:
                 self._settle(demand, layout.void_arguments(demand, now_ms, self._clock(now_ms)))
             raise
-        admitted = reply[0] == b"ok"
-        if not admitted:
-            self._forget(demand.call)
-        return verdict_of(demand, admitted, [int(number) for number in reply[1:]], now_ms)
-
-    async def _ask(self, demand: Demand, stored: bytes, now_ms: int) -> list[Any]:
-        keys = layout.keys_of(demand)
-        if stored and self._told_until.get(demand.tenant, 0) < demand.expires_ms:
-            self._tell_tenant(demand)
-        for _ in range(_ROUNDS):
-            epoch = self._members.epoch.name
-            arguments = layout.admit_arguments(demand, stored, epoch, now_ms, self._clock(now_ms))
-            reply: list[Any] = await self._client.run(ADMIT, keys, arguments)
-            if reply[0] == b"void":
-                break
-            if reply[0] != b"unknown":
-                return reply
-            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
-        raise unavailable()
+        return reply
 
     def _tell_tenant(self, demand: Demand) -> None:
         """Put the tenant where the sweeper looks: once an hour, on the way, not waited for."""
