@@ -121,6 +121,7 @@ class Replica:
         )
         self.head = 0
         self.leader = ""
+        self._signed = 0
         standing = self._look()
         self.published = Published(self._open(standing.note), standing.note)
         self._remember(standing)
@@ -184,6 +185,7 @@ class Replica:
     def _heard(self, word: str) -> None:
         what, _, size = word.partition(" ")
         if what in ("grown", "hurry") and size.isdecimal():
+            self.head = max(self.head, int(size))
             term = self._term
             if term is not None:
                 term.integrator.notify(int(size))
@@ -242,13 +244,18 @@ class Replica:
         return LOOK_S
 
     def _look(self) -> Standing:
-        known = self.head
+        signed, known = self._signed, self.head  # both were durable before the database is asked
         standing = self._store.standing()
         if standing is None:
             raise LogCorrupt("the database does not hold this log any more")
-        if standing.head < known:
+        if standing.size < signed:
             raise LogCorrupt(
-                f"the database holds {standing.head} entries, {known} were there: was it restored from a backup?"
+                f"size {signed} was signed, the database says {standing.size}: was it restored from a backup?"
+            )
+        if standing.head < max(known, signed):
+            raise LogCorrupt(
+                f"the database holds {standing.head} entries, {max(known, signed)} were there: "
+                "was it restored from a backup?"
             )
         self.leader = standing.holder
         self.head = max(self.head, standing.head)
@@ -262,11 +269,6 @@ class Replica:
             self._compare()
             return
         checkpoint = self._open(standing.note)
-        if checkpoint.size < mine.checkpoint.size:
-            raise LogCorrupt(
-                f"size {mine.checkpoint.size} was signed, the database says {checkpoint.size}: "
-                "was it restored from a backup?"
-            )
         if checkpoint.size == mine.checkpoint.size and checkpoint != mine.checkpoint:
             raise LogCorrupt(f"two checkpoints of size {checkpoint.size} were signed")
         self._shared.memory.keep(standing.note, checkpoint.size)
@@ -275,6 +277,7 @@ class Replica:
 
     def _publish(self, published: Published) -> None:
         self.published = published
+        self._signed = published.checkpoint.size
         self._covered_at = time.monotonic()
         self.witnessing.notice(published)
         self._on_published(published)
@@ -301,10 +304,8 @@ class Replica:
         note = self._shared.memory.load()
         if note is not None:
             seen = self._open(note)
-            if seen.size > standing.size:
-                raise LogCorrupt(
-                    f"size {seen.size} was signed, the database says {standing.size}: was it restored from a backup?"
-                )
+            self._signed = seen.size
+            self._look()
             self._compared = Published(seen, note)
             if seen.size == standing.size and seen != self.published.checkpoint:
                 raise LogCorrupt(f"two checkpoints of size {seen.size} were signed")

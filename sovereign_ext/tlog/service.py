@@ -260,7 +260,9 @@ class TransparencyLog:
     async def find(self, decision_id: str, kind: str) -> StoredRow | None:
         """The entry of that kind about a call, if there is one. Raises ``LogUnavailable``."""
         try:
-            return (await asyncio.to_thread(self._store.find, ((decision_id, kind),))).get((decision_id, kind))
+            return (await asyncio.to_thread(self._store.find, ((decision_id, kind),))).get(
+                (decision_id, kind)
+            )
         except SQLAlchemyError as error:
             raise LogUnavailable(f"cannot look for an entry: {error.__class__.__name__}") from None
 

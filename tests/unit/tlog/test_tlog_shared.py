@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from log_world import draft, fill
 from shared_world import Site, until
+from sqlalchemy import text
 
+from sovereign_ext.attest.keys import load_or_create_keys
 from sovereign_ext.attest.receipt_form import parse_receipt
 from sovereign_ext.attest.verify import TrustedKeys, verify_receipt
+from sovereign_ext.errors import LeaseLost, LogCorrupt, LogUnavailable, ResourceExists
+from sovereign_ext.storage.published import PublishedStore
+from sovereign_ext.storage.resources import create
+from sovereign_ext.tlog.tenure import Memory, SharedNotes, Tenure
 
 pytestmark = pytest.mark.services
 
@@ -64,5 +73,286 @@ def test_leadership_moves_when_the_leader_ends(site: Site) -> None:
                 await fill(c, 2)
                 await c.receipt(4, None, 5)
                 assert site.fsck(c).faults == []
+
+    run(scenario)
+
+
+def test_a_leader_that_was_overtaken_gets_nothing_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fence alone: a leader that takes its lease for valid, whatever the clock says, signs after another one began.
+    Its checkpoint is neither in the database nor beside the tiles, and it follows from then on."""
+
+    async def scenario() -> None:
+        async with site.replica("a", lease_s=0.5) as a:
+            await fill(a, 2)
+            await a.receipt(1, None, 5)
+            monkeypatch.setattr(Tenure, "lasts", True)
+            term = a._integrator._term  # type: ignore[union-attr]
+            with term.publisher._publishing:  # it cannot show, so not step on either
+                engine = site.engine()
+                store = PublishedStore(engine)
+                before = store.standing()
+                assert before is not None
+                monkeypatch.setattr(PublishedStore, "renew", lambda *_: True)
+                await asyncio.sleep(0.6)
+                token = store.acquire("another", 2_000)
+                assert token is not None
+            await fill(a, 3)
+            await until(lambda: a.status().role == "follower")
+            after = store.standing()
+            assert after is not None
+            assert (after.note, after.size) == (before.note, 2)
+            assert a.reader.checkpoint() == before.note
+            monkeypatch.undo()
+            await a.receipt(4, None, 5)  # the other one's lease ends: it leads again, and covers them
+            engine.dispose()
+            assert site.fsck(a).faults == []
+
+    run(scenario)
+
+
+def test_a_leader_that_cannot_renew_stops_before_its_lease_is_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own clock ends the tenure while the database still says that it leads."""
+
+    async def scenario() -> None:
+        async with site.replica("a", lease_s=1.0) as a:
+            await until(lambda: a.status().role == "leader")
+            term = a._integrator._term  # type: ignore[union-attr]
+
+            def hang(*_: object) -> bool:
+                time.sleep(2)
+                raise OSError("no answer")
+
+            monkeypatch.setattr(PublishedStore, "renew", hang)
+            engine = site.engine()
+            store = PublishedStore(engine)
+            while term.tenure.lasts:
+                await asyncio.sleep(0.005)
+            standing = store.standing()
+            assert standing is not None
+            assert standing.left_ms > 0
+            with pytest.raises(LeaseLost):
+                SharedNotes(store, Memory(site.root), term.tenure).replace(
+                    standing.note, a.published().checkpoint, b""
+                )
+            monkeypatch.undo()
+            engine.dispose()
+            await fill(a, 1)
+            await a.receipt(0, None, 5)
+
+    run(scenario)
+
+
+def test_first_starts_at_once_make_one_log(site: Site) -> None:
+    """Five processes start on an empty database: one set of keys, one log, each key written down once."""
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            logs = await asyncio.gather(*(stack.enter_async_context(site.replica(f"r{n}")) for n in range(5)))
+            await asyncio.gather(*(log.record_keys() for log in logs))
+            assert len({log.public_keys.log.public_key for log in logs}) == 1
+            await until(lambda: all(log.status().size == 3 for log in logs))
+
+    run(scenario)
+
+
+def test_a_replica_with_other_keys_is_refused(site: Site) -> None:
+    """Keys of its own, none at all, another origin: one clear line each, and nothing is changed."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a:
+            await fill(a, 1)
+            await a.receipt(0, None, 5)
+        load_or_create_keys(site.root / "others")
+        with pytest.raises(
+            LogCorrupt, match=r"made with other keys than those in .*others: replicas share their"
+        ):
+            async with site.replica("b", keys="others"):
+                pass
+        with pytest.raises(LogCorrupt, match=r"the log's keys are not in .*nowhere"):
+            async with site.replica("b", keys="nowhere"):
+                pass
+        assert not (site.root / "nowhere").exists()
+        with pytest.raises(
+            LogCorrupt, match=r"the log in this database is 'sovereign.local/log', not 'other/log'"
+        ):
+            async with site.replica("b", origin="other/log"):
+                pass
+        async with site.replica("b") as b:
+            await fill(b, 1)
+            await b.receipt(1, None, 5)
+            assert site.fsck(b).faults == []
+
+    run(scenario)
+
+
+def test_two_processes_do_not_share_a_state_directory(site: Site) -> None:
+    """The memory of what was signed belongs to one process."""
+
+    async def scenario() -> None:
+        async with site.replica("a"):
+            with pytest.raises(LogUnavailable, match="another process has this log open"):
+                async with site.replica("a"):
+                    pass
+
+    run(scenario)
+
+
+TABLES = ("log_entries", "log_head", "log_published", "log_notes")
+
+
+def backup(site: Site) -> None:
+    engine = site.engine()
+    with engine.begin() as connection:
+        for table in TABLES:
+            connection.execute(text(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}"))
+    engine.dispose()
+
+
+def restore(site: Site) -> None:
+    engine = site.engine()
+    with engine.begin() as connection:
+        for table in TABLES:
+            connection.execute(text(f"DELETE FROM {table}"))
+            connection.execute(text(f"INSERT INTO {table} SELECT * FROM kept_{table}"))
+    engine.dispose()
+
+
+def test_a_restored_database_stops_every_running_replica(site: Site) -> None:
+    """Leader and follower notice that entries are gone, sign nothing and sequence nothing more."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a, site.replica("b") as b:
+            await fill(a, 2)
+            await b.receipt(1, None, 5)
+            backup(site)
+            await fill(b, 3)
+            await a.receipt(4, None, 5)
+            await b.receipt(4, None, 5)
+            restore(site)
+            for log in (a, b):
+                await until(lambda log=log: not log.status().healthy)  # type: ignore[misc]
+                with pytest.raises(LogUnavailable, match=r"corrupt: .*restored from a backup"):
+                    await log.append(draft())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("known_by", ["memory", "tiles"])
+def test_a_restored_database_is_noticed_at_start(known_by: str, site: Site) -> None:
+    """By the memory of each replica, wherever it is kept; by the published checkpoint where a replica has none."""
+
+    async def scenario() -> None:
+        options = {"checkpoint_dir": site.root / "apart"} if known_by == "memory" else {}
+        async with site.replica("a", **options) as a:
+            await fill(a, 2)
+            await a.receipt(1, None, 5)
+            await until(lambda: a.status().role == "leader")
+            backup(site)
+            await fill(a, 2)
+            await a.receipt(3, None, 5)
+        restore(site)
+        if known_by == "memory":
+            shutil.rmtree(site.root / "a")
+            shutil.rmtree(site.root / "tiles")
+            with pytest.raises(LogCorrupt, match="size 4 was signed, the database says 2"):
+                async with site.replica("a", **options):
+                    pass
+            return
+        async with site.replica("new") as new:
+            await until(lambda: not new.status().healthy)
+            assert "size 4 was published, only size 2 was signed" in (new.status().last_error or "")
+            with pytest.raises(LogUnavailable, match="corrupt"):
+                await new.append(draft())
+
+    run(scenario)
+
+
+def test_rows_written_over_a_restored_backup(site: Site) -> None:
+    """As many entries as before, but others: the tree that was signed is not theirs."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a:
+            await fill(a, 1)
+            await a.receipt(0, None, 5)
+            backup(site)
+            await fill(a, 2)
+            await a.receipt(2, None, 5)
+            standing = a.published()
+        restore(site)
+        shutil.rmtree(site.root / "tiles")
+        shutil.rmtree(site.root / "a")
+        async with site.replica("b") as b:  # knows nothing: nobody could tell
+            await fill(b, 3)
+            await b.receipt(3, None, 5)
+        (site.root / "c" / "signed").mkdir(parents=True)
+        (site.root / "c" / "signed" / "checkpoint").write_bytes(standing.note)
+        with pytest.raises(LogCorrupt, match="does not extend"):
+            async with site.replica("c"):
+                pass
+
+    run(scenario)
+
+
+def test_lost_tiles_are_made_again_by_the_next_leader(site: Site) -> None:
+    """Tiles are derived: a new leader compares them with what was signed, and rebuilds them."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a:
+            await fill(a, 300)
+            await a.receipt(299, None, 5)
+        kept = {
+            path: path.read_bytes() for path in (site.root / "tiles" / "tile").rglob("*") if path.is_file()
+        }
+        shutil.rmtree(site.root / "tiles")
+        async with site.replica("b") as b:
+            await until(lambda: b.status().role == "leader")
+            for path, data in kept.items():
+                if ".p" not in str(path) or path.exists():
+                    assert path.read_bytes() == data
+            assert site.fsck(b).faults == []
+
+    run(scenario)
+
+
+def test_an_older_checkpoint_beside_the_tiles_is_replaced(site: Site) -> None:
+    """What a writer that lost its lease shows at the last moment, the leader takes away again."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a:
+            await fill(a, 1)
+            await a.receipt(0, None, 5)
+            await until(lambda: a.status().role == "leader")
+            old = a.published().note
+            await fill(a, 1)
+            await a.receipt(1, None, 5)
+            new = a.published().note
+            (site.root / "tiles" / "checkpoint").write_bytes(old)
+            await until(lambda: a.reader.checkpoint() == new)
+
+    run(scenario)
+
+
+def test_a_change_of_a_resource_is_one_transaction(site: Site) -> None:
+    """On every replica, and refused ones leave nothing."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a, site.replica("b") as b:
+            placed = await asyncio.gather(
+                *(
+                    log.change(draft(), create(f"tenants/{name}{n}", "tenant", "", "{}", 1))
+                    for name, log in (("a", a), ("b", b))
+                    for n in range(10)
+                )
+            )
+            assert sorted(each.index for each in placed) == list(range(20))
+            refused = await asyncio.gather(
+                *(log.change(draft(), create("tenants/a1", "tenant", "", "{}", 1)) for log in (a, b)),
+                return_exceptions=True,
+            )
+            assert [type(each) for each in refused] == [ResourceExists, ResourceExists]
+            assert a.resources.revision() == 19
+            await until(lambda: b.status().size == 20)
 
     run(scenario)
