@@ -7,6 +7,7 @@ The statements are built with SQLAlchemy Core and run on the driver's cursor, se
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -126,6 +127,10 @@ class EntryStore:
         """Drop the writing connection after an error; its open transaction is rolled back."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            if self._engine.dialect.name == "sqlite":
+                # A cursor that an error's traceback still holds keeps a closed connection, and its lock, alive.
+                with contextlib.suppress(Exception):
+                    writer.rollback()
             writer.invalidate()
 
     def close(self) -> None:

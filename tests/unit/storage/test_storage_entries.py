@@ -76,6 +76,16 @@ def test_a_failed_batch_leaves_nothing(store: EntryStore) -> None:
     assert store.append([row(1), row(2)]) == 1
 
 
+def test_a_failed_batch_keeps_no_lock_while_its_error_is_looked_at(store: EntryStore) -> None:
+    """The error's traceback holds the cursor; the next append must not wait for it."""
+    store.append([row(0)])
+    try:
+        store.append([row(1), row(0)])
+    except sqlite3.IntegrityError:
+        store.reset()
+        assert store.append([row(1)]) == 1
+
+
 def test_the_same_decision_may_have_one_entry_of_each_kind(store: EntryStore) -> None:
     """A decision id is unique per kind."""
     assert store.append([row(0, "decision"), row(0, "outcome")]) == 0
