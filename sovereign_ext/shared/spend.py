@@ -33,7 +33,7 @@ _LOOK_S: Final = 0.02
 
 
 class CallSource(Protocol):
-    """What single calls cost; ``storage.calls.CallUsage`` is one. Called on a thread, as ``SpendSource`` is."""
+    """What single calls cost; ``storage.usage.UsageStore`` is one. Called on a thread, as ``SpendSource`` is."""
 
     def billed(self, calls: Collection[str]) -> Mapping[str, int]:
         """Billionths of a dollar of those calls whose outcome is in the log. Raises as databases do."""

@@ -10,7 +10,7 @@ US dollar. Nothing here knows how a row is made of an entry; ``metering`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sovereign_ext.storage.schema import log_entries, usage, usage_hours
 
 HOUR_MS: Final = 3_600_000
+_CALLS_AT_ONCE: Final = 500  # SQLite of old takes 999 parameters
 
 _INSERT: Final[dict[str, Callable[..., Any]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -173,6 +174,19 @@ class UsageStore:
             if last is not None and until_ms is not None and last * HOUR_MS < until_ms:
                 total += _billed_by_rows(connection, tenant, key, last * HOUR_MS, until_ms)
             return total
+
+    def billed(self, calls: Collection[str]) -> dict[str, int]:
+        """What was billed for those of ``calls`` (decision ids) whose outcome is in the log: only they have a row."""
+        asked, found = sorted(calls), dict[str, int]()
+        with self._engine.connect() as connection:
+            for start in range(0, len(asked), _CALLS_AT_ONCE):
+                query = select(log_entries.c.decision_id, usage.c.billed_nano).where(
+                    log_entries.c.decision_id.in_(asked[start : start + _CALLS_AT_ONCE]),
+                    log_entries.c.kind == "outcome",
+                    usage.c.idx == log_entries.c.idx,
+                )
+                found.update((str(call), int(billed)) for call, billed in connection.execute(query))
+        return found
 
     def rows(
         self, tenant: str, since_ms: int, until_ms: int, after: int = -1, limit: int = 1_000

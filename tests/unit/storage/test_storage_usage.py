@@ -261,5 +261,14 @@ def test_sums_are_those_of_entries_whatever_fails(engine: Engine, store: EntrySt
     assert [asdict(each.row) for each in found] == [asdict(said[number]) for number in placed]
 
 
+def test_calls_are_known_by_their_decision_ids(engine: Engine, store: EntryStore) -> None:
+    """Those whose outcome is in the log, however many are asked for at once."""
+    store.append([row(number, replace(CALL, billed_nano=number)) for number in range(1, 4)])
+    store.append([Row("decision", "acme", "d9", 9, b"", bytes(32), b"{}", b"{}")])
+    asked = ["d1", "d3", "d9", *(f"x{number}" for number in range(1_200))]
+    assert UsageStore(engine).billed(asked) == {"d1": 1, "d3": 3}
+    assert UsageStore(engine).billed([]) == {}
+
+
 def _die() -> None:
     raise ConnectionError("gone")
