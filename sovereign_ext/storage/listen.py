@@ -59,8 +59,8 @@ class Listener:
 
     def _listen(self) -> None:
         pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection  # gone from ``pooled`` once it is detached
         pooled.detach()  # it would count against the pool for ever
-        connection: Any = pooled.driver_connection
         try:
             connection.rollback()
             connection.autocommit = True
@@ -71,4 +71,4 @@ class Listener:
                     self._heard(notice.payload)
         finally:
             with contextlib.suppress(Exception):
-                pooled.close()
+                connection.close()
