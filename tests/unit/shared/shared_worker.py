@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import random
-import ssl
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -95,7 +94,7 @@ async def main() -> None:
     url = Secret(sys.stdin.readline().strip())
     books = Ledgerfile(Path(asked["file"]))
     shared = Shared(
-        parse(url, ssl.create_default_context()), source=books, calls=books, sweep=books.sweep, health=Health(),
+        parse(url, None), source=books, calls=books, sweep=books.sweep, health=Health(),
         clock=now_ms, pace=PACE,
     )  # fmt: skip
     assert await shared.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -69,7 +68,7 @@ def router(
 ) -> Shared:
     """A router that is not started. Belongs to the loop that runs."""
     return Shared(
-        parse(Secret(valkey.url), ssl.create_default_context()),
+        parse(Secret(valkey.url), None),
         source=books,
         calls=books,
         sweep=books.sweep,
