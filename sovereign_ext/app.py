@@ -39,7 +39,7 @@ from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.service import Keys, Place
 from sovereign_ext.keystore.service import Prepared as PreparedKeys
-from sovereign_ext.limiting import Limiting
+from sovereign_ext.limiting import Limiting, SharedLimiting
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.jwks import issuers
 from sovereign_ext.management.oidc import Issuers, Tokens
@@ -47,9 +47,10 @@ from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
-from sovereign_ext.roots import tls_context
+from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.routing.health import Health
-from sovereign_ext.storing import open_engine
+from sovereign_ext.shared.address import parse as shared_address
+from sovereign_ext.storing import open_engine, shared_url
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
@@ -168,7 +169,7 @@ class Processor:
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
-        self._limiting = await Limiting.open(settings.state_dir, self._transparency, lambda: moment().wall_ms)
+        self._limiting = await self._limits(loaded.config)
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
             directory=self._directory,
@@ -210,6 +211,19 @@ class Processor:
         if storage.database is None and not LogPaths.of(settings.log_dir).database.exists():
             return None  # a first start: opening would make the file, and the log take that for lost keys
         return open_engine(storage, base_of(settings.config_file), settings.log_dir, self._environ)
+
+    async def _limits(self, config: Config) -> Limiting | SharedLimiting:
+        settings, storage, base = self._settings, config.storage, base_of(self._settings.config_file)
+        url = shared_url(storage, base, self._environ)
+        if url is None or storage.shared is None:
+            return await Limiting.open(settings.state_dir, self._transparency, lambda: moment().wall_ms)
+        roots = read_roots(
+            storage.shared.ca_file, lambda name: (base / name).read_bytes(), "storage.shared.ca_file"
+        )
+        address = shared_address(url, roots)
+        return await SharedLimiting(
+            address, self._transparency, self._health, lambda: moment().wall_ms
+        ).open()
 
     async def _serve(self, config: Config) -> None:
         settings = self._settings
