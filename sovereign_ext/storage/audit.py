@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, distinct, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from sovereign_ext.storage.schema import log_entries, log_head
 
@@ -74,7 +74,7 @@ class AuditStore:
     def owners(self, start: int, end: int) -> list[str]:
         """Everybody whose entries are among those in ``[start, end)``, but for what belongs to none."""
         table = log_entries.c
-        query = select(distinct(table.tenant)).where(table.idx >= start, table.idx < end, table.tenant != "")
+        query = select(table.tenant).distinct().where(table.idx >= start, table.idx < end, table.tenant != "")
         with self._engine.connect() as connection:
             return sorted(connection.execute(query).scalars())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Row, bindparam, distinct, func, insert, select
+from sqlalchemy import Connection, Engine, Insert, Row, bindparam, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sovereign_ext.storage.schema import log_entries, usage, usage_hours
@@ -217,7 +217,7 @@ class UsageStore:
 
     def tenants(self, since_hour: int = 0, until_hour: int | None = None) -> list[str]:
         """Everybody who used something in those hours."""
-        query = select(distinct(usage_hours.c.tenant)).where(usage_hours.c.hour >= since_hour)
+        query = select(usage_hours.c.tenant).distinct().where(usage_hours.c.hour >= since_hour)
         if until_hour is not None:
             query = query.where(usage_hours.c.hour < until_hour)
         with self._engine.connect() as connection:

@@ -6,21 +6,32 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sovereign_ext.attest.entry import EntrySealer
+from sovereign_ext.attest.entry import EntrySealer, parse_body
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.statement import OUTCOME, STATEMENT_TYPE
+from sovereign_ext.metering.inclusion import Inclusion
 from sovereign_ext.metering.rows import usage_row
 from sovereign_ext.storage.entries import EntryStore, Row
+from sovereign_ext.tlog.checkpoint import Checkpoint
+from sovereign_ext.tlog.edge import Edge
+from sovereign_ext.tlog.reader import LogReader
+from sovereign_ext.tlog.tiles import Tile
 
 NOVEMBER_MS = 1_793_491_200_000
 """1 November 2026, 00:00 UTC."""
 
-PRICE = {"input": 3_000_000_000, "output": 15_000_000_000, "cached_input": 300_000_000, "cache_write": 3_750_000_000}
+PRICE = {
+    "input": 3_000_000_000,
+    "output": 15_000_000_000,
+    "cached_input": 300_000_000,
+    "cache_write": 3_750_000_000,
+}
 _serial = count()
 
 
@@ -57,7 +68,9 @@ def predicate(**changes: Any) -> dict[str, Any]:
 
 def statement(said: dict[str, Any], kind: str = OUTCOME) -> bytes:
     """A statement about nothing but its predicate."""
-    return json.dumps({"_type": STATEMENT_TYPE, "subject": [], "predicateType": kind, "predicate": said}).encode()
+    return json.dumps(
+        {"_type": STATEMENT_TYPE, "subject": [], "predicateType": kind, "predicate": said}
+    ).encode()
 
 
 @cache
@@ -67,7 +80,30 @@ def _sealer() -> EntrySealer:
     return EntrySealer(key, spki, key_hint(spki))
 
 
-def row(said: dict[str, Any], *, kind: str = "outcome", metered: bool = True, time_ms: int | None = None) -> Row:
+def envelope_key() -> bytes:
+    """Who signs (SPKI, DER)."""
+    return parse_body(_sealer().seal(b"{}").body).spki
+
+
+def inclusion(store: EntryStore, directory: Path) -> Inclusion:
+    """The tiles of everything in ``store``, and the checkpoint over them."""
+    edge = Edge()
+    for _, _, leaf in store.leaves(0, store.size()):
+        write(directory, edge.append(leaf))
+    write(directory, edge.partial_tiles())
+    return Inclusion(LogReader(directory), Checkpoint("log.test", edge.size, edge.root()))
+
+
+def write(directory: Path, tiles: Iterable[tuple[Tile, bytes]]) -> None:
+    for tile, data in tiles:
+        path = directory / tile.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def row(
+    said: dict[str, Any], *, kind: str = "outcome", metered: bool = True, time_ms: int | None = None
+) -> Row:
     """A signed row, as the sequencer is given it."""
     sealed = _sealer().seal(statement(said))
     time_ms = said["finished_ms"] if time_ms is None else time_ms
@@ -88,6 +124,3 @@ def fill(store: EntryStore, rows: Iterable[Row], at_once: int = 500) -> None:
             batch = []
     if batch:
         store.append(batch)
-
-
-
