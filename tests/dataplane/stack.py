@@ -61,6 +61,7 @@ class ConfigFile:
     trust: dict[str, Any] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
     keystore: dict[str, Any] = field(default_factory=dict)
+    tenants: list[dict[str, Any]] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
     key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
     other_key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
@@ -109,6 +110,20 @@ class ConfigFile:
                 }
             )
 
+    def tenant(self, name: str, *keys: dict[str, Any], **more: Any) -> list[str]:
+        """A further tenant; its keys, one for each of ``keys``, which go into the file as they are, or just one.
+
+        ``more`` goes into the tenant as it is, for example ``spend_caps=[{"usd": 1}]``.
+        """
+        minted = [mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal() for _ in keys or ({},)]
+        terms = zip(keys or ({},), minted, strict=True)
+        entries = [
+            {"id": f"{name}-{number}", "hash": hash_key(key), **term}
+            for number, (term, key) in enumerate(terms, 1)
+        ]
+        self.tenants.append({"id": name, "keys": entries, **more})
+        return minted
+
     def document(self) -> dict[str, Any]:
         if not self.policies:
             self.policy("default")
@@ -122,6 +137,7 @@ class ConfigFile:
             }
             for name, key in (("t", self.key), ("other", self.other_key))
         ]
+        tenants += [{"policies": policies, "default_policy": policies[0]} | each for each in self.tenants]
         document = {
             "version": 1,
             "origin": self.origin,
