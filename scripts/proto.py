@@ -9,7 +9,7 @@ same package that provides their Python modules at run time. Our own packages li
 ``sovereign_ext._gen``, while protoc writes absolute imports from the proto root; the import lines of the
 generated files are moved there and nothing else is touched.
 
-    python scripts/proto.py            writes the generated tree
+    python scripts/proto.py            writes the generated tree, and what ``openapi.py`` makes of it
     python scripts/proto.py --check    exits 1 when the checked-in tree is not what would be written
 """
 
@@ -19,6 +19,7 @@ import argparse
 import importlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -110,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1 if stale else 0
         shutil.rmtree(OUT, ignore_errors=True)
         shutil.copytree(fresh, OUT)
-    return 0
+    # A process of its own: this one may have read the old modules.
+    return subprocess.run([sys.executable, ROOT / "scripts" / "openapi.py"], check=False).returncode  # noqa: S603 - our own
 
 
 if __name__ == "__main__":

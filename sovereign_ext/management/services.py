@@ -13,7 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
-from sovereign_ext.management import audit, tenants, usage
+from sovereign_ext.management import audit, openapi, tenants, usage
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.kinds import Kind
@@ -57,6 +57,7 @@ REGISTRY: Final[tuple[Served, ...]] = (
     ),
     Served(_POLICIES, lambda deps: Policies(deps.directory, deps.health, deps.moment).methods()),
     Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults).methods()),
+    Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
     resource(tenants.TenantKind(), tenants.SERVICE),
     Served(
         usage.SERVICE,

@@ -38,8 +38,8 @@ def test_every_method_has_a_path_and_every_path_a_method() -> None:
     assert methods >= descriptor.PUBLIC
 
 
-def test_public_paths_are_the_logs() -> None:
-    """Only what any auditor may read is open without a key."""
+def test_public_paths_are_the_logs_and_the_description() -> None:
+    """Only what any auditor may read, and what the API is, is open without a key."""
     assert {route.template for route in descriptor.routes() if route.public} == {
         "/checkpoint",
         "/api/v2/checkpoint",
@@ -47,6 +47,7 @@ def test_public_paths_are_the_logs() -> None:
         "/api/v2/tile/{path=**}",
         "/sf/v1/trusted_root",
         "/sf/v1/log_keys",
+        "/sf/v1/openapi.json",
     }
 
 

@@ -22,6 +22,8 @@ AUDITOR: Role
 TENANT: Role
 ACCESS_FIELD_NUMBER: _ClassVar[int]
 access: _descriptor.FieldDescriptor
+PRODUCES_FIELD_NUMBER: _ClassVar[int]
+produces: _descriptor.FieldDescriptor
 
 class Access(_message.Message):
     __slots__ = ("public", "roles")
