@@ -181,7 +181,7 @@ class EntryStore:
         A server may be about to commit what was sent over a connection that is lost. Such a transaction holds the head,
         so whoever gets the head has seen its end.
         """
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:  # and no commit, that could be lost in its turn
             if connection.dialect.name == "postgresql":
                 connection.execute(select(log_head.c.next).where(log_head.c.id == 1).with_for_update())
             return _find(connection, keys)

@@ -29,6 +29,7 @@ from sovereign_ext.errors import LogCorrupt, VerificationError
 from sovereign_ext.storage.listen import Listener
 from sovereign_ext.storage.published import CHANNEL, PublishedStore, Standing
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint
+from sovereign_ext.tlog.hashing import EMPTY_ROOT
 from sovereign_ext.tlog.integrator import Integrator, Published
 from sovereign_ext.tlog.note import Signer
 from sovereign_ext.tlog.proof import tree_root
@@ -107,7 +108,7 @@ class Replica:
         self._told = 0  # size that the leader was last told of
         self._hurried = 0
         self._hurry_told = 0
-        self._compared = Published(Checkpoint(shared.signer.verifier.name, 0, b""), b"")
+        self._compared = Published(Checkpoint(shared.signer.verifier.name, 0, EMPTY_ROOT), b"")
         self._compared_at = float("-inf")
         self._covered_at = time.monotonic()
         self._term: _Term | None = None
@@ -122,9 +123,7 @@ class Replica:
         self.head = 0
         self.leader = ""
         self._signed = 0
-        standing = self._look()
-        self.published = Published(self._open(standing.note), standing.note)
-        self._remember(standing)
+        self.published = self._compared
 
     @property
     def role(self) -> str:
@@ -143,8 +142,14 @@ class Replica:
         return None
 
     def start(self, size: int) -> None:
-        """Begin to follow; ``size`` entries are sequenced already."""
+        """Begin to follow; ``size`` entries are sequenced already. Blocks.
+
+        Raises ``LogCorrupt`` when the database contradicts what is remembered, its errors, ``OSError``.
+        """
         self.head = max(self.head, size)
+        standing = self._look()
+        self.published = Published(self._open(standing.note), standing.note)
+        self._remember(standing)
         self._thread.start()
         self._listener.start()
 
@@ -171,7 +176,8 @@ class Replica:
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         self._listener.close()
         self.witnessing.close()
 

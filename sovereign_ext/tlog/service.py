@@ -145,7 +145,6 @@ class TransparencyLog:
         )
         if isinstance(self._integrator, Replica):
             self._witnessing = self._integrator.witnessing
-        self._integrator.start(opened.size)
         self._sequencer = Sequencer(opened.store, on_commit=self._committed, says_same=_says_same)
 
     @classmethod
@@ -176,17 +175,14 @@ class TransparencyLog:
             opened = await asyncio.to_thread(open_state, paths, origin)
         else:
             opened = await asyncio.to_thread(open_shared, paths, origin, shared)
+        log = cls(opened, origin, clock, publish_interval_s)
         try:
-            log = cls(opened, origin, clock, publish_interval_s)
+            await asyncio.to_thread(log._integrator.start, opened.size)
+            await log.follow(witnesses)
         except BaseException as error:
-            await asyncio.to_thread(opened.close)
+            await log.close()
             if isinstance(error, OSError | SQLAlchemyError):
                 raise LogUnavailable(f"cannot open the log: {error}") from error
-            raise
-        try:
-            await log.follow(witnesses)
-        except BaseException:
-            await log.close()
             raise
         return log
 
