@@ -11,6 +11,7 @@ steps, so that no stream is dropped and no call is planned for a cluster that En
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.listprices import with_list_prices
@@ -30,15 +32,17 @@ from sovereign_ext.config.load import Loaded, base_of
 from sovereign_ext.config.model import Config, Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import Effective, load_with_resources
+from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.envoyconf import names, render
 from sovereign_ext.envoyconf.admin import EnvoyAdmin
 from sovereign_ext.envoyconf.layout import Layout
-from sovereign_ext.errors import ConfigError, LogError
+from sovereign_ext.errors import ConfigError, LogError, LogUnavailable
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.service import Keys, Place
 from sovereign_ext.keystore.service import Prepared as PreparedKeys
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.limiting import Limiting, SharedLimiting
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.jwks import issuers
@@ -50,8 +54,9 @@ from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.address import parse as shared_address
-from sovereign_ext.storing import open_engine, shared_url
+from sovereign_ext.storing import key_hash_secret, open_engine, shared_url
 from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tenants.keyhash import KeyHashes
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
 
@@ -143,10 +148,11 @@ class Processor:
         database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
         self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
-        self._directory = Directory.of(loaded.config)
         self._tokens = Tokens(time.time)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         prepared = self._vouching.prepare(loaded)
+        self._hashes = _key_hashes(settings, loaded.config, self._environ)
+        self._directory = Directory.of(loaded.config, self._hashes)
         self._keys = Keys(
             loaded.config,
             Place(base_of(settings.config_file), settings.state_dir),
@@ -166,6 +172,7 @@ class Processor:
         await self._transparency.record_keys()
         self._effective = Effective(loaded, self._transparency.resources, self._prepare, self._take_up)
         self._transparency.on_change(self._effective.notice)
+        await self._enrol()
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
@@ -183,6 +190,7 @@ class Processor:
             clock=moment,
             random=os.urandom,
             management_methods=_management_methods(),
+            key_use=self._key_use,
             patience=settings.message_timeout,
         )
         self._limiting.start(self._gateway.exchanges.__contains__)
@@ -200,8 +208,13 @@ class Processor:
             stored=lambda: self._effective.stored,
             stale=self._effective.stale,
         )
-        for name, work in (("file", follower), ("use", self._effective.run())):
-            task = asyncio.create_task(work, name=f"configuration: {name}")
+        for name, work in (
+            ("configuration file", follower),
+            ("configuration", self._effective.run()),
+            ("directory", self._enrolment.run()),
+            ("last uses", self._key_use.run()),
+        ):
+            task = asyncio.create_task(work, name=name)
             task.add_done_callback(_report_end)
             self._tasks.append(task)
         settings.ready_file.write_text(f"{os.getpid()}\n")
@@ -211,6 +224,18 @@ class Processor:
         if storage.database is None and not LogPaths.of(settings.log_dir).database.exists():
             return None  # a first start: opening would make the file, and the log take that for lost keys
         return open_engine(storage, base_of(settings.config_file), settings.log_dir, self._environ)
+
+    async def _enrol(self) -> None:
+        """Everybody that the database has, before the first call."""
+        store = self._transparency.resources
+        self._key_use = KeyUse(store)
+        self._enrolment = Enrolment(self._directory, store)
+        self._transparency.on_change(self._enrolment.changed)
+        try:
+            await asyncio.to_thread(self._enrolment.load)
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot read tenants and keys: {type(error).__name__}") from None
+        self._refuse_clashes(self._live.snapshot.config)
 
     async def _limits(self, config: Config) -> Limiting | SharedLimiting:
         settings, storage, base = self._settings, config.storage, base_of(self._settings.config_file)
@@ -245,6 +270,9 @@ class Processor:
                 anchors=self._vouching.anchors,
                 random=os.urandom,
                 effective=self._effective,
+                key_hashes=self._hashes,
+                applied=self._enrolment.applied,
+                key_use=self._key_use,
             ),
             f"unix:{settings.management_socket}",
         )
@@ -269,6 +297,8 @@ class Processor:
         await self._server.stop(_STOP_GRACE_S)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._gateway.drain()
+        with contextlib.suppress(SQLAlchemyError):
+            await self._key_use.flush()
         await self._keys.stop()
         await self._vouching.stop()
         await self._limiting.stop()
@@ -284,6 +314,7 @@ class Processor:
     def _prepare(self, loaded: Loaded) -> Ready:
         """On a thread: checking a thousand statements takes a second, in which no call would go on."""
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
+        self._refuse_clashes(loaded.config)
         _issuers(loaded)  # raises what is wrong with them
         return Ready(
             loaded,
@@ -291,6 +322,14 @@ class Processor:
             self._vouching.prepare(loaded),
             self._keys.prepare(loaded.config),
         )
+
+    def _refuse_clashes(self, config: Config) -> None:
+        clashes = self._directory.clashes(config)
+        if clashes:
+            named = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
+            raise ConfigError(
+                f"{named}: the management API made it; a name belongs to the file or to the API"
+            )
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
@@ -350,6 +389,15 @@ class Processor:
         return f"{self._life}.{self._given}"
 
 
+def _key_hashes(settings: Settings, config: Config, environ: Mapping[str, str]) -> KeyHashes:
+    base = base_of(settings.config_file)
+    secret = key_hash_secret(config.storage, base, settings.state_dir, environ, os.urandom)
+    try:
+        return KeyHashes.from_text(secret)
+    except ValueError as error:
+        raise ConfigError(str(error), field="storage.key_hash") from None
+
+
 def _layout(settings: Settings, config: Config) -> Layout:
     return Layout(
         directory=settings.envoy_dir.absolute(),
@@ -374,9 +422,9 @@ def _issuers(loaded: Loaded) -> Issuers:
 
 
 def _report_end(task: asyncio.Task[None]) -> None:
-    """A follower that ended by itself means that edits go unnoticed: say so."""
+    """A follower that ended by itself means that changes go unnoticed: say so."""
     if not task.cancelled() and task.exception() is not None:
-        _log.critical("the configuration file is not followed any more", exc_info=task.exception())
+        _log.critical("%s: not followed any more", task.get_name(), exc_info=task.exception())
 
 
 def _refuse_restart_changes(old: Config, new: Config) -> None:

@@ -29,7 +29,7 @@ from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
 from sovereign_ext.config.oidc import Oidc
 from sovereign_ext.config.storage import Storage
-from sovereign_ext.config.tenancy import Allowance, Margin, Operator, SpiffeId
+from sovereign_ext.config.tenancy import Allowance, KeyRules, Margin, Operator, SpiffeId
 from sovereign_ext.config.trust import (
     INLINE,
     DataHandling,
@@ -149,9 +149,13 @@ class Key(KeyTerms):
 
 
 class IssuedKey(KeyTerms):
-    """One key that the management API made, as the database keeps it: by its keyed hash only."""
+    """One key that the management API made, as the database keeps it: by its keyed hash only.
 
-    hash: KeyedHash
+    Without one, which is never stored, it opens nothing. ``replaces`` is the id of the key that it was made to replace.
+    """
+
+    hash: KeyedHash = ""
+    replaces: Identifier | None = None
 
 
 class Tenant(Allowance):
@@ -460,6 +464,7 @@ class Config(Frozen):
     trust: Trust = Trust()
     keystore: KeystoreConfig = KeystoreConfig()
     media: Media = Media()
+    keys: KeyRules = KeyRules()
     oidc: Oidc = Oidc()
     admins: tuple[Admin, ...] = ()
     tenants: tuple[Tenant, ...] = ()

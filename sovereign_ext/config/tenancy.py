@@ -136,3 +136,17 @@ class Operator(Duty):
     """Who may use the management API, as far as the role goes."""
 
     id: Identifier
+
+
+class KeyRules(Frozen):
+    """How long keys live that the management API makes, and how many one tenant or operator may have, dead ones too."""
+
+    default_days: int = Field(default=90, ge=1, le=3_650)
+    max_days: int | None = Field(default=None, ge=1, le=3_650)
+    max_per_owner: int = Field(default=1_000, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> KeyRules:
+        if self.max_days is not None and self.default_days > self.max_days:
+            raise ValueError("default_days is more than max_days")
+        return self

@@ -107,6 +107,7 @@ class ExchangeStream:
             if owner is not None:
                 exchange.identity = Identity(owner, error.key_id or "")
             raise
+        gateway.key_use.tenant(exchange.identity.tenant.id, exchange.identity.key_id, now.wall_ms)
         gateway.exchanges[exchange.decision_id] = exchange
 
     def _other(self, method: str, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:

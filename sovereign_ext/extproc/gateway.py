@@ -20,6 +20,7 @@ from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.entries import outcome_draft
 from sovereign_ext.keystore.base import Keystore
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
@@ -46,6 +47,7 @@ class Gateway:
     clock: Callable[[], Moment]
     random: Callable[[int], bytes]
     management_methods: Callable[[str], frozenset[str]]
+    key_use: KeyUse
     patience: timedelta = timedelta(seconds=10)  # of Envoy with the processor
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     ledger: Ledger = field(default_factory=MemoryLedger)

@@ -17,6 +17,7 @@ from sovereign_ext.attest.changes import Actor
 from sovereign_ext.config.model import Tenant
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError, KeyRefused
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.access import Access, Role
 from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.tenants.directory import Directory
@@ -51,6 +52,7 @@ class Authenticator:
     directory: Directory
     tokens: Tokens
     now: Callable[[], float]
+    key_use: KeyUse | None = None
 
     async def caller(self, authorization: str | None) -> Caller:
         """Raises ``KeyRefused`` (401) for a key that is missing, malformed, unknown, expired or revoked, and what
@@ -71,6 +73,8 @@ class Authenticator:
 
     def _operator(self, found: OperatorIdentity) -> Caller:
         operator = found.operator
+        if self.key_use is not None:
+            self.key_use.operator(operator.id, found.key_id, int(self.now() * 1000))
         actor = Actor(f"operators/{operator.id}", key=found.key_id)
         return Caller(actor, Role(operator.role.value), self.bound_to(operator.tenant), self.snapshot())
 

@@ -10,6 +10,7 @@ from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.changes import ChangeLog, Changes
 from sovereign_ext.management.log import AnchorStatus, OpenLog
 from sovereign_ext.management.oidc import Tokens
@@ -20,6 +21,7 @@ from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.resources import ResourceStore
 from sovereign_ext.storage.usage import UsageStore
 from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tenants.keyhash import KeyHashes
 from sovereign_ext.tlog.integrator import Published
 from sovereign_ext.tlog.service import LogPaths
 
@@ -53,7 +55,8 @@ class Deps:
     once the process is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence``
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
     ``random`` gives so many unguessable bytes; ``effective`` is the configuration of file and database, and what may
-    become of it.
+    become of it. ``key_hashes`` are the secrets behind what is kept of keys; ``applied`` waits until calls here go by a
+    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -70,6 +73,9 @@ class Deps:
     anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
     random: Callable[[int], bytes]
     effective: Effective[Any]
+    key_hashes: KeyHashes
+    applied: Callable[[int], Awaitable[object]]
+    key_use: KeyUse
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

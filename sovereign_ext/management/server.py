@@ -28,7 +28,7 @@ def management_server(deps: Deps, address: str) -> grpc.aio.Server:
 
 def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     """Registers all services; call it before ``server.start()``."""
-    gate = Authenticator(deps.snapshot, deps.directory, deps.tokens, deps.now)
+    gate = Authenticator(deps.snapshot, deps.directory, deps.tokens, deps.now, deps.key_use)
 
     def ready() -> bool:
         # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.

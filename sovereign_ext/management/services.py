@@ -13,7 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
-from sovereign_ext.management import audit, openapi, tenants, usage
+from sovereign_ext.management import audit, keys, openapi, operators, tenants, usage
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.kinds import Kind
@@ -43,6 +43,15 @@ def resource(kind: Kind[Any], contract: ServiceDescriptor) -> Served:
     return Served(contract, methods)
 
 
+def _people(kind: Kind[Any], contract: ServiceDescriptor, deps: Deps) -> Methods:
+    return ResourceService(kind, contract, deps.log.resources, deps.changes()).methods()
+
+
+def _keys(kind: type[keys.AnyKeyKind], contract: ServiceDescriptor, deps: Deps) -> Methods:
+    issuing = keys.Issuing(deps.key_hashes, deps.directory, deps.now_ms, deps.random, deps.applied)
+    return keys.KeyService(kind(issuing), contract, deps.log.resources, deps.changes()).methods()
+
+
 _LOG: Final = log_pb2.DESCRIPTOR.services_by_name
 _PROVIDERS: Final = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"]
 _POLICIES: Final = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
@@ -58,7 +67,13 @@ REGISTRY: Final[tuple[Served, ...]] = (
     Served(_POLICIES, lambda deps: Policies(deps.directory, deps.health, deps.moment).methods()),
     Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults).methods()),
     Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
-    resource(tenants.TenantKind(), tenants.SERVICE),
+    Served(tenants.SERVICE, lambda deps: _people(tenants.TenantKind(deps.directory), tenants.SERVICE, deps)),
+    Served(keys.SERVICE, lambda deps: _keys(keys.TenantKeyKind, keys.SERVICE, deps)),
+    Served(
+        operators.SERVICE,
+        lambda deps: _people(operators.OperatorKind(deps.directory), operators.SERVICE, deps),
+    ),
+    Served(keys.OPERATOR_KEYS, lambda deps: _keys(keys.OperatorKeyKind, keys.OPERATOR_KEYS, deps)),
     Served(
         usage.SERVICE,
         lambda deps: usage.UsageReports(

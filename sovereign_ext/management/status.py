@@ -39,6 +39,8 @@ CODES: Final = {
 SPECIAL: Final = {
     "already_exists": grpc.StatusCode.ALREADY_EXISTS,
     "in_use": grpc.StatusCode.FAILED_PRECONDITION,
+    "key_not_valid": grpc.StatusCode.FAILED_PRECONDITION,
+    "too_many_keys": grpc.StatusCode.FAILED_PRECONDITION,
 }
 """Codes that say more than their HTTP status does."""
 

@@ -7,13 +7,14 @@ up to a revision misses nothing below it. What a document means is not known her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, case, func, insert, select, update
 
 from sovereign_ext.errors import ResourceChanged, ResourceExists, ResourceMissing
+from sovereign_ext.storage.dialects import insert_into
 from sovereign_ext.storage.schema import feed, key_use, resource_versions, resources
 
 Write = Callable[[Connection, int], None]
@@ -138,6 +139,14 @@ class ResourceStore:
             found = connection.execute(query).one_or_none()
         return None if found is None else Resource(*found)
 
+    def ever(self, name: str) -> bool:
+        """Whether there is or was a resource of that name."""
+        with self._engine.connect() as connection:
+            return (
+                connection.execute(select(resources.c.name).where(resources.c.name == name)).first()
+                is not None
+            )
+
     def page(self, kind: str, parent: str, after: str, limit: int) -> list[Resource]:
         """At most ``limit`` resources of a kind in the order of their names, those behind ``after``.
 
@@ -174,11 +183,31 @@ class ResourceStore:
             found = connection.execute(query.order_by(table.revision.desc()).limit(limit)).all()
         return [Version(*values) for values in found]
 
+    def used(self, last_used_ms: Mapping[str, int]) -> None:
+        """Those keys were used at those times, Unix milliseconds; a later time that is there stays."""
+        rows = [{"name": name, "last_used_ms": used} for name, used in sorted(last_used_ms.items())]
+        if not rows:
+            return
+        statement = insert_into(self._engine, key_use)
+        old, new = key_use.c.last_used_ms, statement.excluded.last_used_ms
+        later = statement.on_conflict_do_update(
+            index_elements=[key_use.c.name],
+            set_={"last_used_ms": case((new > old, new), else_=old)},
+        )
+        with self._engine.begin() as connection:
+            connection.execute(later, rows)
+
     def last_used(self, names: Sequence[str]) -> dict[str, int]:
         """When those keys were last used, Unix milliseconds; without those that never were."""
         query = select(key_use).where(key_use.c.name.in_(names))
         with self._engine.connect() as connection:
             return {name: int(used) for name, used in connection.execute(query)}
+
+
+def exists(connection: Connection, name: str) -> bool:
+    """Whether there is a resource of that name, within a transaction."""
+    query = select(resources.c.revision).where(resources.c.name == name, resources.c.deleted.is_(False))
+    return connection.execute(query).first() is not None
 
 
 def announce(connection: Connection, revision: int) -> None:

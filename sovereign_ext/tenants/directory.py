@@ -223,6 +223,11 @@ class Directory:
         tenant = self.tenant(next(iter(claimants))) if len(claimants) == 1 else None
         return tenant if tenant is not None and identity in tenant.identities else None
 
+    def bound_to(self, tenant_id: str) -> tuple[str, ...]:
+        """The names of the operators whose role holds for that tenant only."""
+        everybody = {**self._operators, **self._declared_operators}
+        return tuple(f"operators/{name}" for name, each in everybody.items() if each.tenant == tenant_id)
+
     def claimants(self, identity: str) -> frozenset[str]:
         """The ids of the tenants that claim a SPIFFE id."""
         return frozenset(tenant for _, tenant in self._claims.get(identity, ()))

@@ -16,6 +16,7 @@ PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_tex
 SECTIONS: dict[str, type[BaseModel]] = {
     "## Top level": model.Config,
     "## limits": model.Limits,
+    "## keys": tenancy.KeyRules,
     "## media": media.Media,
     "## tenants": model.Tenant,
     "### rate limits": tenancy.RateLimit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import MISSING, fields
 from datetime import timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.unreachable import explain_keyless
 from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError, Found
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
@@ -45,6 +46,12 @@ CONFIG = {
         {"id": f"m.{name}", "model": "m", "provider": name, "upstream_model": "up"} for name in "ab"
     ],
 }
+
+
+class Nowhere:
+    """Where last uses go that nobody asks for."""
+
+    def used(self, last_used_ms: Mapping[str, int]) -> None: ...
 
 
 class Keys:
@@ -85,6 +92,7 @@ class Call:
         made |= {
             "snapshot": lambda: snapshot,
             "directory": Directory.of(snapshot.config),
+            "key_use": KeyUse(Nowhere()),
             "health": self.health,
             "log": MemoryLog(),
             "attestations": Attestations("o", bytes(32)),

@@ -22,6 +22,7 @@ from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.keystore.base import Found
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.openai.conversation import Image
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
@@ -45,6 +46,12 @@ deployments:
   - {{id: m.urls, model: m, provider: urls, upstream_model: u}}
 """
 SNAPSHOT = Snapshot.from_config(parse(TEXT), version=1, digest="sha256:x", routable=routable)
+
+
+class Nowhere:
+    """Where last uses go that nobody asks for."""
+
+    def used(self, last_used_ms: Mapping[str, int]) -> None: ...
 
 
 class NoKeys:
@@ -88,6 +95,7 @@ class World:
         self.gateway = Gateway(
             snapshot=lambda: SNAPSHOT,
             directory=Directory.of(SNAPSHOT.config),
+            key_use=KeyUse(Nowhere()),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

@@ -40,6 +40,7 @@ from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.keystore.chain import Chain
 from sovereign_ext.keystore.declared import Declared
 from sovereign_ext.keystore.links import Links
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.policy.facts import candidate_facts
@@ -195,6 +196,12 @@ def test_nobody_excluded_is_sent_a_byte(data: st.DataObject) -> None:
     asyncio.run(_one_call(data))
 
 
+class Nowhere:
+    """Where last uses go that nobody asks for."""
+
+    def used(self, last_used_ms: Mapping[str, int]) -> None: ...
+
+
 class World:
     """A gateway without Envoy: one call, attempts one after another, and things that change in between."""
 
@@ -213,6 +220,7 @@ class World:
         self.gateway = Gateway(
             snapshot=lambda: self.snapshot,
             directory=Directory.of(self.snapshot.config),
+            key_use=KeyUse(Nowhere()),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

@@ -78,6 +78,7 @@ def gateway(log: TransparencyLog) -> Gateway:
             "clock",
             "random",
             "management_methods",
+            "key_use",
         )
     )
     return Gateway(log=log, attestations=Attestations(log.origin, log.log_id), **made)

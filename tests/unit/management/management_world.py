@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +24,10 @@ from sovereign_ext.config.load import Loaded, decode
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import Effective
+from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
+from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.server import Deps, add_services
@@ -33,6 +35,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.registry.build import build
 from sovereign_ext.routing.health import Health
 from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.tenants.keyhash import KeyHash, KeyHashes
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
 
@@ -40,6 +43,7 @@ ORIGIN = "log.test.example/a"
 FAULTS = (ConfigError("expected a number", file="sovereign.yaml", line=7, field="version"),)
 T = TypeVar("T")
 
+HASHES = KeyHashes(KeyHash(b"secret of these tests" * 2))
 KEYS = {
     name: mint(kind, bytes([number]) * 32).reveal()
     for number, (name, kind) in enumerate(
@@ -145,6 +149,8 @@ class World:
     anchors: tuple[AnchorStatus, ...] | LogUnavailable = ()
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
+    key_use: KeyUse | None = None
+    enrolment: Enrolment = field(init=False)
 
     @property
     def loaded(self) -> Loaded:
@@ -181,14 +187,19 @@ class World:
         key: str | None = None,
         timeout: float | None = 20,
         why: str | None = None,
+        request: Message | None = None,
         **fields: Any,
     ) -> Answer:
-        """Calls ``Service.Method`` with the named key (``KEYS``) or a literal one."""
+        """Calls ``Service.Method`` with the named key (``KEYS``) or a literal one.
+
+        ``request`` is for those that have fields with the names of these parameters.
+        """
         service_name, method_name = method.split(".")
         services = [*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"]]
         service = next(each for each in services if each.name == service_name)
         contract = service.methods_by_name[method_name]
-        request = message_factory.GetMessageClass(contract.input_type)(**fields)
+        if request is None:
+            request = message_factory.GetMessageClass(contract.input_type)(**fields)
         metadata = () if key is None else (("authorization", f"Bearer {KEYS.get(key, key)}"),)
         if why is not None:
             metadata = (*metadata, ("x-sf-reason", why))
@@ -232,7 +243,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     paths = LogPaths.of(directory / "log")
     here = World(
         snapshot,
-        Directory.of(config),
+        Directory.of(config, HASHES),
         health,
         log,
         paths,
@@ -243,7 +254,10 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     )
     effective = Effective(here.loaded, log.resources, here.prepare, here.take_up)
     log.on_change(effective.notice)
-    following = asyncio.create_task(effective.run())
+    key_use = here.key_use = KeyUse(log.resources)
+    enrolment = here.enrolment = Enrolment(here.directory, log.resources)
+    log.on_change(enrolment.changed)
+    following = [asyncio.create_task(each) for each in (effective.run(), enrolment.run())]
     add_services(
         server,
         Deps(
@@ -261,6 +275,9 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             anchors=here.anchored,
             random=os.urandom,
             effective=effective,
+            key_hashes=HASHES,
+            applied=enrolment.applied,
+            key_use=key_use,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")
@@ -270,7 +287,8 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             here.channel = channel
             yield here
     finally:
-        following.cancel()
+        for task in following:
+            task.cancel()
         await server.stop(None)
         await log.close()
 
