@@ -17,6 +17,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -294,6 +295,18 @@ class Backend:
     def kind(self) -> str:
         """SQLAlchemy's name of the dialect."""
         return "sqlite" if self.server is None else "postgresql"
+
+    @property
+    def driver(self) -> Any:
+        """The driver's module, for its ``IntegrityError`` and ``OperationalError``."""
+        return sqlite3 if self.server is None else psycopg
+
+    @property
+    def opening(self) -> str:
+        """An expression that opens it in another process, which has imported ``Path``."""
+        if self.url is not None:
+            return f"engine.open_postgres(secret.Secret({self.url.reveal()!r}))"
+        return f"engine.open_sqlite(Path({str(self.path)!r}))"
 
     def engine(self, *, wait_s: float = 5.0, migrated: bool = True) -> Engine:
         """Another engine on the same database; waits at most about ``wait_s`` for a lock. Disposed of at the end."""

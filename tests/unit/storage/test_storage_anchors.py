@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from services import Backend
 from sqlalchemy.exc import IntegrityError
 
 from sovereign_ext.storage.anchors import MAX_PENDING, AnchorRow, AnchorStore
-from sovereign_ext.storage.engine import open_sqlite
-from sovereign_ext.storage.migrate import ensure_schema
 
 
 def row(size: int, anchor: str = "a") -> AnchorRow:
@@ -19,16 +16,8 @@ def row(size: int, anchor: str = "a") -> AnchorRow:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[AnchorStore]:
-    engine = open_sqlite(path, busy_timeout_ms=50)
-    ensure_schema(engine)
-    yield AnchorStore(engine)
-    engine.dispose()
+def store(database: Backend) -> AnchorStore:
+    return AnchorStore(database.engine())
 
 
 def anchor(store: AnchorStore, size: int, name: str = "a") -> None:
@@ -36,16 +25,14 @@ def anchor(store: AnchorStore, size: int, name: str = "a") -> None:
     store.anchored(row(size, name), b"{%d}" % size, size * 100)
 
 
-def test_a_row_comes_back_as_it_was(store: AnchorStore, path: Path) -> None:
+def test_a_row_comes_back_as_it_was(store: AnchorStore, database: Backend) -> None:
     """Every column, also by another connection."""
     store.queue(row(5))
-    engine = open_sqlite(path, read_only=True)
-    other = AnchorStore(engine)
+    other = AnchorStore(database.engine())
     assert other.pending("a") == other.newest("a") == row(5)
     assert other.names() == ["a"]
     assert other.recent("a", 10) == [row(5)]
     assert (other.pending("b"), other.newest("b"), other.covering("a", 0)) == (None, None, None)
-    engine.dispose()
 
 
 def test_failures_are_counted_and_the_signature_may_change(store: AnchorStore) -> None:

@@ -1,41 +1,25 @@
-"""Documents are kept under their digest, once, and survive a migration from the first schema."""
+"""Documents are kept under their digest, once, durably."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
+from services import Backend
 from sqlalchemy.exc import OperationalError
 
-from sovereign_ext import storage
 from sovereign_ext.storage.documents import Document, DocumentStore
-from sovereign_ext.storage.engine import open_sqlite
-from sovereign_ext.storage.entries import EntryStore, Row
-from sovereign_ext.storage.migrate import current_revision, ensure_schema
-from sovereign_ext.storage.schema import REVISION
 
 POLICY = Document("policy", b'{"id":"phi"}')
 TOKEN = Document("evidence", b"\x00\xff token")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[DocumentStore]:
-    engine = open_sqlite(path, busy_timeout_ms=50)
-    ensure_schema(engine)
-    yield DocumentStore(engine)
-    engine.dispose()
+def store(database: Backend) -> DocumentStore:
+    return DocumentStore(database.engine(wait_s=0.5))
 
 
 def test_documents_come_back_by_digest(store: DocumentStore) -> None:
@@ -62,52 +46,39 @@ def test_more_than_one_query_holds(store: DocumentStore) -> None:
     assert list(store.get_many([each.digest for each in many]).values()) == many
 
 
-def test_a_failed_put_leaves_nothing(store: DocumentStore, path: Path) -> None:
+def test_a_failed_put_leaves_nothing(store: DocumentStore, database: Backend) -> None:
     """While another process holds the lock nothing is stored; repeating it works."""
-    blocker = sqlite3.connect(path, isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"):
+    with database.locked("documents"), pytest.raises(OperationalError, match="lock"):
         store.put_all([POLICY, TOKEN])
-    blocker.execute("ROLLBACK")
-    blocker.close()
     assert store.get_many([POLICY.digest]) == {}
     store.put_all([POLICY, TOKEN])
     assert len(store.get_many([POLICY.digest, TOKEN.digest])) == 2
 
 
-def test_stored_documents_survive_a_kill(store: DocumentStore, path: Path) -> None:
+def test_two_processes_may_store_the_same(store: DocumentStore, database: Backend) -> None:
+    """At the same time, in whatever order: replicas read the same configuration."""
+    many = [Document("policy", b"%d" % number) for number in range(200)]
+    others = [DocumentStore(database.engine()) for _ in range(3)]
+    with ThreadPoolExecutor(4) as threads:
+        stored = [
+            threads.submit(each.put_all, many[::step])
+            for each, step in zip((store, *others), (1, -1, 1, -1), strict=True)
+        ]
+        for one in stored:
+            one.result(60)
+    assert list(store.get_many([each.digest for each in many]).values()) == many
+
+
+def test_stored_documents_survive_a_kill(store: DocumentStore, database: Backend) -> None:
     """When ``put_all`` has returned, the process may die at once."""
     code = (
-        "import os, signal, sys; from pathlib import Path;"
-        "from sovereign_ext.storage.engine import open_sqlite;"
+        "import os, signal; from pathlib import Path;"
+        "from sovereign_ext import secret; from sovereign_ext.storage import engine;"
         "from sovereign_ext.storage.documents import Document, DocumentStore;"
-        "DocumentStore(open_sqlite(Path(sys.argv[1]))).put_all([Document('policy', b'killed')]);"
+        f"DocumentStore({database.opening}).put_all([Document('policy', b'killed')]);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-"], input=code, text=True, check=False, timeout=60)
     assert ended.returncode == -9
     wanted = Document("policy", b"killed")
     assert store.get_many([wanted.digest]) == {wanted.digest: wanted}
-
-
-def test_a_log_of_the_first_schema_is_migrated(path: Path) -> None:
-    """Its entries stay, and documents can be kept beside them."""
-    engine = open_sqlite(path)
-    config = Config()
-    config.set_main_option("script_location", str(Path(storage.__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
-    entries = EntryStore(engine)
-    entries.create_head("origin")
-    entries.append([Row("outcome", "t", "d", 1, b"body", bytes(32), b"{}", b"{}")])
-    ensure_schema(engine)
-    with engine.connect() as connection:
-        assert current_revision(connection) == REVISION
-    documents = DocumentStore(engine)
-    documents.put_all([POLICY])
-    assert documents.get_many([POLICY.digest]) == {POLICY.digest: POLICY}
-    assert [row.body for row in entries.rows(0, 9)] == [b"body"]
-    entries.close()

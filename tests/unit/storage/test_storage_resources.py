@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from services import Backend
 from sqlalchemy import Connection, Engine
 
 from sovereign_ext.errors import ResourceChanged, ResourceExists, ResourceMissing
-from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.storage.entries import EntryStore, Row
-from sovereign_ext.storage.migrate import ensure_schema
 from sovereign_ext.storage.resources import ResourceStore, create, delete, replace, together
 
 ACME = "tenants/acme"
@@ -22,18 +20,16 @@ def row(number: int) -> Row:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_sqlite(tmp_path / "log.db", busy_timeout_ms=50)
-    ensure_schema(engine)
-    yield engine
-    engine.dispose()
+def engine(database: Backend) -> Engine:
+    return database.engine()
 
 
 @pytest.fixture
-def entries(engine: Engine) -> EntryStore:
+def entries(engine: Engine) -> Iterator[EntryStore]:
     store = EntryStore(engine)
     store.create_head("origin")
-    return store
+    yield store
+    store.close()
 
 
 @pytest.fixture
