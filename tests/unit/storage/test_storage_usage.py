@@ -171,7 +171,9 @@ def test_sums_by_bucket_and_dimension_in_pages(engine: Engine, store: EntryStore
                 places = [(each.hour, each.group) for each in whole]
                 assert len(set(places)) == len(places)
                 paged: list[Any] = []
-                while page := sums(connection, asked, (paged and (paged[-1].hour, paged[-1].group)) or None, 3):
+                while page := sums(
+                    connection, asked, (paged and (paged[-1].hour, paged[-1].group)) or None, 3
+                ):
                     paged += page
                 assert paged == whole
         everything = sums(connection, Question(first, first + 100, (first,)))
