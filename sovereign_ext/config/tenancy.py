@@ -17,10 +17,9 @@ from sovereign_ext.config.trust import Frozen, Identifier, Usd, nano_usd
 MAX_UNITS: Final = 10**15
 """The largest amount of a limit: sums of them stay exact where numbers are 64-bit floats (Lua's)."""
 
-SpiffeId = Annotated[
-    str,
-    StringConstraints(pattern=r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*$", max_length=2048),
-]
+SPIFFE_PATTERN: Final = r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*$"
+
+SpiffeId = Annotated[str, StringConstraints(pattern=SPIFFE_PATTERN, max_length=2048)]
 """A workload's identity (SPIFFE ID standard, section 2) as a verified client certificate shows it."""
 
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
