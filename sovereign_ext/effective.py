@@ -131,19 +131,23 @@ class Effective(Generic[ReadyT]):
         async with self._turn:
             await self._catch_up()
 
+    async def check(self, *changes: Change) -> None:
+        """Raises ``ConfigError`` if the whole could not be used after ``changes``. Nothing changes."""
+        async with self._turn:
+            await self._catch_up()
+            await self._checked(changes)
+
     @asynccontextmanager
-    async def proposed(self, change: Callable[[Stored], Stored]) -> AsyncIterator[Write]:
-        """Check what ``change`` makes of the resources; the body is to commit it, together with the ``Write`` given.
+    async def proposed(self, *changes: Change) -> AsyncIterator[Write]:
+        """Check what ``changes`` make of the whole; the body is to commit them, together with the ``Write`` given.
 
         Raises ``ConfigError`` if the whole could not be used: nothing is to be committed then. What the body commits is
         aimed at when it ends. Raises ``ConfigurationMoved`` through the body when another replica was first.
         """
         async with self._turn:
             await self._catch_up()
-            before = self._stored
-            loaded = await asyncio.to_thread(again, self._good, change(before))
-            self._prepared = (loaded.digest, await self._ready(loaded))
-            yield unmoved(before.revision)
+            await self._checked(changes)
+            yield unmoved(self._stored.revision)
             await self._catch_up()
 
     async def used(self, revision: int, timeout_s: float) -> bool:
@@ -204,6 +208,10 @@ class Effective(Generic[ReadyT]):
                 _log.error("resources not used with this file: %s", line)
             return
         self._aim(loaded, ready)
+
+    async def _checked(self, changes: tuple[Change, ...]) -> None:
+        loaded = await asyncio.to_thread(again, self._good, self._stored.changed(changes))
+        self._prepared = (loaded.digest, await self._ready(loaded))
 
     async def _ready(self, loaded: Loaded) -> ReadyT:
         if self._prepared is not None and self._prepared[0] == loaded.digest:

@@ -156,6 +156,15 @@ def name_of(section: Section, item: object) -> str | None:
     return f"{section.collection}/{item['id']}"
 
 
+def names_a_resource(name: str) -> bool:
+    """Whether ``name`` is that of a resource that is configuration; a file is called otherwise."""
+    head, slash, rest = name.partition("/")
+    return bool(slash and rest) and head in _COLLECTIONS and not name.endswith((".yaml", ".yml"))
+
+
+_COLLECTIONS: Final = frozenset(section.collection for section in SECTIONS)
+
+
 def owner_of(path: Path, owners: Owners) -> tuple[str, Path] | None:
     """The resource that ``path`` lies in, and the path within it."""
     for length in (2, 3):

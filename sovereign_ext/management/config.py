@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2
+from sovereign_ext.config.merge import names_a_resource
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.management.rpc import Call, Methods, Reply
 
@@ -20,21 +22,27 @@ class Configuration:
 
     snapshot: Callable[[], Snapshot]
     faults: Callable[[], tuple[ConfigError, ...]]
+    effective: Effective[Any]
 
     async def get_config(self, request: config_pb2.GetConfigRequest, call: Call) -> Reply:
         """Version and digest in use, and the faults of a newer file, for admins."""
-        snapshot = self.snapshot()
+        snapshot, in_use = self.snapshot(), self.effective.in_use
         config = config_pb2.Config(
             name="config",
             version=snapshot.version,
             digest=snapshot.digest,
-            faults=[
-                config_pb2.Fault(line=fault.line or 0, field=fault.field, reason=fault.reason)
-                for fault in self.faults()
-            ],
+            faults=[_fault(fault) for fault in (*self.faults(), *in_use.faults)],
+            file_digest=in_use.loaded.file_digest,
+            revision=in_use.revision,
+            committed_revision=in_use.committed,
         )
         return Reply(config, _FRESH)
 
     def methods(self) -> Methods:
         """The methods by their names in the contract."""
         return {"GetConfig": self.get_config}
+
+
+def _fault(fault: ConfigError) -> config_pb2.Fault:
+    resource = fault.file if names_a_resource(fault.file) else ""
+    return config_pb2.Fault(line=fault.line or 0, field=fault.field, reason=fault.reason, resource=resource)

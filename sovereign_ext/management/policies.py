@@ -1,258 +1,156 @@
-"""Policies and what they would decide: ``sovereign.management.v1.PolicyService``.
+"""Policies as a resource, with every version that they had: ``sovereign.management.v1.PolicyService``.
 
-``EvaluatePolicy`` asks the same functions as a call does (``exchange.decide``, ``routing.plan.preview``), so it cannot
-say anything else than the call would be told; it claims no probe, sends nothing and writes nothing down. A tenant
-sees the policies it may name, and of the deployments what the rules expect, not what they found.
+A tenant sees the policies it may name. A version is the document that a change left behind; its revision is the index
+of the change's entry. What a policy would decide is in ``evaluate``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from google.protobuf import struct_pb2
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from sqlalchemy import Connection, select
 
 from sovereign_ext._gen.sovereign.management.v1 import policies_pb2
-from sovereign_ext.config.model import Capability, Deployment, Policy, Tenant
-from sovereign_ext.config.snapshot import Snapshot, policy_document
-from sovereign_ext.errors import ApiError, CallerError
-from sovereign_ext.exchange.decide import consider, facts_of
-from sovereign_ext.exchange.exchange import Considered
-from sovereign_ext.exchange.moment import Moment
-from sovereign_ext.exchange.shadows import ShadowResult
+from sovereign_ext.config.model import Policy
+from sovereign_ext.config.snapshot import policy_digest, policy_document
+from sovereign_ext.errors import CallerError, ResourceInUse
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
+from sovereign_ext.management.configured import ConfigKind, ConfigService
+from sovereign_ext.management.deps import Deps
+from sovereign_ext.management.evaluate import Evaluations
+from sovereign_ext.management.resources import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
-from sovereign_ext.openai.request import Endpoint, read_request
-from sovereign_ext.openai.tokens import MOST
-from sovereign_ext.policy.rules.base import Candidate, RequestFacts, RuleFailure
-from sovereign_ext.policy.select import deployments_of, require_eligible
-from sovereign_ext.routing.health import Health
-from sovereign_ext.routing.plan import Plan, preview, refusal
-from sovereign_ext.tenants.directory import Directory
+from sovereign_ext.storage.resources import Resource, Version, Write
+from sovereign_ext.storage.schema import resources
 
-_FRESH: Final = (("cache-control", "private, no-store"),)
-_ENDPOINTS: Final = {Capability.CHAT: Endpoint.CHAT, Capability.EMBEDDINGS: Endpoint.EMBEDDINGS}
+SERVICE: Final = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
+_VERSION: Final = re.compile(r"(policies/[^/]+)/versions/(0|[1-9][0-9]{0,17})")
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """The service. ``clock`` gives the moment of an evaluation; its monotonic half is the clock of ``health``."""
+class PolicyKind(ConfigKind[Policy]):
+    """``policies/{policy}``."""
 
-    directory: Directory
-    health: Health
-    clock: Callable[[], Moment]
+    noun = "policy"
+    plural = "policies"
+    pattern = "policies/{policy}"
+    message = policies_pb2.Policy
+    model = Policy
+    history = True
 
-    async def list_policies(self, request: policies_pb2.ListPoliciesRequest, call: Call) -> Reply:
-        """One page, ordered by id."""
-        caller = call.caller
-        size, after = names.page_size(request.page_size), names.after(request.page_token)
-        ids = sorted(name for name in _visible(caller) if name > after)
-        page, more = ids[:size], len(ids) > size
-        found = [_policy(caller.snapshot, name) for name in page]
-        token = names.page_token(page[-1]) if more else ""
-        return Reply(policies_pb2.ListPoliciesResponse(policies=found, next_page_token=token), _FRESH)
+    def only(self, caller: Caller) -> Collection[str] | None:
+        """Whoever is bound to a tenant sees what that may name."""
+        return None if caller.tenant is None else [f"policies/{policy}" for policy in caller.tenant.policies]
 
-    async def get_policy(self, request: policies_pb2.GetPolicyRequest, call: Call) -> Reply:
-        """One policy. What is not there and what the caller may not see are told apart by nothing."""
-        caller = call.caller
-        return Reply(_policy(caller.snapshot, _named(caller, request.name).id), _FRESH)
+    async def users(self, caller: Caller, name: str) -> Sequence[str]:
+        """Policies and places in the file, and tenants."""
+        policy = self.ids(name)[0]
+        tenants = [f"tenants/{each.id}" for each in self.deps.directory.tenants() if policy in each.policies]
+        return [*await super().users(caller, name), *tenants]
 
-    async def evaluate_policy(self, request: policies_pb2.EvaluatePolicyRequest, call: Call) -> Reply:
-        """What a call of the caller's would be decided, were it made now."""
-        caller = call.caller
-        snapshot, policy = caller.snapshot, _named(caller, request.name)
-        tenant = _tenant(caller, self.directory, request.tenant)
-        model, facts = _asked(request, tenant.id if tenant else "")
-        deployments = _deployments(snapshot, tenant, model)
-        now = self.clock()
-        considered = consider(snapshot, policy, deployments, facts, self.health, now)
-        eligible = [each.deployment for each in considered.evaluation.eligible]
-        order = preview(policy, eligible, self.health, now.mono)
-        answer = policies_pb2.EvaluatePolicyResponse(
-            policy=f"policies/{policy.id}",
-            policy_digest=_digest(snapshot, policy.id),
-            model=model,
-            request=policies_pb2.RequestSize(
-                capability=facts.capability.value,
-                prompt_tokens=facts.prompt_tokens,
-                max_tokens=facts.max_tokens,
-            ),
-            deployments=_evaluated(caller, deployments, considered, order),
-            order=[deployment.id for deployment in order.order],
-            refusal=_refusal(considered, policy, model, order),
-            shadows=[_shadow(each) for each in considered.shadows] if caller.is_admin else [],
-        )
-        return Reply(answer, _FRESH)
+    def guard(self, name: str, after: Policy | None) -> Write | None:
+        """A tenant made a moment ago, anywhere, may name it."""
+        return _unnamed(name, self.ids(name)[0]) if after is None else None
+
+    def shown(self, caller: Caller, message: Message) -> None:
+        """With the digest that entries have, and the whole document behind it."""
+        policy: Any = message
+        model = self.read(message, policy.name)
+        values: Any = policy_document(model)
+        document = struct_pb2.Struct()
+        document.update(values)
+        policy.document.CopyFrom(document)
+        policy.digest = "sha256:" + policy_digest(model).hex()
+
+
+class PolicyService(ConfigService[Policy]):
+    """Policies, their versions, and what they would decide."""
 
     def methods(self) -> Methods:
         """The methods by their names in the contract."""
+        evaluations = Evaluations(self.deps.directory, self.deps.health, self.deps.moment)
         return {
-            "ListPolicies": self.list_policies,
-            "GetPolicy": self.get_policy,
-            "EvaluatePolicy": self.evaluate_policy,
+            **super().methods(),
+            **evaluations.methods(),
+            "ListPolicyVersions": self.list_versions,
+            "GetPolicyVersion": self.get_version,
+            "RollbackPolicy": self.rollback,
         }
 
+    async def list_versions(self, request: policies_pb2.ListPolicyVersionsRequest, call: Call) -> Reply:
+        """One page, newest first."""
+        size, after = names.page_size(request.page_size), names.after(request.page_token)
+        if await self.found(call.caller, request.parent) is None:
+            raise self.kind.missing()
+        before = int(after) if after.isdecimal() else None
+        found = await asyncio.to_thread(self._store.versions, request.parent, before, size + 1)
+        page, more = found[:size], len(found) > size
+        token = names.page_token(str(page[-1].revision)) if more else ""
+        versions = [self._version(call.caller, version) for version in page]
+        response = policies_pb2.ListPolicyVersionsResponse(policy_versions=versions, next_page_token=token)
+        return Reply(response, FRESH)
 
-# -- who may see what ----------------------------------------------------------------------------------------------
+    async def get_version(self, request: policies_pb2.GetPolicyVersionRequest, call: Call) -> Reply:
+        """One version; also of a policy that was deleted since, as long as its entries need explaining."""
+        match = _VERSION.fullmatch(request.name)
+        if match is None:
+            raise CallerError(400, "expected policies/{policy}/versions/{revision}", code="invalid_name")
+        return Reply(self._version(call.caller, await self._at(match[1], int(match[2]))), FRESH)
 
+    async def rollback(self, request: policies_pb2.RollbackPolicyRequest, call: Call) -> Reply:
+        """Update it with what it was."""
+        if not request.revision.isdecimal() or len(request.revision) > 18:
+            raise CallerError(400, "revision is a decimal number", code="invalid_revision")
+        self.kind.ids(request.name)
+        version = await self._at(request.name, int(request.revision))
+        wanted: Any = self.kind.write(self._policy(version))
+        wanted.name, wanted.etag = request.name, request.etag
+        update = policies_pb2.UpdatePolicyRequest(policy=wanted, validate_only=request.validate_only)
+        update.update_mask.paths.append("*")
+        return await self.update(update, call)
 
-def _visible(caller: Caller) -> Iterable[str]:
-    there = caller.snapshot.policies
-    return there if caller.tenant is None else [each for each in caller.tenant.policies if each in there]
+    async def _at(self, name: str, revision: int) -> Version:
+        found = await asyncio.to_thread(self._store.versions, name, revision + 1, 1)
+        if not found or found[0].revision != revision:
+            raise CallerError(404, "there is no such version", code="policy_version_not_found")
+        return found[0]
 
+    def _policy(self, version: Version) -> Policy:
+        return Policy.model_validate(json.loads(version.document))
 
-def _named(caller: Caller, name: str) -> Policy:
-    policy = names.policy_id(name)
-    if policy not in _visible(caller):
-        raise CallerError(404, "there is no such policy", code="policy_not_found")
-    return caller.snapshot.policies[policy]
-
-
-def _tenant(caller: Caller, directory: Directory, asked: str) -> Tenant | None:
-    """As whom the call would be made; ``None`` for an admin who did not say."""
-    if caller.tenant is not None:
-        if asked not in ("", caller.tenant.id):
-            raise CallerError(403, "only admins may ask for another tenant", code="tenant_not_allowed")
-        return caller.tenant
-    tenant = directory.tenant(asked) if asked else None
-    if asked and tenant is None:
-        raise CallerError(404, "there is no such tenant", code="tenant_not_found")
-    return tenant
-
-
-def _deployments(snapshot: Snapshot, tenant: Tenant | None, model: str) -> tuple[Deployment, ...]:
-    if tenant is not None:
-        return deployments_of(snapshot, tenant, model)
-    if model not in snapshot.models:
-        raise CallerError(404, "there is no such model", code="model_not_found", param="model")
-    return snapshot.deployments_by_model.get(model, ())
-
-
-# -- the request ---------------------------------------------------------------------------------------------------
-
-
-def _asked(request: policies_pb2.EvaluatePolicyRequest, tenant: str) -> tuple[str, RequestFacts]:
-    """Model and size of the call in question. Raises 400, for a body as the model API would."""
-    try:
-        capability = Capability(request.capability or Capability.CHAT)
-    except ValueError:
-        raise _invalid(f"capability must be one of {', '.join(Capability)}") from None
-    if not request.HasField("request"):
-        if not request.model:
-            raise _invalid("model is needed")
-        limit = request.max_tokens if request.HasField("max_tokens") else None
-        if request.prompt_tokens < 0 or (limit is not None and limit < 0):
-            raise _invalid("prompt_tokens and max_tokens must not be negative")
-        if capability is Capability.EMBEDDINGS:
-            limit = 0
-        size = min(request.prompt_tokens, MOST)
-        return request.model, RequestFacts(
-            capability, size, None if limit is None else min(limit, MOST), 1, tenant
+    def _version(self, caller: Caller, version: Version) -> policies_pb2.PolicyVersion:
+        row = Resource(version.name, "policy", "", "", version.revision, version.time_ms, version.time_ms)
+        shown = policies_pb2.PolicyVersion(
+            name=f"{version.name}/versions/{version.revision}",
+            policy=self.shown(caller, version.name, self._policy(version), row),  # type: ignore[arg-type]
         )
-    if request.prompt_tokens or request.HasField("max_tokens"):
-        raise _invalid("give either request or prompt_tokens and max_tokens")
-    body = _whole_numbers(MessageToDict(request.request))
-    if request.model:
-        body["model"] = request.model
-    read = read_request(_ENDPOINTS[capability], json.dumps(body).encode())
-    return read.model, facts_of(read, tenant)
+        shown.create_time.FromMilliseconds(version.time_ms)
+        return shown
 
 
-def _whole_numbers(value: Any) -> Any:
-    """A Struct knows doubles only; what was whole in the caller's JSON is whole again."""
-    if isinstance(value, dict):
-        return {name: _whole_numbers(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def methods(deps: Deps) -> Methods:
+    """The service's methods."""
+    return PolicyService(PolicyKind, SERVICE, deps).methods()
 
 
-def _invalid(text: str) -> CallerError:
-    return CallerError(400, text, code="invalid_request")
+def _unnamed(name: str, policy: str) -> Write:
+    """Refuses with ``ResourceInUse`` if a tenant of the database names the policy."""
 
+    def write(connection: Connection, index: int) -> None:
+        table = resources.c
+        query = select(table.document).where(
+            table.kind == "tenant",
+            table.deleted.is_(False),
+            table.document.contains(json.dumps(policy), autoescape=True),
+        )
+        for (document,) in connection.execute(query):
+            if policy in json.loads(document).get("policies", ()):
+                raise ResourceInUse(name)
 
-# -- the answer ----------------------------------------------------------------------------------------------------
-
-
-def _policy(snapshot: Snapshot, name: str) -> policies_pb2.Policy:
-    values: Any = policy_document(snapshot.policies[name])
-    document = struct_pb2.Struct()
-    document.update(values)
-    return policies_pb2.Policy(name=f"policies/{name}", digest=_digest(snapshot, name), document=document)
-
-
-def _digest(snapshot: Snapshot, name: str) -> str:
-    return "sha256:" + snapshot.policy_digests[name].hex()
-
-
-def _evaluated(
-    caller: Caller, deployments: Iterable[Deployment], considered: Considered, order: Plan
-) -> list[policies_pb2.EvaluatedDeployment]:
-    admin, snapshot = caller.is_admin, caller.snapshot
-    seen = None if caller.tenant is None else _reachable(snapshot, caller.tenant)
-    found: dict[str, tuple[Candidate, tuple[RuleFailure, ...]]] = {
-        each.deployment.id: (each, ()) for each in considered.evaluation.eligible
-    }
-    for rejection in considered.evaluation.rejections:
-        found[rejection.candidate.deployment.id] = (rejection.candidate, rejection.failures)
-    skipped = {each.deployment.id: each.reason.value for each in order.skipped}
-    return [
-        _deployment(*found[each.id], skipped.get(each.id, ""), admin)
-        for each in deployments
-        if seen is None or each.id in seen
-    ]
-
-
-def _reachable(snapshot: Snapshot, tenant: Tenant) -> frozenset[str]:
-    return frozenset().union(*(snapshot.reachable[name] for name in tenant.policies))
-
-
-def _deployment(
-    candidate: Candidate, failures: tuple[RuleFailure, ...], skipped: str, admin: bool
-) -> policies_pb2.EvaluatedDeployment:
-    standing = candidate.standing
-    return policies_pb2.EvaluatedDeployment(
-        deployment=candidate.deployment.id,
-        provider=candidate.provider.id,
-        eligible=not failures,
-        failed=[
-            policies_pb2.FailedRule(
-                rule=failure.rule, expected=failure.expected, actual=failure.actual if admin else ""
-            )
-            for failure in failures
-        ],
-        skipped=skipped,
-        tier=standing.tier.value,
-        tier_reasons=standing.reasons,
-        scopes=sorted(standing.scopes),
-        drift=standing.drift.value,
-        p95_ms=candidate.p95_ms if admin else None,
-        cost_nano_usd=candidate.cost_nano_usd if admin else None,
-    )
-
-
-def _refusal(considered: Considered, policy: Policy, model: str, order: Plan) -> policies_pb2.Refusal | None:
-    """In the very words of the model API."""
-    try:
-        require_eligible(considered.evaluation, policy, model)
-        if order.order:
-            return None
-        raise refusal(order)
-    except ApiError as error:
-        return policies_pb2.Refusal(status=error.status, code=error.code, message=error.message)
-
-
-def _shadow(result: ShadowResult) -> policies_pb2.Shadow:
-    return policies_pb2.Shadow(
-        policy=f"policies/{result.policy}",
-        policy_digest="sha256:" + result.policy_digest.hex(),
-        eligible=result.eligible,
-        rejected=[
-            policies_pb2.ShadowRejection(deployment=name, rules=rules) for name, rules in result.rejected
-        ],
-        plan_changes=result.plan_changes,
-    )
+    return write

@@ -1,35 +1,38 @@
-"""Providers and how they are doing: ``sovereign.management.v1.ProviderService``.
+"""Providers and deployments as resources, and how they are doing: ``ProviderService`` and ``DeploymentService``.
 
-Joins the configuration in use with the routing's health; owns neither. A tenant sees the deployments that
-one of its policies could route to, by the configuration alone (``Snapshot.reachable``), and never an
-endpoint.
+Joins the configuration with the routing's health; owns neither. A tenant sees the deployments that one of its policies
+could route to, by the configuration alone (``Snapshot.reachable``), and never an endpoint. Credentials are nobody's to
+see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from google.protobuf import timestamp_pb2
+from google.protobuf.message import Message
 
 from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
 from sovereign_ext.config.model import Deployment, Provider
 from sovereign_ext.config.standing import Standing
 from sovereign_ext.config.trust import EvidenceKind
-from sovereign_ext.errors import CallerError
-from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
-from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.management.configured import ConfigKind, ConfigService
+from sovereign_ext.management.rpc import Methods
 from sovereign_ext.routing.health import DeploymentHealth, State
+from sovereign_ext.storage.resources import Resource
 
+if TYPE_CHECKING:
+    from sovereign_ext.management.deps import Deps
+
+SERVICES: Final = providers_pb2.DESCRIPTOR.services_by_name
 STATES: Final = {
     State.CLOSED: providers_pb2.Health.State.CLOSED,
     State.COOLING: providers_pb2.Health.State.COOLING,
     State.HALF_OPEN: providers_pb2.Health.State.HALF_OPEN,
 }
-
-_FRESH: Final = (("cache-control", "private, no-store"),)
 
 
 class EvidenceStatus(Protocol):
@@ -53,53 +56,88 @@ class EvidenceStatus(Protocol):
     def error(self) -> str: ...
 
 
-class HealthSource(Protocol):
-    """The routing's health (``routing.health.Health``)."""
+class ProviderKind(ConfigKind[Provider]):
+    """``providers/{provider}``."""
 
-    def snapshot_view(self, now: float) -> tuple[DeploymentHealth, ...]:
-        """Every deployment's health. ``now`` is monotonic seconds."""
+    noun = "provider"
+    plural = "providers"
+    pattern = "providers/{provider}"
+    message = providers_pb2.Provider
+    model = Provider
+    hidden: ClassVar[frozenset[str]] = frozenset({"credential"})
+
+    def only(self, caller: Caller) -> Collection[str] | None:
+        """Whoever is bound to a tenant sees those of the deployments it sees."""
+        if caller.tenant is None:
+            return None
+        return {f"providers/{deployment.provider}" for deployment in _reachable(caller)}
 
 
-@dataclass(frozen=True, slots=True)
-class Providers:
-    """The service. ``monotonic`` is the clock that the health was kept by, in seconds, ``now`` Unix seconds."""
+class DeploymentKind(ConfigKind[Deployment]):
+    """``providers/{provider}/deployments/{deployment}``. The provider is in the name."""
 
-    health: HealthSource
-    monotonic: Callable[[], float]
-    now: Callable[[], float]
-    evidence: Callable[[], Sequence[EvidenceStatus]]
+    noun = "deployment"
+    plural = "deployments"
+    pattern = "providers/{provider}/deployments/{deployment}"
+    message = providers_pb2.Deployment
+    model = Deployment
+    parent = ProviderKind
+    hidden: ClassVar[frozenset[str]] = frozenset({"provider"})
 
-    async def list_providers(self, request: providers_pb2.ListProvidersRequest, call: Call) -> Reply:
-        """One page, ordered by id."""
-        caller = call.caller
-        size, after = names.page_size(request.page_size), names.after(request.page_token)
-        visible = _visible(caller)
-        ids = sorted(name for name in visible if name > after)
-        page, more = ids[:size], len(ids) > size
-        known = self._known()
-        found = [_provider(caller, name, visible[name], known) for name in page]
-        token = names.page_token(page[-1]) if more else ""
-        return Reply(providers_pb2.ListProvidersResponse(providers=found, next_page_token=token), _FRESH)
+    def only(self, caller: Caller) -> Collection[str] | None:
+        """Whoever is bound to a tenant sees what its policies could route to."""
+        if caller.tenant is None:
+            return None
+        return {self.name(deployment) for deployment in _reachable(caller)}
 
-    async def get_provider(self, request: providers_pb2.GetProviderRequest, call: Call) -> Reply:
-        """One provider. What is not there and what the caller may not see are told apart by nothing."""
-        caller = call.caller
-        name = names.provider_id(request.name)
-        visible = _visible(caller)
-        if name not in visible:
-            raise CallerError(404, "there is no such provider", code="provider_not_found")
-        return Reply(_provider(caller, name, visible[name], self._known()), _FRESH)
+    def from_name(self, name: str) -> dict[str, str]:
+        """Its own id and its provider's."""
+        provider, deployment = self.ids(name)
+        return {"provider": provider, "id": deployment}
 
-    def methods(self) -> Methods:
-        """The methods by their names in the contract."""
-        return {"ListProviders": self.list_providers, "GetProvider": self.get_provider}
 
-    def _known(self) -> _Known:
-        return _Known(
-            {each.deployment: each for each in self.health.snapshot_view(self.monotonic())},
-            {each.provider: each for each in self.evidence()},
-            self.now(),
-        )
+class ProviderService(ConfigService[Provider]):
+    """Shows deployments and their health with a provider."""
+
+    def shown(self, caller: Caller, name: str, model: Provider, row: Resource | None) -> Message:
+        """A provider, with what is known of it now; little of it to those who are no admins."""
+        message: Any = super().shown(caller, name, model, row)
+        known = _Known.of(self.deps)
+        if not caller.is_admin:
+            message = providers_pb2.Provider(name=name, kind=message.kind, declared=message.declared)
+        elif model.evidence is None:
+            message.ClearField("evidence")
+        status = known.evidence.get(model.id)
+        if status is not None:
+            message.evidence.MergeFrom(_evidence(status, show_error=caller.is_admin))
+        for deployment in _seen(caller):
+            if deployment.provider == model.id:
+                shown = _bare(caller, deployment)
+                _now(shown, deployment, caller, known)
+                message.deployments.append(shown)
+        return message  # type: ignore[no-any-return]
+
+
+class DeploymentService(ConfigService[Deployment]):
+    """Shows its health with a deployment."""
+
+    def shown(self, caller: Caller, name: str, model: Deployment, row: Resource | None) -> Message:
+        """A deployment, with what is known of it now; no prices to those who are no admins."""
+        message: Any = super().shown(caller, name, model, row)
+        if not caller.is_admin:
+            message.ClearField("price")
+        _now(message, model, caller, _Known.of(self.deps))
+        return message  # type: ignore[no-any-return]
+
+
+def providers(deps: Deps) -> Methods:
+    """The methods of ``ProviderService``."""
+    return ProviderService(ProviderKind, SERVICES["ProviderService"], deps).methods()
+
+
+def deployments(deps: Deps) -> Methods:
+    """The methods of ``DeploymentService``."""
+    return DeploymentService(DeploymentKind, SERVICES["DeploymentService"], deps).methods()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,44 +148,45 @@ class _Known:
     evidence: Mapping[str, EvidenceStatus]
     now_s: float
 
+    @classmethod
+    def of(cls, deps: Deps) -> _Known:
+        return cls(
+            {each.deployment: each for each in deps.health.snapshot_view(deps.monotonic())},
+            {each.provider: each for each in deps.evidence()},
+            deps.now(),
+        )
 
-def _visible(caller: Caller) -> dict[str, list[Deployment]]:
-    """Provider ids with the deployments that the caller may see, in file order."""
+
+def _seen(caller: Caller) -> Iterable[Deployment]:
+    """The deployments in use that the caller may see, in their order."""
+    return caller.snapshot.config.deployments if caller.tenant is None else _reachable(caller)
+
+
+def _reachable(caller: Caller) -> list[Deployment]:
     snapshot, tenant = caller.snapshot, caller.tenant
-    if tenant is None:
-        visible: dict[str, list[Deployment]] = {name: [] for name in snapshot.providers}
-        wanted: Iterable[Deployment] = snapshot.config.deployments
-    else:
-        visible = {}
-        reachable = frozenset().union(*(snapshot.reachable[name] for name in tenant.policies))
-        wanted = (each for each in snapshot.config.deployments if each.id in reachable)
-    for deployment in wanted:
-        visible.setdefault(deployment.provider, []).append(deployment)
-    return visible
+    assert tenant is not None
+    none: frozenset[str] = frozenset()
+    found = frozenset().union(*(snapshot.reachable.get(name, none) for name in tenant.policies))
+    return [each for each in snapshot.config.deployments if each.id in found]
 
 
-def _provider(
-    caller: Caller, name: str, deployments: Iterable[Deployment], known: _Known
-) -> providers_pb2.Provider:
-    provider: Provider = caller.snapshot.providers[name]
-    return providers_pb2.Provider(
-        name=f"providers/{name}",
-        kind=provider.kind.value,
-        endpoint=provider.endpoint if caller.is_admin else "",
-        deployments=[
-            providers_pb2.Deployment(
-                name=f"providers/{name}/deployments/{deployment.id}",
-                model=deployment.model,
-                upstream_model=deployment.upstream_model,
-                capabilities=[capability.value for capability in deployment.capabilities],
-                # Absent for a moment after a reload, until the routing follows the new configuration.
-                health=_health(known.health[deployment.id]) if deployment.id in known.health else None,
-                standing=_standing(caller.snapshot.trust.assess(deployment, known.now_s)),
-            )
-            for deployment in deployments
-        ],
-        evidence=_evidence(known.evidence.get(name), show_error=caller.is_admin),
+def _bare(caller: Caller, deployment: Deployment) -> providers_pb2.Deployment:
+    """A deployment inside its provider: what it is, without its price."""
+    return providers_pb2.Deployment(
+        name=f"providers/{deployment.provider}/deployments/{deployment.id}",
+        model=deployment.model,
+        upstream_model=deployment.upstream_model,
+        capabilities=[capability.value for capability in deployment.capabilities],
     )
+
+
+def _now(message: providers_pb2.Deployment, deployment: Deployment, caller: Caller, known: _Known) -> None:
+    """Adds how it is doing. Nothing for one that is not in use yet, or not followed by the routing yet."""
+    if deployment.id in known.health:
+        message.health.CopyFrom(_health(known.health[deployment.id]))
+    in_use = caller.snapshot.deployments.get(deployment.id)
+    if in_use is not None:
+        message.standing.CopyFrom(_standing(caller.snapshot.trust.assess(in_use, known.now_s)))
 
 
 def _standing(standing: Standing) -> providers_pb2.Standing:
@@ -161,9 +200,7 @@ def _standing(standing: Standing) -> providers_pb2.Standing:
     )
 
 
-def _evidence(status: EvidenceStatus | None, *, show_error: bool) -> providers_pb2.Evidence | None:
-    if status is None:
-        return None
+def _evidence(status: EvidenceStatus, *, show_error: bool) -> providers_pb2.Evidence:
     return providers_pb2.Evidence(
         kind=status.kind.value,
         reason=status.reason,

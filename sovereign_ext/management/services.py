@@ -12,14 +12,26 @@ from typing import Any, Final
 from google.protobuf.descriptor import ServiceDescriptor
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext._gen.sovereign.management.v1 import config_pb2, policies_pb2, providers_pb2
-from sovereign_ext.management import audit, keys, openapi, operators, tenants, usage
+from sovereign_ext._gen.sovereign.management.v1 import config_pb2
+from sovereign_ext.management import (
+    audit,
+    configured,
+    keys,
+    models,
+    openapi,
+    operators,
+    policies,
+    providers,
+    statements,
+    tenants,
+    trust,
+    usage,
+    watchers,
+)
 from sovereign_ext.management.config import Configuration
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.kinds import Kind
 from sovereign_ext.management.log import LogReads
-from sovereign_ext.management.policies import Policies
-from sovereign_ext.management.providers import Providers
 from sovereign_ext.management.receipts import Receipts
 from sovereign_ext.management.resources import ResourceService
 from sovereign_ext.management.rpc import Methods
@@ -53,19 +65,23 @@ def _keys(kind: type[keys.AnyKeyKind], contract: ServiceDescriptor, deps: Deps) 
 
 
 _LOG: Final = log_pb2.DESCRIPTOR.services_by_name
-_PROVIDERS: Final = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"]
-_POLICIES: Final = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
 _CONFIG: Final = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
 
 REGISTRY: Final[tuple[Served, ...]] = (
     Served(_LOG["ReceiptService"], lambda deps: Receipts(deps.log).methods()),
     Served(_LOG["LogService"], lambda deps: LogReads(deps.log, deps.paths, deps.anchors).methods()),
-    Served(
-        _PROVIDERS,
-        lambda deps: Providers(deps.health, deps.monotonic, deps.now, deps.evidence).methods(),
+    Served(providers.SERVICES["DeploymentService"], providers.deployments),
+    Served(providers.SERVICES["ProviderService"], providers.providers),
+    Served(policies.SERVICE, policies.methods),
+    Served(models.SERVICE, configured.standard(models.ModelKind, models.SERVICE)),
+    *(
+        Served(trust.SERVICES[name], configured.standard(kind, trust.SERVICES[name]))
+        for name, kind in trust.KINDS.items()
     ),
-    Served(_POLICIES, lambda deps: Policies(deps.directory, deps.health, deps.moment).methods()),
-    Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults).methods()),
+    Served(statements.SERVICE, statements.methods),
+    Served(watchers.SERVICES["MirrorService"], watchers.mirrors),
+    Served(watchers.SERVICES["AnchorService"], watchers.anchors),
+    Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults, deps.effective).methods()),
     Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
     Served(tenants.SERVICE, lambda deps: _people(tenants.TenantKind(deps.directory), tenants.SERVICE, deps)),
     Served(keys.SERVICE, lambda deps: _keys(keys.TenantKeyKind, keys.SERVICE, deps)),

@@ -15,23 +15,31 @@ class GetConfigRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("name", "version", "digest", "faults")
+    __slots__ = ("name", "version", "digest", "faults", "file_digest", "revision", "committed_revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
+    FILE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     digest: str
     faults: _containers.RepeatedCompositeFieldContainer[Fault]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ...) -> None: ...
+    file_digest: str
+    revision: int
+    committed_revision: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ..., file_digest: _Optional[str] = ..., revision: _Optional[int] = ..., committed_revision: _Optional[int] = ...) -> None: ...
 
 class Fault(_message.Message):
-    __slots__ = ("line", "field", "reason")
+    __slots__ = ("line", "field", "reason", "resource")
     LINE_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
     line: int
     field: str
     reason: str
-    def __init__(self, line: _Optional[int] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    resource: str
+    def __init__(self, line: _Optional[int] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., resource: _Optional[str] = ...) -> None: ...

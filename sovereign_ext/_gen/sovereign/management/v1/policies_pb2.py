@@ -25,11 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sovereign/management/v1/policies.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a$sovereign/management/v1/access.proto\"F\n\x13ListPoliciesRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"b\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.sovereign.management.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x10GetPolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\"\x9d\x01\n\x06Policy\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct:E\xea\x41\x42\n\x1bsovereign-router.dev/Policy\x12\x11policies/{policy}*\x08policies2\x06policy\"\x84\x02\n\x15\x45valuatePolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x12\n\x05model\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x17\n\ncapability\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rprompt_tokens\x18\x04 \x01(\x03\x42\x03\xe0\x41\x01\x12\x1c\n\nmax_tokens\x18\x05 \x01(\x03\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12-\n\x07request\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x12\x13\n\x06tenant\x18\x07 \x01(\tB\x03\xe0\x41\x01\x42\r\n\x0b_max_tokens\"\xbc\x02\n\x16\x45valuatePolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x35\n\x07request\x18\x04 \x01(\x0b\x32$.sovereign.management.v1.RequestSize\x12\x41\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32,.sovereign.management.v1.EvaluatedDeployment\x12\r\n\x05order\x18\x06 \x03(\t\x12\x31\n\x07refusal\x18\x07 \x01(\x0b\x32 .sovereign.management.v1.Refusal\x12\x30\n\x07shadows\x18\x08 \x03(\x0b\x32\x1f.sovereign.management.v1.Shadow\"`\n\x0bRequestSize\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x03\x12\x17\n\nmax_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"\xa4\x02\n\x13\x45valuatedDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x01(\x08\x12\x33\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.FailedRule\x12\x0f\n\x07skipped\x18\x05 \x01(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12\x14\n\x0ctier_reasons\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12\r\n\x05\x64rift\x18\t \x01(\t\x12\x13\n\x06p95_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rcost_nano_usd\x18\x0b \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_p95_msB\x10\n\x0e_cost_nano_usd\"<\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\t\"8\n\x07Refusal\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x93\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x03(\t\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.sovereign.management.v1.ShadowRejection\x12\x14\n\x0cplan_changes\x18\x05 \x01(\x08\"4\n\x0fShadowRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t2\xcf\x03\n\rPolicyService\x12\x8d\x01\n\x0cListPolicies\x12,.sovereign.management.v1.ListPoliciesRequest\x1a-.sovereign.management.v1.ListPoliciesResponse\" \x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/policies\x12\xa8\x01\n\x0e\x45valuatePolicy\x12..sovereign.management.v1.EvaluatePolicyRequest\x1a/.sovereign.management.v1.EvaluatePolicyResponse\"5\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02&\"!/sf/v1/{name=policies/*}:evaluate:\x01*\x12\x82\x01\n\tGetPolicy\x12).sovereign.management.v1.GetPolicyRequest\x1a\x1f.sovereign.management.v1.Policy\")\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=policies/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sovereign/management/v1/policies.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$sovereign/management/v1/access.proto\"F\n\x13ListPoliciesRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x02 \x01(\tB\x03\xe0\x41\x01\"b\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.sovereign.management.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x10GetPolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\"\x7f\n\x13\x43reatePolicyRequest\x12\x16\n\tpolicy_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1f.sovereign.management.v1.PolicyB\x03\xe0\x41\x02\x12\x1a\n\rvalidate_only\x18\x03 \x01(\x08\x42\x03\xe0\x41\x01\"\xb9\x01\n\x13UpdatePolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.sovereign.management.v1.PolicyB\x03\xe0\x41\x02\x12\x34\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x03\xe0\x41\x01\x12\x1a\n\rallow_missing\x18\x03 \x01(\x08\x42\x03\xe0\x41\x01\x12\x1a\n\rvalidate_only\x18\x04 \x01(\x08\x42\x03\xe0\x41\x01\"\x93\x01\n\x13\x44\x65letePolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x11\n\x04\x65tag\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rallow_missing\x18\x03 \x01(\x08\x42\x03\xe0\x41\x01\x12\x1a\n\rvalidate_only\x18\x04 \x01(\x08\x42\x03\xe0\x41\x01\"\x81\x01\n\x19ListPolicyVersionsRequest\x12\x33\n\x06parent\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x16\n\tpage_size\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\"v\n\x1aListPolicyVersionsResponse\x12?\n\x0fpolicy_versions\x18\x01 \x03(\x0b\x32&.sovereign.management.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x17GetPolicyVersionRequest\x12\x38\n\x04name\x18\x01 \x01(\tB*\xe0\x41\x02\xfa\x41$\n\"sovereign-router.dev/PolicyVersion\"\x90\x01\n\x15RollbackPolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x15\n\x08revision\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x11\n\x04\x65tag\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rvalidate_only\x18\x04 \x01(\x08\x42\x03\xe0\x41\x01\"\xfc\x01\n\rPolicyVersion\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x34\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x03\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1f.sovereign.management.v1.PolicyB\x03\xe0\x41\x03:l\xea\x41i\n\"sovereign-router.dev/PolicyVersion\x12$policies/{policy}/versions/{version}*\x0epolicyVersions2\rpolicyVersion\"\xea\x05\n\x06Policy\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x13\n\x06\x64igest\x18\x02 \x01(\tB\x03\xe0\x41\x03\x12.\n\x08\x64ocument\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\x08\x64\x65\x63lared\x18\x05 \x01(\x08\x42\x03\xe0\x41\x03\x12\x34\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x03\x12\x34\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x03\xe0\x41\x03\x12\x1a\n\rrequired_tier\x18\x08 \x01(\tB\x03\xe0\x41\x01\x12\x1c\n\x0frequired_scopes\x18\t \x03(\tB\x03\xe0\x41\x01\x12\x1c\n\x0f\x61llowed_origins\x18\n \x03(\tB\x03\xe0\x41\x01\x12\x16\n\tmax_drift\x18\x0b \x01(\tB\x03\xe0\x41\x01\x12 \n\x0elatency_cap_ms\x18\x0c \x01(\x05\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x63ost_cap_usd\x18\r \x01(\tB\x03\xe0\x41\x01\x12\x44\n\rdata_handling\x18\x0e \x01(\x0b\x32(.sovereign.management.v1.DataRequirementB\x03\xe0\x41\x01\x12\x16\n\tcondition\x18\x0f \x01(\tB\x03\xe0\x41\x01\x12.\n\tproviders\x18\x10 \x03(\x0b\x32\x16.google.protobuf.ValueB\x03\xe0\x41\x01\x12\x38\n\x08\x66\x61llback\x18\x11 \x01(\x0b\x32!.sovereign.management.v1.FallbackB\x03\xe0\x41\x01\x12\x12\n\x05\x61udit\x18\x12 \x01(\tB\x03\xe0\x41\x01\x12\x14\n\x07shadows\x18\x13 \x03(\tB\x03\xe0\x41\x01:E\xea\x41\x42\n\x1bsovereign-router.dev/Policy\x12\x11policies/{policy}*\x08policies2\x06policyB\x11\n\x0f_latency_cap_ms\"h\n\x0f\x44\x61taRequirement\x12\x18\n\x0bno_training\x18\x01 \x01(\x08\x42\x03\xe0\x41\x01\x12$\n\x12max_retention_days\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x42\x15\n\x13_max_retention_days\"b\n\x08\x46\x61llback\x12\x19\n\x07\x65nabled\x18\x01 \x01(\x08\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12\x1e\n\x0cmax_attempts\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01H\x01\x88\x01\x01\x42\n\n\x08_enabledB\x0f\n\r_max_attempts\"\x84\x02\n\x15\x45valuatePolicyRequest\x12\x31\n\x04name\x18\x01 \x01(\tB#\xe0\x41\x02\xfa\x41\x1d\n\x1bsovereign-router.dev/Policy\x12\x12\n\x05model\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x17\n\ncapability\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x1a\n\rprompt_tokens\x18\x04 \x01(\x03\x42\x03\xe0\x41\x01\x12\x1c\n\nmax_tokens\x18\x05 \x01(\x03\x42\x03\xe0\x41\x01H\x00\x88\x01\x01\x12-\n\x07request\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x12\x13\n\x06tenant\x18\x07 \x01(\tB\x03\xe0\x41\x01\x42\r\n\x0b_max_tokens\"\xbc\x02\n\x16\x45valuatePolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x35\n\x07request\x18\x04 \x01(\x0b\x32$.sovereign.management.v1.RequestSize\x12\x41\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32,.sovereign.management.v1.EvaluatedDeployment\x12\r\n\x05order\x18\x06 \x03(\t\x12\x31\n\x07refusal\x18\x07 \x01(\x0b\x32 .sovereign.management.v1.Refusal\x12\x30\n\x07shadows\x18\x08 \x03(\x0b\x32\x1f.sovereign.management.v1.Shadow\"`\n\x0bRequestSize\x12\x12\n\ncapability\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x03\x12\x17\n\nmax_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_max_tokens\"\xa4\x02\n\x13\x45valuatedDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x01(\x08\x12\x33\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32#.sovereign.management.v1.FailedRule\x12\x0f\n\x07skipped\x18\x05 \x01(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12\x14\n\x0ctier_reasons\x18\x07 \x03(\t\x12\x0e\n\x06scopes\x18\x08 \x03(\t\x12\r\n\x05\x64rift\x18\t \x01(\t\x12\x13\n\x06p95_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rcost_nano_usd\x18\x0b \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_p95_msB\x10\n\x0e_cost_nano_usd\"<\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\t\"8\n\x07Refusal\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x93\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x03(\t\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.sovereign.management.v1.ShadowRejection\x12\x14\n\x0cplan_changes\x18\x05 \x01(\x08\"4\n\x0fShadowRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05rules\x18\x02 \x03(\t2\xe2\n\n\rPolicyService\x12\x8e\x01\n\x0cListPolicies\x12,.sovereign.management.v1.ListPoliciesRequest\x1a-.sovereign.management.v1.ListPoliciesResponse\"!\x8a\xe1\x18\x06\x12\x04\x01\x02\x03\x04\x82\xd3\xe4\x93\x02\x11\x12\x0f/sf/v1/policies\x12\xa8\x01\n\x0e\x45valuatePolicy\x12..sovereign.management.v1.EvaluatePolicyRequest\x1a/.sovereign.management.v1.EvaluatePolicyResponse\"5\x8a\xe1\x18\x05\x12\x03\x01\x02\x04\x82\xd3\xe4\x93\x02&\"!/sf/v1/{name=policies/*}:evaluate:\x01*\x12\xb2\x01\n\x12ListPolicyVersions\x12\x32.sovereign.management.v1.ListPolicyVersionsRequest\x1a\x33.sovereign.management.v1.ListPolicyVersionsResponse\"3\x8a\xe1\x18\x04\x12\x02\x01\x03\x82\xd3\xe4\x93\x02%\x12#/sf/v1/{parent=policies/*}/versions\x12\xa1\x01\n\x10GetPolicyVersion\x12\x30.sovereign.management.v1.GetPolicyVersionRequest\x1a&.sovereign.management.v1.PolicyVersion\"3\x8a\xe1\x18\x04\x12\x02\x01\x03\x82\xd3\xe4\x93\x02%\x12#/sf/v1/{name=policies/*/versions/*}\x12\x96\x01\n\x0eRollbackPolicy\x12..sovereign.management.v1.RollbackPolicyRequest\x1a\x1f.sovereign.management.v1.Policy\"3\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02&\"!/sf/v1/{name=policies/*}:rollback:\x01*\x12\x83\x01\n\tGetPolicy\x12).sovereign.management.v1.GetPolicyRequest\x1a\x1f.sovereign.management.v1.Policy\"*\x8a\xe1\x18\x06\x12\x04\x01\x02\x03\x04\x82\xd3\xe4\x93\x02\x1a\x12\x18/sf/v1/{name=policies/*}\x12\x85\x01\n\x0c\x43reatePolicy\x12,.sovereign.management.v1.CreatePolicyRequest\x1a\x1f.sovereign.management.v1.Policy\"&\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02\x19\"\x0f/sf/v1/policies:\x06policy\x12\x95\x01\n\x0cUpdatePolicy\x12,.sovereign.management.v1.UpdatePolicyRequest\x1a\x1f.sovereign.management.v1.Policy\"6\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02)2\x1f/sf/v1/{policy.name=policies/*}:\x06policy\x12}\n\x0c\x44\x65letePolicy\x12,.sovereign.management.v1.DeletePolicyRequest\x1a\x16.google.protobuf.Empty\"\'\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02\x1a*\x18/sf/v1/{name=policies/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,10 +45,98 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\340A\001'
   _globals['_GETPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002\372A\035\n\033sovereign-router.dev/Policy'
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy_id']._serialized_options = b'\340A\002'
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\340A\002'
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_CREATEPOLICYREQUEST'].fields_by_name['validate_only']._serialized_options = b'\340A\001'
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\340A\002'
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['update_mask']._serialized_options = b'\340A\001'
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['allow_missing']._loaded_options = None
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['allow_missing']._serialized_options = b'\340A\001'
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_UPDATEPOLICYREQUEST'].fields_by_name['validate_only']._serialized_options = b'\340A\001'
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002\372A\035\n\033sovereign-router.dev/Policy'
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['etag']._serialized_options = b'\340A\001'
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['allow_missing']._loaded_options = None
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['allow_missing']._serialized_options = b'\340A\001'
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_DELETEPOLICYREQUEST'].fields_by_name['validate_only']._serialized_options = b'\340A\001'
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['parent']._serialized_options = b'\340A\002\372A\035\n\033sovereign-router.dev/Policy'
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\340A\001'
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPOLICYVERSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\340A\001'
+  _globals['_GETPOLICYVERSIONREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETPOLICYVERSIONREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002\372A$\n\"sovereign-router.dev/PolicyVersion'
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002\372A\035\n\033sovereign-router.dev/Policy'
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['revision']._serialized_options = b'\340A\002'
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['etag']._serialized_options = b'\340A\001'
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_ROLLBACKPOLICYREQUEST'].fields_by_name['validate_only']._serialized_options = b'\340A\001'
+  _globals['_POLICYVERSION'].fields_by_name['name']._loaded_options = None
+  _globals['_POLICYVERSION'].fields_by_name['name']._serialized_options = b'\340A\010'
+  _globals['_POLICYVERSION'].fields_by_name['create_time']._loaded_options = None
+  _globals['_POLICYVERSION'].fields_by_name['create_time']._serialized_options = b'\340A\003'
+  _globals['_POLICYVERSION'].fields_by_name['policy']._loaded_options = None
+  _globals['_POLICYVERSION'].fields_by_name['policy']._serialized_options = b'\340A\003'
+  _globals['_POLICYVERSION']._loaded_options = None
+  _globals['_POLICYVERSION']._serialized_options = b'\352Ai\n\"sovereign-router.dev/PolicyVersion\022$policies/{policy}/versions/{version}*\016policyVersions2\rpolicyVersion'
   _globals['_POLICY'].fields_by_name['name']._loaded_options = None
   _globals['_POLICY'].fields_by_name['name']._serialized_options = b'\340A\010'
+  _globals['_POLICY'].fields_by_name['digest']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['digest']._serialized_options = b'\340A\003'
+  _globals['_POLICY'].fields_by_name['document']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['document']._serialized_options = b'\340A\003'
+  _globals['_POLICY'].fields_by_name['declared']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['declared']._serialized_options = b'\340A\003'
+  _globals['_POLICY'].fields_by_name['create_time']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['create_time']._serialized_options = b'\340A\003'
+  _globals['_POLICY'].fields_by_name['update_time']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['update_time']._serialized_options = b'\340A\003'
+  _globals['_POLICY'].fields_by_name['required_tier']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['required_tier']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['required_scopes']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['required_scopes']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['allowed_origins']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['allowed_origins']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['max_drift']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['max_drift']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['latency_cap_ms']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['latency_cap_ms']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['cost_cap_usd']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['cost_cap_usd']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['data_handling']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['data_handling']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['condition']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['condition']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['providers']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['providers']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['fallback']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['fallback']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['audit']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['audit']._serialized_options = b'\340A\001'
+  _globals['_POLICY'].fields_by_name['shadows']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['shadows']._serialized_options = b'\340A\001'
   _globals['_POLICY']._loaded_options = None
   _globals['_POLICY']._serialized_options = b'\352AB\n\033sovereign-router.dev/Policy\022\021policies/{policy}*\010policies2\006policy'
+  _globals['_DATAREQUIREMENT'].fields_by_name['no_training']._loaded_options = None
+  _globals['_DATAREQUIREMENT'].fields_by_name['no_training']._serialized_options = b'\340A\001'
+  _globals['_DATAREQUIREMENT'].fields_by_name['max_retention_days']._loaded_options = None
+  _globals['_DATAREQUIREMENT'].fields_by_name['max_retention_days']._serialized_options = b'\340A\001'
+  _globals['_FALLBACK'].fields_by_name['enabled']._loaded_options = None
+  _globals['_FALLBACK'].fields_by_name['enabled']._serialized_options = b'\340A\001'
+  _globals['_FALLBACK'].fields_by_name['max_attempts']._loaded_options = None
+  _globals['_FALLBACK'].fields_by_name['max_attempts']._serialized_options = b'\340A\001'
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\340A\002\372A\035\n\033sovereign-router.dev/Policy'
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['model']._loaded_options = None
@@ -61,35 +152,67 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['tenant']._loaded_options = None
   _globals['_EVALUATEPOLICYREQUEST'].fields_by_name['tenant']._serialized_options = b'\340A\001'
   _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
-  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\021\022\017/sf/v1/policies'
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\212\341\030\006\022\004\001\002\003\004\202\323\344\223\002\021\022\017/sf/v1/policies'
   _globals['_POLICYSERVICE'].methods_by_name['EvaluatePolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['EvaluatePolicy']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002&\"!/sf/v1/{name=policies/*}:evaluate:\001*'
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicyVersions']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicyVersions']._serialized_options = b'\212\341\030\004\022\002\001\003\202\323\344\223\002%\022#/sf/v1/{parent=policies/*}/versions'
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicyVersion']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicyVersion']._serialized_options = b'\212\341\030\004\022\002\001\003\202\323\344\223\002%\022#/sf/v1/{name=policies/*/versions/*}'
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackPolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackPolicy']._serialized_options = b'\212\341\030\003\022\001\001\202\323\344\223\002&\"!/sf/v1/{name=policies/*}:rollback:\001*'
   _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
-  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\212\341\030\005\022\003\001\002\004\202\323\344\223\002\032\022\030/sf/v1/{name=policies/*}'
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=225
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=295
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=297
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=395
-  _globals['_GETPOLICYREQUEST']._serialized_start=397
-  _globals['_GETPOLICYREQUEST']._serialized_end=466
-  _globals['_POLICY']._serialized_start=469
-  _globals['_POLICY']._serialized_end=626
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=629
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=889
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=892
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=1208
-  _globals['_REQUESTSIZE']._serialized_start=1210
-  _globals['_REQUESTSIZE']._serialized_end=1306
-  _globals['_EVALUATEDDEPLOYMENT']._serialized_start=1309
-  _globals['_EVALUATEDDEPLOYMENT']._serialized_end=1601
-  _globals['_FAILEDRULE']._serialized_start=1603
-  _globals['_FAILEDRULE']._serialized_end=1663
-  _globals['_REFUSAL']._serialized_start=1665
-  _globals['_REFUSAL']._serialized_end=1721
-  _globals['_SHADOW']._serialized_start=1724
-  _globals['_SHADOW']._serialized_end=1871
-  _globals['_SHADOWREJECTION']._serialized_start=1873
-  _globals['_SHADOWREJECTION']._serialized_end=1925
-  _globals['_POLICYSERVICE']._serialized_start=1928
-  _globals['_POLICYSERVICE']._serialized_end=2391
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\212\341\030\006\022\004\001\002\003\004\202\323\344\223\002\032\022\030/sf/v1/{name=policies/*}'
+  _globals['_POLICYSERVICE'].methods_by_name['CreatePolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['CreatePolicy']._serialized_options = b'\212\341\030\003\022\001\001\202\323\344\223\002\031\"\017/sf/v1/policies:\006policy'
+  _globals['_POLICYSERVICE'].methods_by_name['UpdatePolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\212\341\030\003\022\001\001\202\323\344\223\002)2\037/sf/v1/{policy.name=policies/*}:\006policy'
+  _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._serialized_options = b'\212\341\030\003\022\001\001\202\323\344\223\002\032*\030/sf/v1/{name=policies/*}'
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=321
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=391
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=393
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=491
+  _globals['_GETPOLICYREQUEST']._serialized_start=493
+  _globals['_GETPOLICYREQUEST']._serialized_end=562
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=564
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=691
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=694
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=879
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=882
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=1029
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=1032
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=1161
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=1163
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=1281
+  _globals['_GETPOLICYVERSIONREQUEST']._serialized_start=1283
+  _globals['_GETPOLICYVERSIONREQUEST']._serialized_end=1366
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_start=1369
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_end=1513
+  _globals['_POLICYVERSION']._serialized_start=1516
+  _globals['_POLICYVERSION']._serialized_end=1768
+  _globals['_POLICY']._serialized_start=1771
+  _globals['_POLICY']._serialized_end=2517
+  _globals['_DATAREQUIREMENT']._serialized_start=2519
+  _globals['_DATAREQUIREMENT']._serialized_end=2623
+  _globals['_FALLBACK']._serialized_start=2625
+  _globals['_FALLBACK']._serialized_end=2723
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=2726
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=2986
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=2989
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=3305
+  _globals['_REQUESTSIZE']._serialized_start=3307
+  _globals['_REQUESTSIZE']._serialized_end=3403
+  _globals['_EVALUATEDDEPLOYMENT']._serialized_start=3406
+  _globals['_EVALUATEDDEPLOYMENT']._serialized_end=3698
+  _globals['_FAILEDRULE']._serialized_start=3700
+  _globals['_FAILEDRULE']._serialized_end=3760
+  _globals['_REFUSAL']._serialized_start=3762
+  _globals['_REFUSAL']._serialized_end=3818
+  _globals['_SHADOW']._serialized_start=3821
+  _globals['_SHADOW']._serialized_end=3968
+  _globals['_SHADOWREJECTION']._serialized_start=3970
+  _globals['_SHADOWREJECTION']._serialized_end=4022
+  _globals['_POLICYSERVICE']._serialized_start=4025
+  _globals['_POLICYSERVICE']._serialized_end=5403
 # @@protoc_insertion_point(module_scope)
