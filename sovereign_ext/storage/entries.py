@@ -193,12 +193,11 @@ class EntryStore:
 
     def _writer_connection(self) -> Any:
         if self._writer is None:
-            writer: Any = self._engine.raw_connection()
+            self._writer = self._engine.raw_connection()  # kept before it is used: ``reset`` gives it back
             if self._engine.dialect.name == "postgresql":
                 # A process that is frozen between index and commit holds everybody up; that long, and no longer.
-                writer.cursor().execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
-                writer.commit()
-            self._writer = writer
+                self._writer.cursor().execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+                self._writer.commit()
         return self._writer
 
 
