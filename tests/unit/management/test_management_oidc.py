@@ -16,8 +16,8 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from issuer import AUDIENCE, ISSUER, RunningIssuer, SigningKey, b64, claims, hmac_token, issuer, token
 from management_world import World, run
+from oidc_issuer import AUDIENCE, ISSUER, RunningIssuer, SigningKey, b64, claims, hmac_token, issuer, token
 
 from sovereign_ext.attest.changes import Actor
 from sovereign_ext.cli.supervise.certificates import make_root, make_server
