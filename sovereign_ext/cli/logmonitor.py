@@ -133,7 +133,7 @@ def _public(args: argparse.Namespace, outcome: Outcome) -> None:
     keys = None if args.keys is None else read_log_keys(args.keys.read_bytes())
     log = parse_verifier(args.key) if keys is None else keys.log
     with httpx.Client(timeout=30, trust_env=False) as client:
-        fetch = _http(client, args.url)
+        fetch = http_fetch(client, args.url)
         _follow(fetch, log, args.seen, outcome)
         if not outcome.violations:
             leaf_at = _public_leaf(fetch, outcome.facts["size"], bytes.fromhex(outcome.facts["root"]))
@@ -205,7 +205,8 @@ def _public_leaf(fetch: Fetch, size: int, root: bytes) -> Callable[[int], bytes 
     return leaf_at
 
 
-def _http(client: Any, url: str) -> Fetch:
+def http_fetch(client: Any, url: str) -> Fetch:
+    """Reads a log's public files below ``url`` with an ``httpx.Client``."""
     import httpx
 
     def fetch(path: str, most: int) -> bytes | None:

@@ -33,6 +33,8 @@ COMMANDS = (
     "verify",
     "log",
     "db",
+    "usage",
+    "audit",
     "mirror",
     "mock",
     "processor",

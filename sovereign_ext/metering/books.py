@@ -6,10 +6,12 @@ damaged: it goes through all entries in slices, each a transaction of its own, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Engine, select
 
 from sovereign_ext.attest import dsse
@@ -38,10 +40,16 @@ class Rebuilt:
     faults: list[str] = field(default_factory=list)
 
 
-def reconcile(
-    engine: Engine, tenant: str, month: Month, envelope_key: bytes | None, inclusion: Inclusion | None
+def reconcile(  # noqa: PLR0917 - as a question would be put
+    engine: Engine,
+    tenant: str,
+    month: Month,
+    envelope_key: bytes | None,
+    inclusion: Inclusion | None,
+    given: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Compare a month of a tenant with the log. Raises the database's errors."""
+    """Compare a month of a tenant with the log, and with the invoice ``given`` in the words of the API, or with the one
+    that would be made now. Raises the database's errors."""
     usage, audit = UsageStore(engine), AuditStore(engine)
     with usage.moment() as connection:
         made = invoice_at(connection, tenant, month)
@@ -60,7 +68,32 @@ def reconcile(
         for index, row in rows.items():
             if since <= row.time_ms < until:
                 run.unmatched(index)
-    return run.close(as_json(made))
+    return run.close(as_json(made) if given is None else given)
+
+
+def reconcile_export(  # noqa: PLR0917 - as a question would be put
+    lines: Iterable[bytes],
+    tenant: str,
+    month: Month,
+    given: Mapping[str, Any],
+    envelope_key: bytes | None,
+    inclusion: Inclusion | None,
+) -> Report:
+    """Compare an invoice with audit rows as JSON Lines, ``full`` and the oldest first. There are no usage rows then."""
+    run, before = Reconciliation(tenant, month, envelope_key, inclusion), -1
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = _exported(msgspec.json.decode(line))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            run.report.differs(f"line {number}: is not an audit row of an export with --full")
+            continue
+        if entry.index <= before:
+            run.report.differs(f"line {number}: entry {entry.index} comes after entry {before}")
+            continue
+        before = entry.index
+        if entry.kind == OUTCOME_KIND and entry.tenant == tenant:
+            run.entry(entry, None)
+    return run.close(given)
 
 
 def tenants_in(engine: Engine, month: Month) -> Sequence[str]:
@@ -94,6 +127,14 @@ def rebuild(engine: Engine, told: Callable[[int, int], None] = lambda done, size
         for hour in range(start, end, _HOURS_AT_ONCE):
             found.hours += mend_hours(engine, tenant, hour, min(hour + _HOURS_AT_ONCE, end))
     return found
+
+
+def _exported(row: Any) -> AuditEntry:
+    body, envelope = b64decode(row["body"], validate=True), b64decode(row["envelope"], validate=True)
+    leaf = b64decode(row["leaf_hash"], validate=True)
+    return AuditEntry(
+        int(row["index"]), row["kind"], row["tenant"], row["decision_id"], 0, body, leaf, envelope
+    )
 
 
 def _outcomes(

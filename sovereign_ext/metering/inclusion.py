@@ -11,18 +11,17 @@ from typing import Final
 from sovereign_ext.errors import VerificationError
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.proof import NodeReader, inclusion_proof, verify_inclusion
-from sovereign_ext.tlog.reader import LogReader
-from sovereign_ext.tlog.tiles import TILE_WIDTH, node_reader
+from sovereign_ext.tlog.tiles import TILE_WIDTH, TileReader, node_reader
 
 _KEPT_TILES: Final = 64  # then the cache of nodes begins anew
 
 
 class Inclusion:
-    """Leaves under ``checkpoint``, which the caller has verified."""
+    """Leaves under ``checkpoint``, which the caller has verified. ``read`` need not be trusted."""
 
-    def __init__(self, reader: LogReader, checkpoint: Checkpoint) -> None:
+    def __init__(self, read: TileReader, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self._reader = reader
+        self._read_tile = read
         self._tile = -1
         self._hashes: list[bytes] = []
         self._nodes = self._fresh()
@@ -54,4 +53,4 @@ class Inclusion:
         self._tile, self._hashes = number, hashes
 
     def _fresh(self) -> NodeReader:
-        return node_reader(self.checkpoint.size, self._reader.tile)
+        return node_reader(self.checkpoint.size, self._read_tile)

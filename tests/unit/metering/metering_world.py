@@ -91,7 +91,7 @@ def inclusion(store: EntryStore, directory: Path) -> Inclusion:
     for _, _, leaf in store.leaves(0, store.size()):
         write(directory, edge.append(leaf))
     write(directory, edge.partial_tiles())
-    return Inclusion(LogReader(directory), Checkpoint("log.test", edge.size, edge.root()))
+    return Inclusion(LogReader(directory).tile, Checkpoint("log.test", edge.size, edge.root()))
 
 
 def write(directory: Path, tiles: Iterable[tuple[Tile, bytes]]) -> None:

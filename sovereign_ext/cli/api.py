@@ -1,0 +1,124 @@
+"""The management API as subcommands ask it: of the gateway in a state directory, or of one that is named.
+
+With ``--url`` the key is taken from ``SF_ADMIN_KEY``, else ``SF_API_KEY``: a key on the command line would be seen by
+everybody on the machine. Not a subcommand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from sovereign_ext.cli.up import add_state_dir
+from sovereign_ext.errors import StartError
+from sovereign_ext.secret import Secret
+
+_TIMEOUT_S = 60.0
+_READ_BYTES = 65_536
+
+Query = Mapping[str, str | int | Sequence[str] | None]
+
+
+def add_gateway(parser: argparse.ArgumentParser) -> None:
+    """``--url`` and ``--state-dir``."""
+    parser.add_argument(
+        "--url", metavar="URL", help="another gateway, such as https://host:8443, with SF_ADMIN_KEY"
+    )
+    add_state_dir(parser)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway. Everything raises ``StartError`` with what it said, or that it did not answer."""
+
+    url: str
+    key: Secret
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Gateway:
+        """The one that ``add_gateway``'s options name."""
+        from sovereign_ext.cli.supervise import demo, layout, lock
+
+        if args.url is not None:
+            key = os.environ.get("SF_ADMIN_KEY") or os.environ.get("SF_API_KEY")
+            if not key:
+                raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY")
+            return cls(args.url.rstrip("/").removesuffix("/v1"), Secret(key))
+        root = args.state_dir.absolute()
+        if lock.running(layout.lock_file(root)) is None:
+            raise StartError(f"nothing is running on {root}: start it with `sovereign up`, or give --url")
+        places = layout.Layout(root, root / "run")
+        try:
+            port = json.loads(places.record.read_text(encoding="utf-8"))["port"]
+        except (OSError, ValueError, KeyError):
+            raise StartError(f"what runs on {root} is only just starting") from None
+        return cls(f"http://127.0.0.1:{port}", demo.keys_of(places)[1])
+
+    def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """The answer to one question."""
+        body = b"".join(self.stream(path, query))
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise StartError(f"what answers at {self.url} is not a gateway")
+        return answer
+
+    def pages(self, path: str, query: Query, member: str) -> Iterator[dict[str, Any]]:
+        """All items of a list, page after page."""
+        token = ""
+        while True:
+            page = self.get(path, {**query, "page_token": token or None})
+            yield from page.get(member, ())
+            token = page.get("next_page_token", "")
+            if not token:
+                return
+
+    def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """An answer in pieces, as they come. An answer that is cut off raises, too."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise StartError(f"--url must be like https://host:8443, is {self.url}")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        try:
+            target = parts.path + path + _question(query or {})
+            connection.request("GET", target, headers={"authorization": f"Bearer {self.key.reveal()}"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise StartError(f"the gateway says {response.status}: {_message(response.read())}")
+            while piece := response.read1(_READ_BYTES):
+                yield piece
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise StartError(f"no whole answer from {self.url} ({reason})") from None
+        finally:
+            connection.close()
+
+
+def _question(query: Query) -> str:
+    given = {name: value for name, value in query.items() if value not in (None, "", [], ())}
+    return f"?{urlencode(given, doseq=True)}" if given else ""
+
+
+def _message(body: bytes) -> str:
+    """Of a ``google.rpc.Status``, or of the model API's error where Envoy answered."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        error = answer.get("error")
+        text = answer.get("message") or (error.get("message") if isinstance(error, dict) else None)
+        if text:
+            return str(text)
+    return "nothing that could be read"
