@@ -17,6 +17,7 @@ from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.providers import EvidenceStatus
 from sovereign_ext.management.receipts import ReceiptSource
 from sovereign_ext.routing.health import Health
+from sovereign_ext.shared.service import SharedStatus
 from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.resources import ResourceStore
 from sovereign_ext.storage.usage import UsageStore
@@ -56,7 +57,8 @@ class Deps:
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
     ``random`` gives so many unguessable bytes; ``effective`` is the configuration of file and database, and what may
     become of it. ``key_hashes`` are the secrets behind what is kept of keys; ``applied`` waits until calls here go by a
-    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows.
+    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows. ``shared``
+    is how it stands with the store that routers count in, ``None`` without one.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -76,6 +78,7 @@ class Deps:
     key_hashes: KeyHashes
     applied: Callable[[int], Awaitable[object]]
     key_use: KeyUse
+    shared: Callable[[], SharedStatus | None] = lambda: None
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

@@ -2,8 +2,11 @@
 
 https://github.com/grpc/grpc/blob/master/doc/health-checking.md. Written here instead of taken from
 ``grpcio-health-checking``, which is told of changes; our readiness is asked for, so that nobody can forget
-to tell. Three names are known: the empty one and ``readiness`` (a configuration is in use and the log takes
-entries), and ``liveness`` (the process answers). Needs no key: it says yes or no.
+to tell. Four names are known: the empty one and ``readiness`` (a configuration is in use and the log takes entries),
+``limits`` (limits are those of all routers), and ``liveness`` (the process answers). Needs no key: it says yes or no.
+
+``limits`` is apart because a shared store is out of reach for all routers at once, as a rule. Were they all not ready
+then, nobody would serve the calls that need no cap.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ class Health:
 
     ready: Callable[[], bool]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    limits: Callable[[], bool] = lambda: True
 
     async def check(self, request: health_pb2.HealthCheckRequest, call: Call) -> Reply:
         """The status of one name. 404 for an unknown one."""
@@ -43,7 +47,7 @@ class Health:
             health_pb2.HealthListResponse(
                 statuses={
                     name: health_pb2.HealthCheckResponse(status=self._status(name))
-                    for name in ("", "readiness", "liveness")
+                    for name in ("", "readiness", "limits", "liveness")
                 }
             )
         )
@@ -69,4 +73,6 @@ class Health:
             return Status.SERVING
         if service in ("", "readiness"):
             return Status.SERVING if self.ready() else Status.NOT_SERVING
+        if service == "limits":
+            return Status.SERVING if self.limits() else Status.NOT_SERVING
         return Status.SERVICE_UNKNOWN

@@ -34,10 +34,14 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
         # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
         return deps.log.status().healthy and not deps.draining()
 
+    def limits() -> bool:
+        shared = deps.shared()
+        return shared is None or (shared.reachable and not shared.rebuilding_s)
+
     health = health_pb2.DESCRIPTOR.services_by_name["Health"]
     server.add_generic_rpc_handlers(
         (
             *(bind(served.contract, served.methods(deps), gate) for served in REGISTRY),
-            bind(health, Health(ready).methods()),
+            bind(health, Health(ready, limits=limits).methods()),
         )
     )

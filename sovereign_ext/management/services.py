@@ -81,8 +81,9 @@ REGISTRY: Final[tuple[Served, ...]] = (
     Served(statements.SERVICE, statements.methods),
     Served(watchers.SERVICES["MirrorService"], watchers.mirrors),
     Served(watchers.SERVICES["AnchorService"], watchers.anchors),
-    Served(_CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults, deps.effective).methods()),
-    Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
+    Served(
+        _CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults, deps.effective, deps.shared).methods()
+    ),
     Served(tenants.SERVICE, lambda deps: _people(tenants.TenantKind(deps.directory), tenants.SERVICE, deps)),
     Served(keys.SERVICE, lambda deps: _keys(keys.TenantKeyKind, keys.SERVICE, deps)),
     Served(
@@ -90,6 +91,7 @@ REGISTRY: Final[tuple[Served, ...]] = (
         lambda deps: _people(operators.OperatorKind(deps.directory), operators.SERVICE, deps),
     ),
     Served(keys.OPERATOR_KEYS, lambda deps: _keys(keys.OperatorKeyKind, keys.OPERATOR_KEYS, deps)),
+    Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
     Served(
         usage.SERVICE,
         lambda deps: usage.UsageReports(

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -124,6 +124,8 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
         lines += [
             painter(stream, "31")(f"  ! not in use: {_fault_line(fault)}") for fault in config["faults"]
         ]
+        if store := config.get("shared_store"):
+            lines += _store_lines(store, painter(stream, "31"))
     lines += ["", *_table(_process_rows(status["processes"]), dim)]
     if status["providers"] is not None:
         lines += ["", *_table(_provider_rows(status["providers"]), dim, stream)]
@@ -156,6 +158,23 @@ def _log_line(log: dict[str, Any]) -> str:
     if not log.get("healthy"):
         words.append("takes no new entries: calls are refused")
     return ", ".join(words)
+
+
+def _store_lines(store: dict[str, Any], red: Callable[[str], str]) -> list[str]:
+    if not store.get("reachable"):
+        why = store.get("why") or "it does not answer"
+        return [red(f"  ! the shared store cannot be asked ({why}): calls under spend caps are refused")]
+    words = [f"{store.get('server', '')}, {store.get('routers', 0)} routers, {store.get('held', 0)} calls"]
+    if queued := store.get("queued"):
+        words.append(f"{queued} not settled yet")
+    if swept := store.get("swept"):
+        words.append(f"{swept} settled for routers that are gone")
+    lines = [f"  limits    {', '.join(words)}"]
+    if seconds := store.get("rebuilding_s"):
+        lines.append(
+            red(f"  ! it lost its counts: calls under spend caps are refused for {seconds:.0f} s more")
+        )
+    return lines + [red(f"  ! {warning}") for warning in store.get("warnings", ())]
 
 
 def _mirror_line(mirror: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$sovereign/management/v1/config.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a$sovereign/management/v1/access.proto\"\x12\n\x10GetConfigRequest\"\xe1\x01\n\x06\x43onfig\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12.\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1e.sovereign.management.v1.Fault\x12\x13\n\x0b\x66ile_digest\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x1a\n\x12\x63ommitted_revision\x18\x07 \x01(\x03:0\xea\x41-\n\x1bsovereign-router.dev/Config\x12\x06\x63onfig2\x06\x63onfig\"F\n\x05\x46\x61ult\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t2\x86\x01\n\rConfigService\x12u\n\tGetConfig\x12).sovereign.management.v1.GetConfigRequest\x1a\x1f.sovereign.management.v1.Config\"\x1c\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/sf/v1/configb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$sovereign/management/v1/config.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a$sovereign/management/v1/access.proto\"\x12\n\x10GetConfigRequest\"\x9d\x02\n\x06\x43onfig\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x08\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12.\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1e.sovereign.management.v1.Fault\x12\x13\n\x0b\x66ile_digest\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x1a\n\x12\x63ommitted_revision\x18\x07 \x01(\x03\x12:\n\x0cshared_store\x18\x08 \x01(\x0b\x32$.sovereign.management.v1.SharedStore:0\xea\x41-\n\x1bsovereign-router.dev/Config\x12\x06\x63onfig2\x06\x63onfig\"\xb5\x01\n\x0bSharedStore\x12\x11\n\treachable\x18\x01 \x01(\x08\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x14\n\x0crebuilding_s\x18\x04 \x01(\x01\x12\x0f\n\x07routers\x18\x05 \x01(\x05\x12\x0c\n\x04held\x18\x06 \x01(\x03\x12\x0e\n\x06queued\x18\x07 \x01(\x03\x12\x10\n\x08given_up\x18\x08 \x01(\x03\x12\r\n\x05swept\x18\t \x01(\x03\x12\x10\n\x08warnings\x18\n \x03(\t\"F\n\x05\x46\x61ult\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t2\x86\x01\n\rConfigService\x12u\n\tGetConfig\x12).sovereign.management.v1.GetConfigRequest\x1a\x1f.sovereign.management.v1.Config\"\x1c\x8a\xe1\x18\x03\x12\x01\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/sf/v1/configb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,9 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONFIGREQUEST']._serialized_start=193
   _globals['_GETCONFIGREQUEST']._serialized_end=211
   _globals['_CONFIG']._serialized_start=214
-  _globals['_CONFIG']._serialized_end=439
-  _globals['_FAULT']._serialized_start=441
-  _globals['_FAULT']._serialized_end=511
-  _globals['_CONFIGSERVICE']._serialized_start=514
-  _globals['_CONFIGSERVICE']._serialized_end=648
+  _globals['_CONFIG']._serialized_end=499
+  _globals['_SHAREDSTORE']._serialized_start=502
+  _globals['_SHAREDSTORE']._serialized_end=683
+  _globals['_FAULT']._serialized_start=685
+  _globals['_FAULT']._serialized_end=755
+  _globals['_CONFIGSERVICE']._serialized_start=758
+  _globals['_CONFIGSERVICE']._serialized_end=892
 # @@protoc_insertion_point(module_scope)

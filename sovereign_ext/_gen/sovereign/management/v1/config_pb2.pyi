@@ -15,7 +15,7 @@ class GetConfigRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("name", "version", "digest", "faults", "file_digest", "revision", "committed_revision")
+    __slots__ = ("name", "version", "digest", "faults", "file_digest", "revision", "committed_revision", "shared_store")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,7 @@ class Config(_message.Message):
     FILE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    SHARED_STORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     digest: str
@@ -30,7 +31,32 @@ class Config(_message.Message):
     file_digest: str
     revision: int
     committed_revision: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ..., file_digest: _Optional[str] = ..., revision: _Optional[int] = ..., committed_revision: _Optional[int] = ...) -> None: ...
+    shared_store: SharedStore
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ..., file_digest: _Optional[str] = ..., revision: _Optional[int] = ..., committed_revision: _Optional[int] = ..., shared_store: _Optional[_Union[SharedStore, _Mapping]] = ...) -> None: ...
+
+class SharedStore(_message.Message):
+    __slots__ = ("reachable", "why", "server", "rebuilding_s", "routers", "held", "queued", "given_up", "swept", "warnings")
+    REACHABLE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    REBUILDING_S_FIELD_NUMBER: _ClassVar[int]
+    ROUTERS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    SWEPT_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    reachable: bool
+    why: str
+    server: str
+    rebuilding_s: float
+    routers: int
+    held: int
+    queued: int
+    given_up: int
+    swept: int
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, reachable: _Optional[bool] = ..., why: _Optional[str] = ..., server: _Optional[str] = ..., rebuilding_s: _Optional[float] = ..., routers: _Optional[int] = ..., held: _Optional[int] = ..., queued: _Optional[int] = ..., given_up: _Optional[int] = ..., swept: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("line", "field", "reason", "resource")
