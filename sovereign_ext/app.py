@@ -273,6 +273,7 @@ class Processor:
                 key_hashes=self._hashes,
                 applied=self._enrolment.applied,
                 key_use=self._key_use,
+                shared=self._limiting.status,
             ),
             f"unix:{settings.management_socket}",
         )
