@@ -54,7 +54,8 @@ from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.address import parse as shared_address
-from sovereign_ext.storing import key_hash_secret, open_engine, shared_url
+from sovereign_ext.storage.feed import Feed
+from sovereign_ext.storing import key_hash_secret, open_engine, shared_log, shared_url
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHashes
 from sovereign_ext.tlog.service import LogPaths, TransparencyLog
@@ -135,6 +136,7 @@ class Processor:
         self._given = 0
         self._health = Health()
         self._admin = EnvoyAdmin(str(settings.admin_socket))
+        self._feed: Feed | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pruning: asyncio.Task[None] | None = None
         self._mended: tuple[ConfigError, ...] | None = None  # faults of the file that its last good edit ends
@@ -145,8 +147,10 @@ class Processor:
         """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
         settings = self._settings
         loaded = load_with_resources(settings.config_file, self._open_database)
-        database = LogPaths.of(settings.log_dir, settings.checkpoint_dir).database
-        self._vouching = Vouching(lambda: self._transparency, str(settings.config_file), database)
+        self._shared_log = shared_log(loaded.config.storage, base_of(settings.config_file), self._environ)
+        self._vouching = Vouching(
+            lambda: self._transparency, str(settings.config_file), lambda: self._connect(loaded.config)
+        )
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         self._tokens = Tokens(time.time)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
@@ -168,11 +172,13 @@ class Processor:
             loaded.config.origin,
             clock=lambda: moment().wall_ms,
             checkpoint_dir=settings.checkpoint_dir,
+            shared=self._shared_log,
         )
         await self._transparency.record_keys()
         self._effective = Effective(loaded, self._transparency.resources, self._prepare, self._take_up)
         self._transparency.on_change(self._effective.notice)
         await self._enrol()
+        await self._hear_of_others()
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
@@ -223,7 +229,23 @@ class Processor:
         settings, storage = self._settings, foundation.storage
         if storage.database is None and not LogPaths.of(settings.log_dir).database.exists():
             return None  # a first start: opening would make the file, and the log take that for lost keys
-        return open_engine(storage, base_of(settings.config_file), settings.log_dir, self._environ)
+        return self._connect(foundation)
+
+    def _connect(self, config: Config) -> Engine:
+        base = base_of(self._settings.config_file)
+        return open_engine(config.storage, base, self._settings.log_dir, self._environ)
+
+    async def _hear_of_others(self) -> None:
+        """Routers that share the database tell each other of changes; a single one is told by ``on_change`` alone."""
+        if self._shared_log is None:
+            return
+        self._feed = Feed(self._shared_log.engine)
+        try:
+            await self._feed.start()
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"cannot follow changes: {type(error).__name__}") from None
+        self._feed.follow(lambda _: self._effective.notice())
+        self._feed.follow(lambda _: self._enrolment.changed())
 
     async def _enrol(self) -> None:
         """Everybody that the database has, before the first call."""
@@ -303,7 +325,11 @@ class Processor:
         await self._keys.stop()
         await self._vouching.stop()
         await self._limiting.stop()
+        if self._feed is not None:
+            await self._feed.stop()
         await self._transparency.close()
+        if self._shared_log is not None:
+            await asyncio.to_thread(self._shared_log.engine.dispose)
         self._stopped.set()
 
     # -- a new configuration -------------------------------------------------------------------------------
@@ -409,6 +435,7 @@ def _layout(settings: Settings, config: Config) -> Layout:
         listen_host=settings.listen_host,
         listen_port=settings.listen_port,
         max_request_bytes=config.limits.max_request_bytes,
+        ingress=config.ingress,
         message_timeout=settings.message_timeout,
         transcoder=descriptor.transcoder(),
         management_routes=tuple(
@@ -429,7 +456,7 @@ def _report_end(task: asyncio.Task[None]) -> None:
 
 
 def _refuse_restart_changes(old: Config, new: Config) -> None:
-    for field in ("origin", "limits", "storage"):
+    for field in ("origin", "limits", "ingress", "storage"):
         if getattr(old, field) != getattr(new, field):
             raise ConfigError(
                 "changing this needs a restart; the last good configuration stays in use", field=field

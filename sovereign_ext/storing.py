@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from sovereign_ext.config.storage import SecretSource, Storage
+from sovereign_ext.config.storage import SecretSource, Storage, Tiles
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.secret import Secret
-from sovereign_ext.storage.engine import open_database
+from sovereign_ext.storage.engine import open_database, open_postgres
+from sovereign_ext.tlog.shared import SharedLog, shared_directory
 from sovereign_ext.tlog.state import LogPaths
+from sovereign_ext.tlog.tilestore import TileStore
 
 KEY_HASH_FILE: Final = "key-hash.secret"
 """Its name in the state directory."""
@@ -57,6 +59,26 @@ def open_engine(storage: Storage, base: Path, log_dir: Path, environ: Mapping[st
     Raises ``ConfigError``.
     """
     return open_database(database_url(storage, base, environ), LogPaths.of(log_dir).database)
+
+
+def shared_log(storage: Storage, base: Path, environ: Mapping[str, str]) -> SharedLog | None:
+    """What the routers of one log have in common; ``None`` where one router has it all to itself.
+
+    Nothing is connected yet. Whoever opens the log with it disposes of its engine afterwards. Raises ``ConfigError``.
+    """
+    url = database_url(storage, base, environ)
+    if url is None:
+        return None
+    assert storage.tiles is not None, "config.storage takes no database without them"
+    assert storage.log_keys_dir is not None
+    tiles = _tiles(storage.tiles, base)
+    return SharedLog(open_postgres(url), tiles, base / Path(storage.log_keys_dir).expanduser())
+
+
+def _tiles(tiles: Tiles, base: Path) -> TileStore:
+    if tiles.directory is None:
+        raise ConfigError("this release keeps tiles in a directory only", field="storage.tiles.s3")
+    return shared_directory(base / Path(tiles.directory).expanduser())
 
 
 def database_url(storage: Storage, base: Path, environ: Mapping[str, str]) -> Secret | None:

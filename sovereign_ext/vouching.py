@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +31,6 @@ from sovereign_ext.registry.registry import Registry
 from sovereign_ext.roots import read_roots
 from sovereign_ext.storage.anchors import AnchorStore
 from sovereign_ext.storage.documents import Document
-from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.tlog.service import TransparencyLog
 from sovereign_ext.tlog.witnesses import WitnessSet, witness_set
 
@@ -47,12 +45,13 @@ class Prepared:
 
 
 class Vouching:
-    """``log`` gives the open log, ``database`` is its file; without a log only ``registry`` and ``prepare`` work."""
+    """``log`` gives the open log, ``connect`` an engine on its database; without a log only ``registry`` and
+    ``prepare`` work."""
 
-    def __init__(self, log: Callable[[], TransparencyLog], file: str, database: Path) -> None:
+    def __init__(self, log: Callable[[], TransparencyLog], file: str, connect: Callable[[], Engine]) -> None:
         self._log = log
         self._file = file
-        self._database = database
+        self._connect = connect
         self._engine: Engine | None = None
         self._anchors: Anchors | None = None
         self.evidence = EvidenceService(Edges(keep=self._keep_evidence))
@@ -118,13 +117,14 @@ class Vouching:
             await asyncio.to_thread(self._engine.dispose)
 
     def _open_anchors(self, log: TransparencyLog) -> Anchors:
-        self._engine = open_sqlite(self._database)
+        self._engine = self._connect()
         anchors = Anchors(
             AnchorStore(self._engine),
             published=log.published,
             sign=log.artefact,
             clock=lambda: time.time_ns() // 1_000_000,
             random=random.random,
+            leads=lambda: log.leads,
         )
         log.anchored_by(anchors.covering)
         log.observe(lambda _: anchors.notice())

@@ -78,7 +78,9 @@ class Anchors:
     """The anchors of one log. Belongs to one event loop; ``covering`` and ``statuses`` may be called from any thread.
 
     ``published`` gives the newest published checkpoint, ``sign`` makes an artefact of its note, ``clock`` gives Unix
-    milliseconds, ``random`` a number in [0, 1). Closing it does not close ``store``.
+    milliseconds, ``random`` a number in [0, 1). Of several processes that share a log only one anchors, the one where
+    ``leads`` is true; should two do it for a moment, the external log has a checkpoint twice and nothing else happens.
+    Closing it does not close ``store``.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Anchors:
         sign: Callable[[bytes], Artefact],
         clock: Callable[[], int],
         random: Callable[[], float],
+        leads: Callable[[], bool] = lambda: True,
         pauses: Pauses = Pauses(),
         connect: Callable[[Target], Submitter] = RekorClient,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -98,6 +101,7 @@ class Anchors:
         self._sign = sign
         self._clock = clock
         self._random = random
+        self._leads = leads
         self._pauses = pauses
         self._connect = connect
         self._sleep = sleep
@@ -175,6 +179,8 @@ class Anchors:
     async def _step(self, target: Target, client: Submitter) -> float | None:
         """Queue, submit; gives the seconds until there may be something to do again, ``None`` when the log must grow
         first."""
+        if not self._leads():
+            return self._pauses.first_s
         self._grown[target].clear()  # before looking: growth from here on is not missed
         due_s = await asyncio.to_thread(self._queue, target)
         row = await asyncio.to_thread(self._store.pending, target.id)

@@ -45,8 +45,9 @@ class DocumentStore:
 
     def put_all(self, items: Iterable[Document]) -> None:
         """Store what is not there yet, in one transaction. Raises the database's errors; repeating is safe."""
-        rows = [{"digest": item.digest, "kind": item.kind, "body": item.body} for item in items]
-        rows.sort(key=lambda row: row["digest"])  # in one order: replicas that store the same would block each other
+        # In one order: replicas that store the same at the same time would block each other.
+        ordered = sorted((item.digest, item.kind, item.body) for item in items)
+        rows = [{"digest": digest, "kind": kind, "body": body} for digest, kind, body in ordered]
         if rows:
             with self._engine.begin() as connection:
                 connection.execute(self._insert, rows)

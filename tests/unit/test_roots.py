@@ -100,7 +100,9 @@ def test_evidence_refuses_it_before_the_configuration_is_used(tmp_path: Path, ro
         "version: 1\nproviders:\n  - id: p\n    kind: vllm\n    endpoint: https://p/v1\n"
         "    evidence: {url: 'https://p/e', jwks_file: keys, ca_file: ca, measurements: [m]}\n"
     )
-    vouching = Vouching(lambda: pytest.fail("needs no log"), str(file), tmp_path / "log.db")
+    vouching = Vouching(
+        lambda: pytest.fail("needs no log"), str(file), lambda: pytest.fail("needs no database")
+    )
     with pytest.raises(ConfigError) as caught:
         vouching.prepare(load(file))
     assert caught.value.field == "providers[0].evidence.ca_file"
