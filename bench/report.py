@@ -54,6 +54,8 @@ class Report:
     """That its log holds."""
     adapters: dict[str, Cost]
     signature_us: float
+    limits_us: dict[str, float]
+    """That limits add to a call, by which."""
 
 
 def judge(report: Report) -> list[targets.Target]:
@@ -64,6 +66,7 @@ def judge(report: Report) -> list[targets.Target]:
         *targets.json_cpu(report.json),
         *targets.chunk_cpu(report.sse),
         targets.signature(report.signature_us),
+        targets.limits(max(report.limits_us.values())),
         targets.added_p50(next(iter(report.json.values()))),
         targets.peer_elsewhere(),
         targets.first_answer(report.starts_s),
@@ -88,6 +91,8 @@ def lines(report: Report, results: list[targets.Target]) -> list[str]:
         *_sse_table(report.sse),
     ]
     out += ["", "Adapters alone, no sockets. CPU in µs", *_adapter_table(report.adapters)]
+    limits = [["", "CPU in µs"], *([name, number(cost)] for name, cost in report.limits_us.items())]
+    out += ["", "Limits and spend caps alone, added to a call", *render(limits)]
     out += ["", "Resident memory in MB; long run at 16 connections", *_memory_table(report.memory)]
     starts = ", ".join(f"{number(took)} s" for took in report.starts_s)
     out += ["", f"From `sovereign up --detach` to the first chat answer: {starts}"]

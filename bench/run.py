@@ -1,8 +1,8 @@
 """``make bench``: bare Envoy and the gateway in turns on one machine, as one table. See bench/README.md.
 
-In order: the start (three fresh directories), the adapters alone, whole JSON answers, streams, the long run for
-memory. Every call is checked, and at the end the log must hold an entry for each. Exit code 1 when something could
-not be measured; a target that is missed is shown, not an error.
+In order: the start (three fresh directories), the adapters and the limits alone, whole JSON answers, streams, the
+long run for memory. Every call is checked, and at the end the log must hold an entry for each. Exit code 1 when
+something could not be measured; a target that is missed is shown, not an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.adapters import measure as adapter_costs
 from bench.children import BenchError, Children
 from bench.gateway import Gateway, first_answer_s
+from bench.ledger import measure as limit_costs
 from bench.loads import json_load, paced, unpaced
 from bench.machine import describe
 from bench.report import Memory, Options, Report, judge, lines, write_json
@@ -45,6 +46,8 @@ def measure(options: Options, directory: Path) -> Report:
     starts = [first_answer_s(directory / f"start-{number}") for number in range(options.starts)]
     say("adapters alone")
     adapters = adapter_costs()
+    say("limits alone")
+    limits = limit_costs(directory)
     with Children() as children:
         gateway = Gateway(children, directory / "gateway")
         gateway_side = gateway.side()
@@ -68,6 +71,7 @@ def measure(options: Options, directory: Path) -> Report:
             bench.calls["gateway"],
             gateway.entries(),
             *adapters,
+            limits,
         )
 
 

@@ -19,6 +19,7 @@ FLAT_GROWTH = 0.05
 """Memory counts as flat when the last 40 % of the long run add no more than this share."""
 PEER_FACTOR = 10.0
 SIGNATURE_US = 30.0
+LIMITS_US = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,13 @@ def signature(us: float) -> Target:
         f"<= {SIGNATURE_US:g} µs",
         f"{number(us)} µs",
         us <= SIGNATURE_US,
+    )
+
+
+def limits(us: float) -> Target:
+    """``us`` is CPU that four limits and two spend caps add to a call."""
+    return Target(
+        "CPU of four limits and two caps", f"<= {LIMITS_US:g} µs", f"{number(us)} µs", us <= LIMITS_US
     )
 
 

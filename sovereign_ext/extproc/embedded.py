@@ -40,20 +40,20 @@ class EmbeddedLedger:
     """A ``Ledger`` for one event loop."""
 
     def __init__(self, source: SpendSource, journal: Journal) -> None:
-        self._counts = MemoryLedger()
+        self.counts = MemoryLedger()
         self._source = source
         self._journal = journal
         self._loading: dict[tuple[Scope, str, int], asyncio.Task[int]] = {}
 
     def admit(self, demand: Demand, now_ms: int) -> Verdict | Coroutine[Any, Any, Verdict]:
         """See ``Ledger``."""
-        if demand.reserves and self._counts.unknown(demand):
+        if demand.reserves and self.counts.unknown(demand):
             return self._admit_once_loaded(demand, now_ms)
         return self._admit(demand, now_ms)
 
     def settle(self, call: str, used: Used, now_ms: int) -> None:
         """See ``Ledger``."""
-        self._counts.settle(call, used, now_ms)
+        self.counts.settle(call, used, now_ms)
         try:
             self._journal.over(call)
         except OSError as error:
@@ -74,7 +74,7 @@ class EmbeddedLedger:
 
         One whose outcome cannot be written now stays, and is tried again the next time.
         """
-        for demand in self._counts.overdue(now_ms):
+        for demand in self.counts.overdue(now_ms):
             if alive(demand.call):
                 continue
             try:
@@ -90,7 +90,7 @@ class EmbeddedLedger:
         self._journal.close()
 
     def _admit(self, demand: Demand, now_ms: int) -> Verdict:
-        verdict = self._counts.admit(demand, now_ms)
+        verdict = self.counts.admit(demand, now_ms)
         if demand.reserves and isinstance(verdict, Admitted):
             try:
                 self._journal.reserve(demand.call, demand.lost)
@@ -98,19 +98,19 @@ class EmbeddedLedger:
                 _log.error(
                     "the journal cannot take the reservation of %s: %s", demand.call, error.strerror or error
                 )
-                self._counts.settle(demand.call, NOTHING_USED, now_ms)
+                self.counts.settle(demand.call, NOTHING_USED, now_ms)
                 raise _unavailable() from None
         return verdict
 
     async def _admit_once_loaded(self, demand: Demand, now_ms: int) -> Verdict:
-        while unknown := self._counts.unknown(demand):
+        while unknown := self.counts.unknown(demand):
             for reserve in unknown:
                 try:
                     spent = await self._spent(reserve)
                 except (SQLAlchemyError, OSError) as error:
                     _log.error("what was spent cannot be read: %s", type(error).__name__)
                     raise _unavailable() from None
-                self._counts.load(reserve, spent, now_ms)
+                self.counts.load(reserve, spent, now_ms)
         return self._admit(demand, now_ms)
 
     async def _spent(self, reserve: Reserve) -> int:
