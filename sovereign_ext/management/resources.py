@@ -155,7 +155,9 @@ class ResourceService(Generic[ModelT]):
         if not given:
             raise InvalidFields([(f"{noun}_id", "is required")])
         name = f"{self.kind.collection(parent)}/{given}"
-        return await self.make(call, name, getattr(request, noun), validate_only=request.validate_only)
+        return await self.make(
+            call, name, getattr(request, noun), validate_only=_flag(request, "validate_only")
+        )
 
     async def make(self, call: Call, name: str, message: Message, *, validate_only: bool) -> Reply:
         """Create ``name`` as ``message`` says."""
@@ -185,8 +187,10 @@ class ResourceService(Generic[ModelT]):
         for tries_left in reversed(range(_TRIES)):
             found = await self.found(call.caller, wanted.name)
             if found is None:
-                if request.allow_missing and self.kind.visible(call.caller, wanted.name):
-                    return await self.make(call, wanted.name, wanted, validate_only=request.validate_only)
+                if _flag(request, "allow_missing") and self.kind.visible(call.caller, wanted.name):
+                    return await self.make(
+                        call, wanted.name, wanted, validate_only=_flag(request, "validate_only")
+                    )
                 raise self.kind.missing()
             try:
                 return await self._update(request, call, wanted, found)
@@ -207,7 +211,7 @@ class ResourceService(Generic[ModelT]):
         changed = kind.checked({**{name: before[name] for name in kind.hidden if name in before}, **data})
         await self._refers(caller, name, changed)
         after = kind.document(changed)
-        if after == before or request.validate_only:
+        if after == before or _flag(request, "validate_only"):
             return Reply(self.shown(caller, name, changed, row), FRESH)
         now_ms, text = self._changes.now_ms(), canonical_json(after).decode()
         write = writes.replace(name, text, now_ms, expected=row.revision, history=kind.history)
@@ -222,7 +226,7 @@ class ResourceService(Generic[ModelT]):
         kind, caller, name = self.kind, call.caller, request.name
         found = await self.found(caller, name)
         if found is None:
-            if request.allow_missing:
+            if _flag(request, "allow_missing"):
                 return Reply(empty_pb2.Empty(), FRESH)
             raise kind.missing()
         _, model, declared = found
@@ -230,7 +234,7 @@ class ResourceService(Generic[ModelT]):
         users = await kind.users(caller, name)
         if users:
             raise CallerError(400, f"{name} is in use by {', '.join(users[:10])}", code="in_use")
-        if not request.validate_only:
+        if not _flag(request, "validate_only"):
             expected = row.revision if request.etag else None
             write = writes.delete(name, self._changes.now_ms(), expected=expected)
             before = kind.public(kind.document(model))
@@ -273,6 +277,11 @@ class ResourceService(Generic[ModelT]):
         except SQLAlchemyError as error:
             text = "the database cannot answer right now"
             raise ServiceError(503, text, code="storage_unavailable", retry_after_s=1) from error
+
+
+def _flag(request: Any, name: str) -> bool:
+    """A flag that not every contract has."""
+    return bool(getattr(request, name, False))
 
 
 def _camel(noun: str) -> str:

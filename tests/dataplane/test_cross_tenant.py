@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
-from management_stack import CONFIG, Gateway, Response, gateway_in
+from management_stack import CONFIG, KEYS, Gateway, Response, gateway_in
 from oidc_issuer import AUDIENCE, ISSUER, SigningKey, claims, token
 
 from sovereign_ext.config.model import Config
@@ -59,6 +59,9 @@ NAMES: Final = {
     "anchors/*": ("anchors/acme", "anchors/globex"),
 }
 """For each pattern of names one of acme's and one of globex's."""
+
+FIELDS: Final = {"RollbackPolicy": {"revision": "0"}}
+"""What a method must be given before it looks at the name."""
 
 NOT_THERE: Final = re.compile(
     r"(publishers|witnesses|observers|statements|mirrors|anchors)/|.*/(providerKeys|versions)/"
@@ -193,6 +196,7 @@ def ask(gateway: Gateway, who: Who, route: descriptor.Route, path: str, **fields
     method = METHODS[route.grpc_method]
     known = method.input_type.fields_by_name
     query = {name: "brand-new" for name in known if name.endswith("_id")}
+    fields = {**FIELDS.get(method.name, {}), **fields}
     whole = _body(method) == "*"
     if "validate_only" in known and not whole:
         query["validate_only"] = "true"
@@ -238,6 +242,9 @@ def _route_id(route: descriptor.Route) -> str:
 def test_every_method_and_every_caller(gateway: Gateway, route: descriptor.Route, who: Who) -> None:
     """Wrong key 401, wrong role 403 whatever is named; foreign is missing, to the byte; one's own is there."""
     case = Case.of(route, who.side or 0)
+    itself = "operators/" in case.own and who.role is not Role.ADMIN  # an operator sees itself, a token none
+    if itself and who.key in KEYS:
+        case = replace(case, own=re.sub("(?:acme|globex)-admin", who.key, case.own))
     allowed = who.role in access_of(METHODS[route.grpc_method]).roles
     others = [ask(gateway, who, route, path) for path in case.missing]
     if not allowed:
@@ -253,7 +260,7 @@ def test_every_method_and_every_caller(gateway: Gateway, route: descriptor.Route
         foreign = ask(gateway, who, route, case.foreign)
         assert same(foreign, others[0]), (foreign.status, foreign.body, others[0].body)
         assert clean(who, foreign)
-    if harmless(route) and not NOT_THERE.search(case.own):
+    if harmless(route) and not NOT_THERE.search(case.own) and not (itself and who.key not in KEYS):
         own = ask(gateway, who, route, case.own)
         assert own.status not in (401, 403, 404, 500, 501), own.body
         assert clean(who, own), own.body
@@ -305,7 +312,7 @@ def test_pages_of_others(gateway: Gateway, route: descriptor.Route, who: Who) ->
     path = Case.of(route, who.side or 0).own
     for place in ("", "tenants/a", "a", "operators/a", "zzz"):
         answer = ask(gateway, who, route, path, page_token=names.page_token(place), page_size=1000)
-        assert answer.status in (200, 400, 403), answer.body
+        assert answer.status in (200, 400, 403, 404), answer.body
         assert clean(who, answer), answer.body
 
 
