@@ -45,6 +45,7 @@ def test_draining_ends_readiness(tmp_path: Path) -> None:
         assert {name: each.status for name, each in answer.message.statuses.items()} == {
             "": Status.NOT_SERVING,
             "readiness": Status.NOT_SERVING,
+            "limits": Status.SERVING,
             "liveness": Status.SERVING,
         }
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+import uvloop
 from shared_worker import Ledgerfile, now_ms
 
 from sovereign_ext.config.model import Deployment
@@ -49,4 +50,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -15,6 +15,8 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import uvloop
+
 from sovereign_ext.errors import ServiceError
 from sovereign_ext.routing.health import Health
 from sovereign_ext.secret import Secret
@@ -113,4 +115,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

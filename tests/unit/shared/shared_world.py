@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvloop
 from services import Valkey
 
 from sovereign_ext.routing.health import Health
@@ -24,11 +25,11 @@ HURRIED = Pace(timeout_s=2.0, beat_s=0.05, gone_s=0.6, rebuild_ms=150, sweep_s=0
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test's coroutine in a loop of its own."""
+    """Run a test's coroutine in a loop of its own, of the kind that the processor runs in."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
+        uvloop.run(test(*args, **kwargs))
 
     return run
 
