@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from sovereign_ext.condition import Condition
+from sovereign_ext.config.ingress import Ingress
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
 from sovereign_ext.config.oidc import Oidc
@@ -459,6 +460,7 @@ class Config(Frozen):
     version: Literal[1]
     origin: Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)] = "sovereign.local/log"
     limits: Limits = Limits()
+    ingress: Ingress = Ingress()
     storage: Storage = Storage()
     log: Log = Log()
     trust: Trust = Trust()

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any as Json
 
+from sovereign_ext.config.ingress import Ingress
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -23,6 +25,7 @@ class Layout:
     listen_host: str
     listen_port: int
     max_request_bytes: int
+    ingress: Ingress = field(default_factory=Ingress)
     message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message to the processor
     transcoder: dict[str, Json] = field(default_factory=dict)  # grpc_json_transcoder settings, proto JSON
     management_routes: tuple[

@@ -8,12 +8,14 @@ failed connection (docs/adr/0001).
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any as Json
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     ConfigSource,
+    DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     HeaderValue,
@@ -22,6 +24,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     PathConfigSource,
     SchemeHeaderTransformation,
     SocketAddress,
+    TransportSocket,
     WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import (
@@ -43,11 +46,22 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
+    HttpConnectionManagerForwardClientCertDetails,
+    HttpConnectionManagerSetCurrentClientCertDetails,
     HttpFilter,
     Rds,
 )
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    DownstreamTlsContext,
+    TlsCertificate,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+)
 from envoy_data_plane.google.protobuf import Any
 
+from sovereign_ext.config.ingress import Ingress, IngressTls
 from sovereign_ext.envoyconf import localreply, routes
 from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, PROCESSOR_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
@@ -71,7 +85,10 @@ _SKIP = ProcessingModeHeaderSendMode.SKIP
 
 
 def ingress(layout: Layout) -> dict[str, Json]:
-    """The client-facing listener, plain HTTP/1.1 and h2c."""
+    """The client-facing listener, HTTP/1.1 and HTTP/2, in TLS or plain.
+
+    ``x-forwarded-client-cert`` of a client is taken away, unless the proxy in front is trusted to have set it.
+    """
     filters = [
         HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
         HttpFilter(
@@ -109,9 +126,13 @@ def ingress(layout: Layout) -> dict[str, Json]:
         local_reply_config=localreply.config(layout),
         http_filters=filters,
         route_config=routes.ingress(layout),
+        **_client_certificates(layout.ingress),
     )
     address = Address(socket_address=SocketAddress(address=layout.listen_host, port_value=layout.listen_port))
-    listener = Listener(name="ingress", address=address, filter_chains=[_chain(manager)])
+    chain = _chain(manager)
+    if layout.ingress.tls is not None:
+        chain.transport_socket = _tls(layout.ingress.tls, layout.config_directory)
+    listener = Listener(name="ingress", address=address, filter_chains=[chain])
     listener.per_connection_buffer_limit_bytes = CLIENT_BUFFER_BYTES
     return routes.with_priority_group(listener.to_dict())
 
@@ -194,6 +215,39 @@ def _processor(
         ),
         mutation_rules=HeaderMutationRules(allow_all_routing=True, allow_envoy=True),
     )
+
+
+def _client_certificates(ingress: Ingress) -> dict[str, Json]:
+    """What becomes of ``x-forwarded-client-cert``. Envoy's own default, to take it away, is said all the same."""
+    if ingress.trust_forwarded_certificates:
+        kind = HttpConnectionManagerForwardClientCertDetails.ALWAYS_FORWARD_ONLY
+        return {"forward_client_cert_details": kind}
+    if ingress.verifies_workloads:
+        return {
+            "forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
+            "set_current_client_cert_details": HttpConnectionManagerSetCurrentClientCertDetails(uri=True),
+        }
+    return {"forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE}
+
+
+def _tls(tls: IngressTls, config_directory: Path) -> TransportSocket:
+    def file(name: str) -> DataSource:
+        return DataSource(filename=str(config_directory / Path(name).expanduser()))
+
+    common = CommonTlsContext(
+        alpn_protocols=["h2", "http/1.1"],
+        tls_params=TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2),
+        tls_certificates=[
+            TlsCertificate(certificate_chain=file(tls.certificate_file), private_key=file(tls.key_file))
+        ],
+    )
+    context = DownstreamTlsContext(common_tls_context=common)
+    if tls.client_ca_file is not None:
+        common.validation_context = CertificateValidationContext(trusted_ca=file(tls.client_ca_file))
+        # Otherwise a session of before could be resumed under roots that have changed since.
+        context.disable_stateless_session_resumption = True
+        context.require_client_certificate = tls.require_client_certificate
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
 
 
 def _transcoder(layout: Layout) -> GrpcJsonTranscoder:

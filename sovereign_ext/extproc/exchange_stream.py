@@ -24,6 +24,7 @@ from sovereign_ext.exchange.admission import demanded, limit_headers
 from sovereign_ext.exchange.admission import refusal as limit_refusal
 from sovereign_ext.exchange.decide import decide
 from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
@@ -34,6 +35,7 @@ from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.policy.bounds import call_limit_ms
 from sovereign_ext.tenants.ledger import Admitted, Refused, Verdict
 from sovereign_ext.tenants.resolve import Identity, resolve
+from sovereign_ext.tenants.xfcc import spiffe_id
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class ExchangeStream:
         )
         self._exchange = exchange
         try:
-            exchange.identity = resolve(headers.get("authorization"), gateway.directory, now.wall_ms / 1000)
+            exchange.identity = self._caller(headers, snapshot, now)
         except KeyRefused as error:
             owner = gateway.directory.tenant(error.tenant or "")
             if owner is not None:
@@ -109,6 +111,13 @@ class ExchangeStream:
             raise
         gateway.key_use.tenant(exchange.identity.tenant.id, exchange.identity.key_id, now.wall_ms)
         gateway.exchanges[exchange.decision_id] = exchange
+
+    def _caller(self, headers: dict[str, str], snapshot: Snapshot, now: Moment) -> Identity:
+        """Who calls, by key or by the workload that was verified in front of us. Raises ``KeyRefused``."""
+        workload = None
+        if snapshot.config.ingress.verifies_workloads:
+            workload = spiffe_id(headers.get("x-forwarded-client-cert"))
+        return resolve(headers.get("authorization"), self._gateway.directory, now.wall_ms / 1000, workload)
 
     def _other(self, method: str, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
         if path == _MODELS or path.startswith(_MODELS + "/"):
@@ -128,9 +137,7 @@ class ExchangeStream:
         return messages.immediate(405, headers, error_object(error), "method_not_allowed")
 
     def _models(self, path: str, headers: dict[str, str], snapshot: Snapshot) -> Any:
-        gateway = self._gateway
-        identity = resolve(headers.get("authorization"), gateway.directory, gateway.clock().wall_ms / 1000)
-        visible = snapshot.visible(identity.policies).models
+        visible = snapshot.visible(self._caller(headers, snapshot, self._gateway.clock()).policies).models
         name = path[len(_MODELS) + 1 :].replace("%2F", "/").replace("%2f", "/").replace("%3A", ":")
         if not name:
             return messages.immediate(200, (("content-type", JSON_TYPE),), model_list(visible), "models")

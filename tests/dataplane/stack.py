@@ -62,6 +62,8 @@ class ConfigFile:
     log: dict[str, Any] = field(default_factory=dict)
     keystore: dict[str, Any] = field(default_factory=dict)
     tenants: list[dict[str, Any]] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)  # of tenant t
+    more: dict[str, Any] = field(default_factory=dict)  # sections as they are
     environ: dict[str, str] = field(default_factory=dict)
     key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
     other_key: str = field(default_factory=lambda: mint(KeyKind.TENANT, secrets.token_bytes(32)).reveal())
@@ -148,7 +150,9 @@ class ConfigFile:
             "providers": self.providers,
             "deployments": self.deployments,
         }
-        parts = {"limits": self.limits, "trust": self.trust, "log": self.log, "keystore": self.keystore}
+        if self.identities:
+            tenants[0]["identities"] = self.identities
+        parts = self.more | {"limits": self.limits, "trust": self.trust, "log": self.log, "keystore": self.keystore}
         return document | {name: part for name, part in parts.items() if part}
 
     def write(self, path: Path) -> None:

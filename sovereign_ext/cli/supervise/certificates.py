@@ -51,6 +51,9 @@ class Identity:
         return pin_of(spki(self.key))
 
 
+_USES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]  # as SPIRE's certificates
+
+
 def make_root(name: str, now: datetime.datetime) -> Identity:
     """A new certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -63,7 +66,7 @@ def make_root(name: str, now: datetime.datetime) -> Identity:
 def make_server(
     root: Identity, name: str, now: datetime.datetime, *, host: str = "127.0.0.1", uri: str | None = None
 ) -> Identity:
-    """A server certificate for ``host`` (an address or a name) and, if given, the URI (a SPIFFE id)."""
+    """A certificate for ``host`` (an address or a name) and, if given, the URI (a SPIFFE id); good for clients too."""
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [_host(host)]
     if uri is not None:
@@ -73,7 +76,7 @@ def make_server(
         _builder(name, str(issuer), key, now)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
     )
     return Identity(builder.sign(root.key, hashes.SHA256()), key)
 

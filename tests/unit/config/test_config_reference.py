@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import keystore, media, model, oidc, storage, tenancy, trust
+from sovereign_ext.config import ingress, keystore, media, model, oidc, storage, tenancy, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -16,6 +16,8 @@ PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_tex
 SECTIONS: dict[str, type[BaseModel]] = {
     "## Top level": model.Config,
     "## limits": model.Limits,
+    "## ingress": ingress.Ingress,
+    "### ingress.tls": ingress.IngressTls,
     "## keys": tenancy.KeyRules,
     "## media": media.Media,
     "## tenants": model.Tenant,
