@@ -98,6 +98,7 @@ TENANTS: dict[str, dict[str, Any]] = {
         "limits": [{"concurrent": 1}],
     },
     "unlogged": {"spend_caps": [{"usd": usd(2), "per": "total"}], "limits": [{"concurrent": 1}]},
+    "stopped": {"spend_caps": [{"usd": usd(1), "per": "total"}], "limits": [{"concurrent": 1}]},
     "killed": {"spend_caps": [{"usd": usd(2.5), "per": "total"}], "limits": [{"concurrent": 1}]},
 }
 
@@ -382,6 +383,23 @@ def test_a_router_that_is_killed_loses_no_money(world: World) -> None:
     assert _usage_sum(stack, "killed") == 2 * ESTIMATE + 50 * TOKEN_NANO
     stack.fsck()
     stack.monitor()
+
+
+def test_a_router_that_is_stopped_settles_what_is_under_way(world: World) -> None:
+    """SIGTERM: the call is cut off after the time of grace, and written down as any other; nothing is lost."""
+    stack = world.stack
+    world.mock.clear()
+    world.mock.fault(Fault(tokens=30, stall=Stall(at=5)))
+    with world.opened("stopped") as running:
+        running.read_until(b'"content"')
+        stack.processor.end()
+    stack.start_processor()
+    stack.wait_serving()
+    (row,) = world.rows("stopped")
+    assert row.predicate["result"] == "truncated"
+    assert PROMPT * TOKEN_NANO < row.predicate["billed_nano_usd"] <= (PROMPT + 6) * TOKEN_NANO
+    world.uses(1)
+    assert world.call("stopped", most=50).status == 200
 
 
 def test_nothing_is_left_in_the_journal(world: World) -> None:
