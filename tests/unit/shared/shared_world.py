@@ -65,11 +65,16 @@ class Books:
 
 
 def router(
-    valkey: Valkey, books: Books, pace: Pace = HURRIED, health: Health | None = None, **more: object
+    valkey: Valkey,
+    books: Books,
+    pace: Pace = HURRIED,
+    health: Health | None = None,
+    url: str = "",
+    **more: object,
 ) -> Shared:
     """A router that is not started. Belongs to the loop that runs."""
     return Shared(
-        parse(Secret(valkey.url), None),
+        parse(Secret(url or valkey.url), None),
         source=books,
         calls=books,
         sweep=books.sweep,
@@ -82,10 +87,10 @@ def router(
 
 @asynccontextmanager
 async def routers(
-    valkey: Valkey, books: Books, count: int = 1, pace: Pace = HURRIED
+    valkey: Valkey, books: Books, count: int = 1, pace: Pace = HURRIED, url: str = ""
 ) -> AsyncIterator[list[Shared]]:
     """So many, past the first rebuilding."""
-    found = [router(valkey, books, pace) for _ in range(count)]
+    found = [router(valkey, books, pace, url=url) for _ in range(count)]
     try:
         for each in found:
             assert await each.start(), each.status()

@@ -360,6 +360,33 @@ async def test_a_client_that_goes_away_while_the_store_is_asked_leaves_nothing(v
 
 
 @in_loop
+async def test_a_user_with_few_rights_is_enough(valkey: Valkey) -> None:
+    """Those that docs/operations.md names: everything is done, nothing is refused."""
+    rights = ["+@scripting", "+@read", "+@write", "+@connection", "+info", "+time", "~sf:*"]
+    with valkey.client() as client:
+        client.execute_command("ACL", "SETUSER", "router", "reset", "on", ">pw", *rights)
+    try:
+        books = Books()
+        async with routers(valkey, books, 2, url=f"redis://router:pw@127.0.0.1:{valkey.port}/0") as (
+            one,
+            two,
+        ):
+            assert await admits(one, demand("a", draw(9), slot(2), reserve(10, 100)))
+            settle(one, books, "a", 10)
+            assert await admits(two, demand("gone", reserve(90, 100), expires_ms=now_ms() + 50))
+            await settled(lambda: one.status().swept + two.status().swept == 1)
+            assert spent(valkey) == 100
+            await one._exchange.round()
+            await one._members._check_server()
+            assert (one.status().reachable, one.status().routers) == (True, 2)
+        with valkey.client() as client:
+            assert client.execute_command("ACL", "LOG") == []
+    finally:
+        with valkey.client() as client:
+            client.execute_command("ACL", "DELUSER", "router")
+
+
+@in_loop
 async def test_nothing_says_where_the_store_is_or_its_password(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
