@@ -108,6 +108,7 @@ def transcoder() -> dict[str, Any]:
         "services": list(services),
         "match_incoming_request_route": True,
         "max_response_body_size": MAX_BODY_BYTES,
+        "query_param_unescape_plus": True,  # most clients write a space in a query so
         # Errors become a google.rpc.Status in JSON instead of an empty body with grpc-status headers.
         "convert_grpc_status": True,
         "print_options": {
