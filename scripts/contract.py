@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,12 @@ def _singular(collection: str) -> str:
     return collection.removesuffix("s")
 
 
+def name_of(message: Descriptor) -> str:
+    """What a message is called in the documents: its name, with its package's where another has the same."""
+    known = [each for each in messages() if each.name == message.name]
+    return message.name if len(known) < 2 else f"{message.full_name.split('.')[1]}.{message.name}"
+
+
 def resource(message: Descriptor) -> Any:
     """``google.api.resource`` of a message; empty for one that is none."""
     return message.GetOptions().Extensions[resource_pb2.resource]
@@ -142,6 +149,7 @@ def behaviour(field: FieldDescriptor) -> frozenset[str]:
     return frozenset(field_behavior_pb2.FieldBehavior.Name(value) for value in values)
 
 
+@cache
 def messages() -> list[Descriptor]:
     """Every message of ours that an answer or a request holds, each once, in the order of first use."""
     found: dict[str, Descriptor] = {}

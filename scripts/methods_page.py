@@ -61,7 +61,7 @@ def _method(method: MethodDescriptor, comments: dict[str, str]) -> list[str]:
     if output.full_name == "google.api.HttpBody":
         parts.append(f"Answers `{contract.produces(method)}`.\n")
     elif output.full_name != "google.protobuf.Empty":
-        parts.append(f"Answers [{output.name}](#{output.name.lower()}).\n")
+        parts.append(f"Answers {_link(output)}.\n")
     return parts
 
 
@@ -70,7 +70,7 @@ def _place(field: FieldDescriptor, path: contract.HttpPath) -> str:
 
 
 def _message(message: Descriptor, comments: dict[str, str]) -> list[str]:
-    parts = [f"### {message.name}\n"]
+    parts = [f"### {contract.name_of(message)}\n"]
     if text := comments.get(message.full_name, ""):
         parts.append(_prose(text) + "\n")
     if message.fields:
@@ -86,12 +86,17 @@ def _type(field: FieldDescriptor) -> str:
     if field.message_type is not None:
         message = field.message_type
         ours = message.full_name.startswith("sovereign.") and not message.GetOptions().map_entry
-        name = f"[{message.name}](#{message.name.lower()})" if ours else message.name
+        name = _link(message) if ours else message.name
     elif field.enum_type is not None:
         name = " \\| ".join(f"`{value.name}`" for value in field.enum_type.values[1:])
     else:
         name = _SCALARS.get(field.type, "number")
     return f"list of {name}" if field.is_repeated else name
+
+
+def _link(message: Descriptor) -> str:
+    name = contract.name_of(message)
+    return f"[{name}](#{name.lower().replace('.', '')})"
 
 
 _SCALARS = {

@@ -35,6 +35,7 @@ _WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
     "google.protobuf.FieldMask": {"type": "string", "description": "Names of fields, joined by commas."},
     "google.protobuf.Struct": {"type": "object"},
+    "google.protobuf.Value": {},
     "google.protobuf.Empty": {"type": "object"},
 }
 _ERRORS: Final = {
@@ -99,7 +100,7 @@ class Writer:
                             {"$ref": "#/components/schemas/GatewayError"},
                         ]
                     },
-                    **{message.name: self._schema(message) for message in self._shown()},
+                    **{contract.name_of(message): self._schema(message) for message in self._shown()},
                     "Status": _STATUS,
                     "GatewayError": _GATEWAY_ERROR,
                 },
@@ -108,11 +109,10 @@ class Writer:
 
     def _shown(self) -> list[Descriptor]:
         found = contract.messages()
-        names = [message.name for message in found]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two messages have one name: {sorted(n for n in names if names.count(n) > 1)}")
-        requests = {method.input_type.name for service in contract.SERVICES for method in service.methods}
-        return [message for message in found if message.name not in requests]
+        requests = {
+            method.input_type.full_name for service in contract.SERVICES for method in service.methods
+        }
+        return [message for message in found if message.full_name not in requests]
 
     def _operation(self, method: MethodDescriptor, path: contract.HttpPath, at: int) -> dict[str, Any]:
         said = contract.access(method)
@@ -227,7 +227,8 @@ class Writer:
 
     def _single(self, field: FieldDescriptor) -> dict[str, Any]:
         if field.message_type is not None:
-            return _WELL_KNOWN.get(field.message_type.full_name) or _reference(field.message_type)
+            known = _WELL_KNOWN.get(field.message_type.full_name)
+            return _reference(field.message_type) if known is None else known
         if field.enum_type is not None:
             return _enum(field.enum_type)
         if field.type in _INT64:
@@ -250,7 +251,7 @@ def _enum(kind: EnumDescriptor) -> dict[str, Any]:
 
 
 def _reference(message: Descriptor) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{message.name}"}
+    return {"$ref": f"#/components/schemas/{contract.name_of(message)}"}
 
 
 _REASON: Final = {

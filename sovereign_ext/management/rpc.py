@@ -119,6 +119,8 @@ class _Entry:
         if len(reason) > MAX_REASON_CHARS:
             text = f"x-sf-reason has {len(reason)} characters, expected at most {MAX_REASON_CHARS}"
             raise CallerError(400, text, code="invalid_reason")
+        if not (reason.isascii() and reason.isprintable()):
+            raise CallerError(400, "x-sf-reason takes printable ASCII", code="invalid_reason")
         call = Call(authorization, context.time_remaining(), self.name, reason, who)
         return self._parse(data), call
 

@@ -326,3 +326,11 @@ def test_every_method_of_a_path_is_allowed_by_name(gateway: Gateway) -> None:
     """405 names all of them."""
     answer = gateway.request("/sf/v1/tenants/acme", "admin", "PUT")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
+
+
+@pytest.mark.parametrize("reason", ["caf\u00e9", "a\u0084b", "x" * 501])
+def test_a_reason_is_short_printable_ascii(gateway: Gateway, reason: str) -> None:
+    """It is kept in the log for ever, and read in terminals."""
+    headers = (("x-sf-reason", reason.encode().decode("latin-1")),)
+    answer = gateway.request("/sf/v1/tenants?tenant_id=pied-piper", "admin", "POST", headers, TENANT)
+    assert (answer.status, answer.json["details"][0]["reason"]) == (400, "INVALID_REASON")
