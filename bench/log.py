@@ -37,7 +37,8 @@ from bench.table import header, number, render
 from bench.workplace import at_least_one, say, workplace
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.attest.statement import OUTCOME, opening, outcome_statement
-from sovereign_ext.cli.log import _fsck
+from sovereign_ext.cli.log import check
+from sovereign_ext.cli.logparts import opened
 from sovereign_ext.tlog.proof import inclusion_proof, verify_inclusion
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
 
@@ -215,7 +216,8 @@ async def measure(directory: Path, args: argparse.Namespace) -> Figures:
     paths = LogPaths.of(directory / "log")
     say("checking all of it")
     started = time.perf_counter()
-    report = _fsck(paths, quick=True)
+    with opened(paths.state) as parts:
+        report = check(parts, quick=True)
     if report.faults:
         raise SystemExit(f"bench.log: the log has faults: {report.faults[0]}")
     return Figures(

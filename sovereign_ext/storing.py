@@ -1,4 +1,4 @@
-"""What ``storage`` in ``sovereign.yaml`` points at: URLs of database and Valkey, the key hash secret.
+"""What ``storage`` in ``sovereign.yaml`` points at: database, Valkey, the log's tiles, the key hash secret.
 
 Read once, at the start. Messages name the variable or the file, never what it holds.
 """
@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 
 from sovereign_ext.config.storage import SecretSource, Storage, Tiles
+from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.errors import ConfigError
+from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.secret import Secret
 from sovereign_ext.storage.engine import open_database, open_postgres
 from sovereign_ext.tlog.shared import SharedLog, shared_directory
@@ -71,14 +73,31 @@ def shared_log(storage: Storage, base: Path, environ: Mapping[str, str]) -> Shar
         return None
     assert storage.tiles is not None, "config.storage takes no database without them"
     assert storage.log_keys_dir is not None
-    tiles = _tiles(storage.tiles, base)
+    tiles = _tiles(storage.tiles, base, environ)
     return SharedLog(open_postgres(url), tiles, base / Path(storage.log_keys_dir).expanduser())
 
 
-def _tiles(tiles: Tiles, base: Path) -> TileStore:
-    if tiles.directory is None:
-        raise ConfigError("this release keeps tiles in a directory only", field="storage.tiles.s3")
-    return shared_directory(base / Path(tiles.directory).expanduser())
+def _tiles(tiles: Tiles, base: Path, environ: Mapping[str, str]) -> TileStore:
+    if tiles.directory is not None:
+        return shared_directory(base / Path(tiles.directory).expanduser())
+    assert tiles.s3 is not None
+    # The HTTP client costs a start that does not need it.
+    from sovereign_ext.tlog.s3tiles import Bucket, S3Tiles  # noqa: PLC0415
+
+    given, field = tiles.s3, "storage.tiles.s3"
+    keys = AwsKeys(
+        read_secret(given.access_key_id, base, environ, f"{field}.access_key_id").reveal(),
+        read_secret(given.secret_access_key, base, environ, f"{field}.secret_access_key"),
+    )
+    tls = None
+    if given.ca_file is not None:
+        tls = tls_context(
+            read_roots(given.ca_file, lambda name: (base / name).read_bytes(), f"{field}.ca_file")
+        )
+    bucket = Bucket(
+        given.endpoint, given.bucket, given.region, keys, given.prefix or "", given.path_style, tls
+    )
+    return S3Tiles(bucket)
 
 
 def database_url(storage: Storage, base: Path, environ: Mapping[str, str]) -> Secret | None:

@@ -10,12 +10,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sovereign_ext.cli.logparts import LogParts, add_config, add_place, find_log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sovereign_ext.storage.entries import StoredRow
     from sovereign_ext.tlog.fsck import FsckReport
-    from sovereign_ext.tlog.service import LogPaths
+
+__all__ = ["find_log", "register", "row_verifier", "run"]
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Recomputes the log's tree from its rows and compares every tile and checkpoint with it. "
         "Exit code 1 when there is a fault. May run beside a live log.",
     )
-    fsck.add_argument("--state-dir", type=Path, metavar="DIR", default=Path(".sovereign"))
+    add_place(fsck)
     fsck.add_argument(
         "--checkpoint-dir", type=Path, metavar="DIR", help="where the signed checkpoint is, if apart"
     )
@@ -45,6 +48,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     source.add_argument(
         "--url", metavar="URL", help="a log's public prefix; takes --key or --keys, and --seen"
     )
+    add_config(monitor)
     monitor.add_argument("--key", metavar="VKEY", help="with --url: the log's verifier key, name+id+base64")
     monitor.add_argument(
         "--keys", type=Path, metavar="FILE", help="with --url, instead of --key: the log's log-keys.json"
@@ -67,7 +71,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Lists, newest first, what is anchored and what is pending. Exit code 1 when a pending one was "
         "refused or not answered so far.",
     )
-    anchors.add_argument("--state-dir", type=Path, metavar="DIR", default=Path(".sovereign"))
+    add_place(anchors)
     anchors.add_argument("--last", type=int, default=10, metavar="N", help="checkpoints of each anchor (10)")
     anchors.add_argument("--json", action="store_true", help="print one JSON list")
 
@@ -81,44 +85,21 @@ def run(args: argparse.Namespace) -> int:
         from sovereign_ext.cli.loganchors import run_anchors
 
         return run_anchors(args)
-    report = _fsck(find_log(args.state_dir, args.checkpoint_dir), quick=args.quick)
+    from sovereign_ext.cli.logparts import opened
+
+    with opened(args.state_dir, args.checkpoint_dir, args.config) as parts:
+        report = check(parts, quick=args.quick)
     print(_render(report))
     return 1 if report.faults else 0
 
 
-def find_log(state_dir: Path, checkpoint_dir: Path | None) -> LogPaths:
-    """The log below a state directory, of ``sovereign up`` or of the log itself. Raises ``LogUnavailable``."""
-    from sovereign_ext.errors import LogUnavailable
-    from sovereign_ext.tlog.service import LogPaths
-
-    candidates = (state_dir, state_dir / "log")
-    state = next((path for path in candidates if (path / "log.db").is_file()), None)
-    if state is None:
-        raise LogUnavailable(f"there is no log in {state_dir}")
-    return LogPaths.of(state, checkpoint_dir)
-
-
-def _fsck(paths: LogPaths, *, quick: bool) -> FsckReport:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from sovereign_ext.attest.trusted_root import LOG_KEYS, read_log_keys
-    from sovereign_ext.errors import LogUnavailable
-    from sovereign_ext.storage.engine import open_sqlite
+def check(parts: LogParts, *, quick: bool) -> FsckReport:
+    """Compare all parts of a log with each other; ``quick`` leaves out signatures. Raises the database's errors."""
     from sovereign_ext.storage.entries import EntryStore
-    from sovereign_ext.tlog.files import read_file
     from sovereign_ext.tlog.fsck import Fsck
-    from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
 
-    keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
-    store = EntryStore(open_sqlite(paths.database, read_only=True))
-    signed = read_file(paths.signed / CHECKPOINT)
-    try:
-        verify = None if quick else row_verifier(keys.envelope)
-        return Fsck(store, LogReader(paths.tiles), signed, keys.log, verify).run()
-    except SQLAlchemyError as error:
-        raise LogUnavailable(f"the database cannot be read: {error}") from None
-    finally:
-        store.close()
+    verify = None if quick else row_verifier(parts.keys.envelope)
+    return Fsck(EntryStore(parts.engine), parts.reader, parts.signed, parts.keys.log, verify).run()
 
 
 def row_verifier(envelope_key: bytes) -> Callable[[StoredRow], None]:

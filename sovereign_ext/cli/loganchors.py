@@ -17,19 +17,16 @@ def run_anchors(args: argparse.Namespace) -> int:
     """Print the newest checkpoints of every anchor; 1 when one has failed so far."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from sovereign_ext.cli.log import find_log
+    from sovereign_ext.cli.logparts import connected
     from sovereign_ext.errors import LogUnavailable
     from sovereign_ext.storage.anchors import AnchorStore
-    from sovereign_ext.storage.engine import open_sqlite
 
-    engine = open_sqlite(find_log(args.state_dir, None).database, read_only=True)
-    store = AnchorStore(engine)
-    try:
-        rows = [row for name in store.names() for row in store.recent(name, args.last)]
-    except SQLAlchemyError as error:
-        raise LogUnavailable(f"the database cannot be read: {error}") from None
-    finally:
-        engine.dispose()
+    with connected(args.state_dir, args.config) as (engine, _):
+        store = AnchorStore(engine)
+        try:
+            rows = [row for name in store.names() for row in store.recent(name, args.last)]
+        except SQLAlchemyError as error:
+            raise LogUnavailable(f"the database cannot be read: {type(error).__name__}") from None
     if args.json:
         print(json.dumps([_as_json(row) for row in rows], indent=2))
     else:

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sovereign_ext.cli.log import find_log, row_verifier
+from sovereign_ext.cli.log import row_verifier
+from sovereign_ext.cli.logparts import LogParts, opened
 from sovereign_ext.errors import LogError, LogUnavailable, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sovereign_ext.attest.keys import PublicKeys
     from sovereign_ext.tlog.follow import Fetch
     from sovereign_ext.tlog.note import Verifier
-    from sovereign_ext.tlog.service import LogPaths
 
 FINE, VIOLATION, UNCHECKED = 0, 1, 2
 NOT_PUBLIC = "a public log shows neither statements nor policies: decisions were not judged"
@@ -58,41 +57,25 @@ def run_monitor(args: argparse.Namespace) -> int:
 
 
 def _private(args: argparse.Namespace, outcome: Outcome) -> None:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from sovereign_ext.attest.trusted_root import LOG_KEYS, read_log_keys
-    from sovereign_ext.tlog.reader import LogReader
-
-    paths = find_log(args.state_dir, args.checkpoint_dir)
-    keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
-    reader = LogReader(paths.tiles)
-    try:
-        leaf_at = _judge(args, paths, keys, outcome)
-    except SQLAlchemyError as error:
-        raise LogUnavailable(f"the database cannot be read: {type(error).__name__}") from None
-    _promises(args.promises, leaf_at, keys.log.name, keys.promise, outcome)
-    if args.seen is not None:
-        _follow(lambda path, _: reader.get(path), keys.log, args.seen, outcome)
+    with opened(args.state_dir, args.checkpoint_dir, args.config) as parts:
+        keys = parts.keys
+        leaf_at = _judge(parts, outcome, quick=args.quick)
+        _promises(args.promises, leaf_at, keys.log.name, keys.promise, outcome)
+        if args.seen is not None:
+            _follow(lambda path, _: parts.reader.get(path), keys.log, args.seen, outcome)
 
 
-def _judge(
-    args: argparse.Namespace, paths: LogPaths, keys: PublicKeys, outcome: Outcome
-) -> Callable[[int], bytes | None]:
+def _judge(parts: LogParts, outcome: Outcome, *, quick: bool) -> Callable[[int], bytes | None]:
     from sovereign_ext.cli.verify import recorded_condition
     from sovereign_ext.storage.documents import DocumentStore
-    from sovereign_ext.storage.engine import open_sqlite
     from sovereign_ext.storage.entries import EntryStore
-    from sovereign_ext.tlog.files import read_file
     from sovereign_ext.tlog.fsck import Fsck
     from sovereign_ext.tlog.monitor import EntryMonitor
-    from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
 
-    engine = open_sqlite(paths.database, read_only=True)
-    store = EntryStore(engine)
-    verify = None if args.quick else row_verifier(keys.envelope)
-    monitor = EntryMonitor(store, DocumentStore(engine), verify, recorded_condition())
-    signed = read_file(paths.signed / CHECKPOINT)
-    report = Fsck(store, LogReader(paths.tiles), signed, keys.log, monitor.row).run()
+    keys, store = parts.keys, EntryStore(parts.engine)
+    verify = None if quick else row_verifier(keys.envelope)
+    monitor = EntryMonitor(store, DocumentStore(parts.engine), verify, recorded_condition())
+    report = Fsck(store, parts.reader, parts.signed, keys.log, monitor.row).run()
     found = monitor.findings
     outcome.violations.extend(report.faults)
     outcome.unchecked.extend(
@@ -112,7 +95,7 @@ def _judge(
         entries=report.rows,
         kinds=found.entries,
         judged=found.judged,
-        signatures="not checked" if args.quick else "checked",
+        signatures="not checked" if quick else "checked",
     )
 
     def leaf_at(index: int) -> bytes | None:

@@ -12,7 +12,6 @@ import base64
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from google.api import httpbody_pb2
@@ -24,7 +23,7 @@ from sovereign_ext.errors import CallerError, LogError, ServiceError
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.tlog.files import read_file
-from sovereign_ext.tlog.reader import CHECKPOINT, LogReader
+from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.service import LogPaths, LogStatus, MirrorAck, WitnessStatus
 
 _log = logging.getLogger(__name__)
@@ -79,6 +78,13 @@ class AnchorStatus(Protocol):
     def last_error(self) -> str | None: ...
 
 
+_ROLES: Final = {
+    "sole": log_pb2.Log.Role.SOLE,
+    "leader": log_pb2.Log.Role.LEADER,
+    "follower": log_pb2.Log.Role.FOLLOWER,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LogReads:
     """The service. ``paths`` is where the log publishes; ``anchors`` raises ``LogError``."""
@@ -97,8 +103,10 @@ class LogReads:
             log_id=base64.b64encode(self.log.log_id).decode(),
             size=status.size,
             published_size=status.published_size,
-            checkpoint_time=await asyncio.to_thread(_modified, self.paths.tiles / CHECKPOINT),
+            checkpoint_time=await asyncio.to_thread(_shown, self.log.reader),
             healthy=status.healthy,
+            role=_ROLES[status.role],
+            leader=status.leader if caller.is_admin else "",
             cosigners=[
                 log_pb2.Cosigner(
                     name=each.name,
@@ -183,9 +191,10 @@ def _seconds(time_s: int) -> timestamp_pb2.Timestamp | None:
     return timestamp_pb2.Timestamp(seconds=time_s) if time_s else None
 
 
-def _modified(path: Path) -> timestamp_pb2.Timestamp | None:
+def _shown(reader: LogReader) -> timestamp_pb2.Timestamp | None:
     try:
-        nanoseconds = path.stat().st_mtime_ns
-    except FileNotFoundError:
+        nanoseconds = reader.checkpoint_ns()
+    except OSError as error:
+        _log.warning("when the checkpoint was published is left out of the log's state: %s", error)
         return None
-    return _milliseconds(nanoseconds // 1_000_000)
+    return None if nanoseconds is None else _milliseconds(nanoseconds // 1_000_000)

@@ -291,6 +291,8 @@ class TransparencyLog:
         except SQLAlchemyError as error:
             reason = f"cannot read the documents of entry {index}: {error.__class__.__name__}"
             raise LogUnavailable(reason) from None
+        except OSError as error:
+            raise LogUnavailable(f"cannot read the tiles of entry {index}: {error}") from None
 
     def status(self) -> LogStatus:
         """Sizes and health, without touching disk or database."""

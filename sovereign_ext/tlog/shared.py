@@ -113,6 +113,7 @@ def open_shared(paths: LogPaths, origin: str, shared: SharedLog) -> OpenedShared
     """Everything that comes before sequencing. Raises ``LogCorrupt`` or ``LogUnavailable``."""
     leases = take_leases(paths)
     try:
+        shared.tiles.probe()
         ensure_schema(shared.engine)
         store = PublishedStore(shared.engine)
         there = store.standing()
@@ -128,8 +129,6 @@ def open_shared(paths: LogPaths, origin: str, shared: SharedLog) -> OpenedShared
         if any(read_file(paths.public / name) != data for name, data in files):
             write_files(paths.public, files)
         paths.signed.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if isinstance(shared.tiles, SharedDirectoryTiles):
-            shared.tiles.sweep()
         return OpenedShared(paths, leases, shared, keys, origin)
     except BaseException as error:
         for lease in leases:

@@ -34,6 +34,9 @@ class TileStore(Protocol):
     conditional: bool
     """Whether ``show`` itself makes sure that an older checkpoint never takes the place of a newer one."""
 
+    def probe(self) -> None:
+        """Look, before the first write, whether the store can be used. Raises ``LogUnavailable`` or ``OSError``."""
+
     def read(self, path: str) -> bytes | None:
         """The content at ``path``; ``None`` if there is none."""
 
@@ -63,6 +66,9 @@ class DirectoryTiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def probe(self) -> None:
+        pass
 
     def read(self, path: str) -> bytes | None:
         return read_file(self._root / path)
@@ -121,8 +127,10 @@ class SharedDirectoryTiles(DirectoryTiles):
         new.replace(self._root / CHECKPOINT)
         sync_directory(self._root)
 
-    def sweep(self) -> None:
-        """Remove what writers that were killed left unfinished long ago."""
+    def probe(self) -> None:
+        (self._root / NEW).mkdir(parents=True, exist_ok=True)
+        self._new(b"").unlink()
+        # What writers that were killed left unfinished, long ago.
         with contextlib.suppress(OSError):
             for path in (self._root / NEW).iterdir():
                 with contextlib.suppress(OSError):

@@ -9,9 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sovereign_ext.cli.log import _fsck
+from sovereign_ext.cli.log import check
+from sovereign_ext.cli.logparts import opened as parts_of
 from sovereign_ext.tlog.fsck import FsckReport
-from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
+from sovereign_ext.tlog.service import EntryDraft, TransparencyLog
 
 ORIGIN = "sovereign.local/log"
 NOW_MS = 1_767_225_600_000
@@ -48,4 +49,5 @@ async def fill(log: TransparencyLog, number: int) -> None:
 
 def fsck(state: Path, *, quick: bool = False) -> FsckReport:
     """Check a log as the command does."""
-    return _fsck(LogPaths.of(state), quick=quick)
+    with parts_of(state) as parts:
+        return check(parts, quick=quick)

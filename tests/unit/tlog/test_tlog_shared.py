@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from sqlalchemy import text
 from sovereign_ext.attest.keys import load_or_create_keys
 from sovereign_ext.attest.receipt_form import parse_receipt
 from sovereign_ext.attest.verify import TrustedKeys, verify_receipt
+from sovereign_ext.cli.main import main
 from sovereign_ext.errors import LeaseLost, LogCorrupt, LogUnavailable, ResourceExists
 from sovereign_ext.storage.published import PublishedStore
 from sovereign_ext.storage.resources import create
@@ -356,3 +358,34 @@ def test_a_change_of_a_resource_is_one_transaction(site: Site) -> None:
             await until(lambda: b.status().size == 20)
 
     run(scenario)
+
+
+def test_the_commands_read_a_shared_log(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """``fsck``, ``monitor`` and ``anchors`` by the configuration that the routers have; a lost row is found."""
+    config = site.root / "sovereign.yaml"
+    config.write_text(
+        "version: 1\norigin: sovereign.local/log\n"
+        "storage:\n  database: {url_env: DB}\n  shared: {url_env: VALKEY}\n"
+        "  tiles: {directory: tiles}\n  log_keys_dir: keys\n  key_hash: {env: KEY_HASH}\n"
+        "policies: [{id: standard}]\n"
+    )
+    monkeypatch.setenv("DB", site.url)
+
+    async def scenario() -> None:
+        async with site.replica("a") as a:
+            await a.record_keys()
+            await a.receipt(2, None, 5)
+
+    run(scenario)
+    place = ["--state-dir", str(site.root / "a"), "--config", str(config)]
+    assert main(["log", "fsck", *place]) == 0
+    assert "size 3, root" in capsys.readouterr().out
+    assert main(["log", "monitor", *place, "--json", "--seen", str(site.root / "seen")]) == 0
+    assert json.loads(capsys.readouterr().out)["size"] == 3
+    assert main(["log", "anchors", *place]) == 0
+    engine = site.engine()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE log_entries SET body = 'x' WHERE idx = 1"))
+    engine.dispose()
+    assert main(["log", "fsck", *place]) == 1
+    assert "fault: entry 1: the leaf does not have the stored leaf hash" in capsys.readouterr().out

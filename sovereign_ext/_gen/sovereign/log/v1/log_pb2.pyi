@@ -7,6 +7,7 @@ from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as _access_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -43,7 +44,17 @@ class GetTileRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors", "anchors")
+    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors", "anchors", "role", "leader")
+    class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ROLE_UNSPECIFIED: _ClassVar[Log.Role]
+        SOLE: _ClassVar[Log.Role]
+        LEADER: _ClassVar[Log.Role]
+        FOLLOWER: _ClassVar[Log.Role]
+    ROLE_UNSPECIFIED: Log.Role
+    SOLE: Log.Role
+    LEADER: Log.Role
+    FOLLOWER: Log.Role
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +65,8 @@ class Log(_message.Message):
     COSIGNERS_FIELD_NUMBER: _ClassVar[int]
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
     ANCHORS_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: str
     log_id: str
@@ -64,7 +77,9 @@ class Log(_message.Message):
     cosigners: _containers.RepeatedCompositeFieldContainer[Cosigner]
     mirrors: _containers.RepeatedCompositeFieldContainer[Mirror]
     anchors: _containers.RepeatedCompositeFieldContainer[Anchor]
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ...) -> None: ...
+    role: Log.Role
+    leader: str
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ..., role: _Optional[_Union[Log.Role, str]] = ..., leader: _Optional[str] = ...) -> None: ...
 
 class Cosigner(_message.Message):
     __slots__ = ("name", "size", "time", "last_error")
