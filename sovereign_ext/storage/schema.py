@@ -37,6 +37,9 @@ REVISION: Final = "0004"
 
 metadata = MetaData()
 
+_NAME: Final = String().with_variant(String(collation="C"), "postgresql")
+"""Text that is sorted and paged through by code points, as Python and SQLite do, whatever the database's language."""
+
 log_head = Table(
     "log_head",
     metadata,
@@ -90,7 +93,7 @@ anchors = Table(
 resources = Table(
     "resources",
     metadata,
-    Column("name", String, primary_key=True),  # as the API names it: "tenants/acme/keys/ci"
+    Column("name", _NAME, primary_key=True),  # as the API names it: "tenants/acme/keys/ci"
     Column("kind", String, nullable=False),  # "key"
     Column("tenant", String, nullable=False),  # the owner's id; empty for what belongs to none
     Column("document", String, nullable=False),  # JSON; "{}" when deleted
@@ -158,13 +161,13 @@ usage = Table(
 usage_hours = Table(
     "usage_hours",
     metadata,
-    Column("tenant", String, primary_key=True),
+    Column("tenant", _NAME, primary_key=True),
     Column("hour", BigInteger, primary_key=True, autoincrement=False),  # hours since 1970, UTC
-    Column("key", String, primary_key=True),
-    Column("model", String, primary_key=True),
-    Column("provider", String, primary_key=True),
-    Column("price_source", String, primary_key=True),
-    Column("margin_percent", String, primary_key=True),
+    Column("key", _NAME, primary_key=True),
+    Column("model", _NAME, primary_key=True),
+    Column("provider", _NAME, primary_key=True),
+    Column("price_source", _NAME, primary_key=True),
+    Column("margin_percent", _NAME, primary_key=True),
     Column("calls", BigInteger, nullable=False),
     *_counts(),
     sqlite_with_rowid=False,  # one B-tree instead of two
@@ -186,7 +189,9 @@ log_published = Table(
 log_notes = Table(
     "log_notes",
     metadata,
-    Column("name", String, primary_key=True),  # what the leader learnt and the others show: "cosigned", "witnesses"
+    Column(
+        "name", String, primary_key=True
+    ),  # what the leader learnt and the others show: "cosigned", "witnesses"
     Column("body", LargeBinary, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )

@@ -24,6 +24,7 @@ from sovereign_ext.storage.documents import Document, DocumentStore
 from sovereign_ext.storage.engine import open_postgres
 from sovereign_ext.storage.entries import EntryStore, Row
 from sovereign_ext.storage.migrate import current_revision, ensure_schema, upgrade
+from sovereign_ext.storage.resources import ResourceStore, create
 from sovereign_ext.storage.schema import REVISION, metadata
 
 
@@ -135,6 +136,33 @@ def test_a_migration_that_fails_changes_nothing(database: Backend) -> None:
         assert not inspect(connection).has_table("resources")
     database.execute("DROP TABLE key_use")
     assert upgrade(engine) == "0003"
+
+
+@pytest.mark.services
+def test_names_are_in_the_same_order_in_every_language(postgres: PostgresDatabase) -> None:
+    """A database that sorts as English does gives pages as SQLite and Python do: lists are merged with the file's."""
+    name = f"{postgres.name}_en"
+    postgres.execute(
+        f"CREATE DATABASE {name} LOCALE_PROVIDER icu ICU_LOCALE 'en' TEMPLATE template0"
+        f" OWNER {postgres.server.role}"
+    )
+    engine = open_postgres(Secret(postgres.server.url(name)))
+    ensure_schema(engine)
+    entries, store = EntryStore(engine), ResourceStore(engine)
+    entries.create_head("origin")
+    names = ["t/a-b", "t/ab", "t/a.c", "t/a_b", "t/B", "t/a", "t/\u00e4", "t/z"]
+    for number, each in enumerate(names):
+        row = Row("change", "", f"d{number}", 1, b"", bytes(32), b"{}", b"{}")
+        entries.change(row, create(each, "any", "", "{}", 1))
+    with engine.connect() as connection:
+        probe = "SELECT n FROM (VALUES ('t/a-b'), ('t/ab'), ('t/B')) AS v(n) ORDER BY n"
+        assert connection.exec_driver_sql(probe).scalars().all() != ["t/B", "t/a-b", "t/ab"], "it is English"
+    paged: list[str] = []
+    while page := store.page("any", "t", paged[-1] if paged else "", 3):
+        paged += [found.name for found in page]
+    assert paged == sorted(names)
+    entries.close()
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.services

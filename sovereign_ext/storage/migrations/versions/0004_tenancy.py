@@ -9,13 +9,14 @@ revision = "0004"
 down_revision = "0003"
 
 _INDEX = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_NAME = sa.String().with_variant(sa.String(collation="C"), "postgresql")  # sorted by code points
 
 
 def upgrade() -> None:
     op.create_index("log_entries_tenant", "log_entries", ["tenant", "idx"])
     op.create_table(
         "resources",
-        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("name", _NAME, primary_key=True),
         sa.Column("kind", sa.String, nullable=False),
         sa.Column("tenant", sa.String, nullable=False),
         sa.Column("document", sa.String, nullable=False),
@@ -60,10 +61,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "usage_hours",
-        sa.Column("tenant", sa.String, primary_key=True),
+        sa.Column("tenant", _NAME, primary_key=True),
         sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
         *(
-            sa.Column(name, sa.String, primary_key=True)
+            sa.Column(name, _NAME, primary_key=True)
             for name in ("key", "model", "provider", "price_source", "margin_percent")
         ),
         sa.Column("calls", sa.BigInteger, nullable=False),
