@@ -100,9 +100,9 @@ class SharedWitnessing:
     def follow(self, witnesses: WitnessSet | None) -> None:
         """Have checkpoints cosigned by ``witnesses`` from now on. Raises ``LogCorrupt``, ``LogError``, ``OSError``."""
         with self._changing:
+            self._stop()
             self.witnesses = witnesses
             self._learn()
-            self._stop()
             self._ask()
 
     def lead(self, tenure: Tenure, publisher: Publisher, newest: Published) -> None:

@@ -155,6 +155,8 @@ def _log_line(log: dict[str, Any]) -> str:
         words.append(f"checkpoint over {log.get('published_size', 0)} signed {_ago(signed)} ago")
     else:
         words.append("no checkpoint yet")
+    if (role := str(log.get("role", "")).lower()) in ("leader", "follower"):
+        words.append(role if role == "leader" else f"follower of {log.get('leader') or 'nobody'}")
     if not log.get("healthy"):
         words.append("takes no new entries: calls are refused")
     return ", ".join(words)
