@@ -1,7 +1,8 @@
 """The management API as subcommands ask it: of the gateway in a state directory, or of one that is named.
 
-With ``--url`` the key is taken from ``SF_ADMIN_KEY``, else ``SF_API_KEY``: a key on the command line would be seen by
-everybody on the machine. Not a subcommand.
+With ``--url``, or ``SF_BASE_URL`` together with ``SF_ADMIN_KEY``, the key is taken from ``--admin-key-file``, else
+``SF_ADMIN_KEY``, else ``SF_API_KEY``: a key on the command line would be seen by everybody on the machine. Not a
+subcommand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -26,9 +28,12 @@ Query = Mapping[str, str | int | Sequence[str] | None]
 
 
 def add_gateway(parser: argparse.ArgumentParser) -> None:
-    """``--url`` and ``--state-dir``."""
+    """``--url``, ``--admin-key-file`` and ``--state-dir``."""
     parser.add_argument(
         "--url", metavar="URL", help="another gateway, such as https://host:8443, with SF_ADMIN_KEY"
+    )
+    parser.add_argument(
+        "--admin-key-file", type=Path, metavar="FILE", help="the key to show, instead of SF_ADMIN_KEY's"
     )
     add_state_dir(parser)
 
@@ -45,11 +50,13 @@ class Gateway:
         """The one that ``add_gateway``'s options name."""
         from sovereign_ext.cli.supervise import demo, layout, lock
 
-        if args.url is not None:
-            key = os.environ.get("SF_ADMIN_KEY") or os.environ.get("SF_API_KEY")
+        key = _key(args.admin_key_file)
+        url = args.url or (os.environ.get("SF_BASE_URL") if key is not None else None)
+        if url is not None:
+            key = key or os.environ.get("SF_API_KEY")
             if not key:
-                raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY")
-            return cls(args.url.rstrip("/").removesuffix("/v1"), Secret(key))
+                raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY, or --admin-key-file")
+            return cls(url.rstrip("/").removesuffix("/v1"), Secret(key))
         root = args.state_dir.absolute()
         if lock.running(layout.lock_file(root)) is None:
             raise StartError(f"nothing is running on {root}: start it with `sovereign up`, or give --url")
@@ -58,11 +65,17 @@ class Gateway:
             port = json.loads(places.record.read_text(encoding="utf-8"))["port"]
         except (OSError, ValueError, KeyError):
             raise StartError(f"what runs on {root} is only just starting") from None
-        return cls(f"http://127.0.0.1:{port}", demo.keys_of(places)[1])
+        return cls(f"http://127.0.0.1:{port}", Secret(key) if key else demo.keys_of(places)[1])
 
     def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """The answer to one question."""
-        body = b"".join(self.stream(path, query))
+        return self.send("GET", path, query)
+
+    def send(
+        self, method: str, path: str, query: Query | None = None, document: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer to one call, with ``document`` as its body."""
+        body = b"".join(self.stream(path, query, method=method, document=document))
         try:
             answer = json.loads(body)
         except ValueError:
@@ -81,7 +94,14 @@ class Gateway:
             if not token:
                 return
 
-    def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+    def stream(
+        self,
+        path: str,
+        query: Query | None = None,
+        *,
+        method: str = "GET",
+        document: Mapping[str, Any] | None = None,
+    ) -> Iterator[bytes]:
         """An answer in pieces, as they come. An answer that is cut off raises, too."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -90,7 +110,9 @@ class Gateway:
         connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
         try:
             target = parts.path + path + _question(query or {})
-            connection.request("GET", target, headers={"authorization": f"Bearer {self.key.reveal()}"})
+            headers = {"authorization": f"Bearer {self.key.reveal()}", "content-type": "application/json"}
+            body = None if document is None else json.dumps(document)
+            connection.request(method, target, body=body, headers=headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise StartError(f"the gateway says {response.status}: {_message(response.read())}")
@@ -103,6 +125,15 @@ class Gateway:
             raise StartError(f"no whole answer from {self.url} ({reason})") from None
         finally:
             connection.close()
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get("SF_ADMIN_KEY") or None
+    key = file.read_text(encoding="utf-8").strip()
+    if not key:
+        raise StartError(f"{file} is empty")
+    return key
 
 
 def _question(query: Query) -> str:

@@ -26,6 +26,7 @@ COMMANDS = (
     "down",
     "check",
     "policy",
+    "tenants",
     "keys",
     "provider-keys",
     "statement",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -203,3 +205,56 @@ def test_keys_survive_a_restart_and_their_last_use_is_known(gateway: Gateway) ->
     secret = stack.state_dir / "key-hash.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert secret.read_bytes().strip() not in database
+
+
+def run_cli(stack: Stack, *words: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    """``sovereign`` as an operator runs it: the key is in the environment, never among the arguments."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SF_")}
+    environ |= {
+        "SF_BASE_URL": f"http://127.0.0.1:{stack.port}/v1",
+        "SF_ADMIN_KEY": key or stack.config.admin_key,
+    }
+    command = [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *words]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_whole_life_of_a_key_by_the_command_line(gateway: Gateway) -> None:
+    """stdout has the key and nothing else."""
+    stack = gateway.stack
+
+    def fine(*words: str) -> str:
+        ended = run_cli(stack, *words)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    fine("tenants", "create", "by-hand", "--policy", "default", "--policy", "other", "--margin", "12.5")
+    assert "by-hand  default         default, other" in fine("tenants", "list")
+    key = fine("keys", "new", "by-hand", "--api", "--id", "ci", "--expires", "30d").strip()
+    assert status(stack, key) == (200, "")
+    name = "tenants/by-hand/keys/ci"
+    newer = fine("keys", "rotate", name, "--api", "--overlap", "1h").strip()
+    assert [status(stack, each) for each in (key, newer)] == [(200, "")] * 2
+    assert "revoked tenants/by-hand/keys/ci at" in fine("keys", "revoke", "ci", "--owner", "by-hand", "--api")
+    assert status(stack, key) == (401, "revoked_api_key")
+    listed = fine("keys", "list", "by-hand", "--api")
+    assert [line.split()[1] for line in listed.splitlines()[1:]] == ["revoked", "valid"]
+    assert key not in listed
+    assert "operators/root/keys/root-1" in fine("keys", "list", "--admin", "--api")
+    fine("tenants", "delete", "by-hand")
+    eventually(lambda: status(stack, newer) == (401, "invalid_api_key"), "deleted", REVOKED_WITHIN_S)
+
+
+def test_the_command_line_says_what_is_wrong(gateway: Gateway) -> None:
+    stack = gateway.stack
+    for words, text in (
+        (
+            ("keys", "revoke", "root-1", "--owner", "root", "--admin", "--api"),
+            "declared in the configuration",
+        ),
+        (("keys", "new", "nobody", "--api"), "there is no such tenant"),
+        (("keys", "revoke", "ci", "--api"), "say whose key it is"),
+        (("tenants", "create", "x", "--policy", "none"), "there is no policy 'none'"),
+    ):
+        ended = run_cli(stack, *words)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert text in ended.stderr

@@ -204,3 +204,35 @@ def test_the_default_file_is_ours_before_the_demos(tmp_path: Path, monkeypatch: 
     assert check.default_file() == Path(".sovereign/sovereign.yaml")
     Path("sovereign.yaml").write_text(TEXT)
     assert check.default_file() == Path("sovereign.yaml")
+
+
+def test_a_rotation_leaves_both_keys_for_a_while(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The old key is revoked at a moment to come; the new one is printed once."""
+    run("keys", "new", "acme", "--file", str(file))
+    capsys.readouterr()
+    assert run("keys", "rotate", "acme-1", "--overlap", "2h", "--file", str(file)) == 0
+    out, _ = capsys.readouterr()
+    old, new = load(file).config.tenants[0].keys
+    assert (new.id, new.hash, new.revoked_at) == ("acme-2", hash_key(out.strip()), None)
+    assert old.revoked_at is not None
+    assert abs(old.revoked_at - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+    assert run("keys", "rotate", "acme-1", "--file", str(file), "--overlap", "0") == 0
+    old = load(file).config.tenants[0].keys[0]
+    assert old.revoked_at is not None
+    assert old.revoked_at <= datetime.now(UTC)
+    assert run("keys", "rotate", "acme-1", "--file", str(file)) == 1
+    assert "opens nothing" in capsys.readouterr().err
+
+
+def test_what_a_rotation_in_a_file_cannot_carry_over_is_left_to_a_person(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new key without the limits of the old one would be a way around them."""
+    hash_ = hash_key("k")
+    keys_ = f'[{{id: tight, hash: "{hash_}", limits: [{{concurrent: 1}}]}}]'
+    file.write_text(TEXT.replace("keys: []", f"keys: {keys_}"))
+    before = file.read_text()
+    assert run("keys", "rotate", "tight", "--file", str(file)) == 1
+    assert "rules of its own" in capsys.readouterr().err
+    assert run("keys", "new", "acme", "--policy", "p", "--file", str(file)) == 1
+    assert file.read_text() == before
