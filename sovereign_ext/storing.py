@@ -20,7 +20,7 @@ from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.secret import Secret
-from sovereign_ext.storage.engine import open_database, open_postgres
+from sovereign_ext.storage.engine import PATIENCE_S, open_database, open_postgres
 from sovereign_ext.tlog.shared import SharedLog, shared_directory
 from sovereign_ext.tlog.state import LogPaths
 from sovereign_ext.tlog.tilestore import TileStore
@@ -55,12 +55,21 @@ def read_secret(source: SecretSource, base: Path, environ: Mapping[str, str], fi
     return Secret(text)
 
 
-def open_engine(storage: Storage, base: Path, log_dir: Path, environ: Mapping[str, str]) -> Engine:
+def open_engine(
+    storage: Storage,
+    base: Path,
+    log_dir: Path,
+    environ: Mapping[str, str],
+    *,
+    patience_s: float = PATIENCE_S,
+) -> Engine:
     """The database that is configured: PostgreSQL, or the SQLite file in ``log_dir``. Nothing is connected yet.
 
-    Raises ``ConfigError``.
+    ``patience_s`` is how long PostgreSQL may take for an answer; a command that reads a whole log needs more than a
+    router. Raises ``ConfigError``.
     """
-    return open_database(database_url(storage, base, environ), LogPaths.of(log_dir).database)
+    url = database_url(storage, base, environ)
+    return open_database(url, LogPaths.of(log_dir).database, patience_s=patience_s)
 
 
 def shared_log(storage: Storage, base: Path, environ: Mapping[str, str]) -> SharedLog | None:

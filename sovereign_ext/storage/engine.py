@@ -24,9 +24,9 @@ PATIENCE_S: Final = 8.0
 POOL_SIZE: Final = 5
 
 
-def open_database(url: Secret | None, path: Path) -> Engine:
+def open_database(url: Secret | None, path: Path, *, patience_s: float = PATIENCE_S) -> Engine:
     """PostgreSQL where there is a URL, otherwise the SQLite file at ``path``. Raises ``ConfigError`` for the URL."""
-    return open_sqlite(path) if url is None else open_postgres(url)
+    return open_sqlite(path) if url is None else open_postgres(url, patience_s=patience_s)
 
 
 def open_postgres(url: Secret, *, patience_s: float = PATIENCE_S, pool_size: int = POOL_SIZE) -> Engine:
