@@ -177,6 +177,8 @@ class Processor:
         await self._transparency.record_keys()
         self._effective = Effective(loaded, self._transparency.resources, self._prepare, self._take_up)
         self._transparency.on_change(self._effective.notice)
+        self._transparency.on_change(self._keys.stored.notice)
+        await asyncio.to_thread(self._keys.stored.load, self._transparency.resources)
         await self._enrol()
         await self._hear_of_others()
         await self._vouching.keep(self._live.snapshot)
@@ -217,6 +219,7 @@ class Processor:
         for name, work in (
             ("configuration file", follower),
             ("configuration", self._effective.run()),
+            ("provider keys", self._keys.stored.run(self._transparency.resources, self._keys.chain.forget)),
             ("directory", self._enrolment.run()),
             ("last uses", self._key_use.run()),
         ):
@@ -292,6 +295,7 @@ class Processor:
                 anchors=self._vouching.anchors,
                 random=os.urandom,
                 effective=self._effective,
+                sealing=lambda: self._keys.database,
                 key_hashes=self._hashes,
                 applied=self._enrolment.applied,
                 key_use=self._key_use,

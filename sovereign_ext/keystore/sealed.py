@@ -77,9 +77,21 @@ class KeyFile:
         return next((record for record in self.records if record.pair == pair), None)
 
 
-def seal(master: MasterKey, pair: Pair, secret: Secret, *, version: int, set_s: int, nonce: bytes) -> Record:
-    """Seal ``secret``. ``nonce`` is 12 random bytes, never used before under this master key."""
-    shown = fingerprint(secret)
+def seal(
+    master: MasterKey,
+    pair: Pair,
+    secret: Secret,
+    *,
+    version: int,
+    set_s: int,
+    nonce: bytes,
+    shown: str | None = None,
+) -> Record:
+    """Seal ``secret``. ``nonce`` is 12 random bytes, never used before under this master key.
+
+    ``shown`` is its fingerprint, where that is another than ``base.fingerprint``.
+    """
+    shown = shown or fingerprint(secret)
     bound = _bound(pair, version, set_s, shown)
     sealed = AESGCM(master.derive(b"records")).encrypt(nonce, secret.reveal().encode("utf-8"), bound)
     return Record(*pair, version, set_s, shown, nonce, sealed)

@@ -19,6 +19,7 @@ from sovereign_ext.config.keystore import KeystoreConfig, MasterKeySource
 from sovereign_ext.config.model import Config
 from sovereign_ext.keystore.base import Found, Source
 from sovereign_ext.keystore.chain import Chain
+from sovereign_ext.keystore.database import DatabaseKeys, StoredKeys
 from sovereign_ext.keystore.declared import Declared
 from sovereign_ext.keystore.environment import EnvironmentKeys, strays
 from sovereign_ext.keystore.exchange.registry import ExchangeMinter, build_minter
@@ -60,6 +61,7 @@ class Prepared:
     config: KeystoreConfig
     links: Links
     closing: tuple[Close, ...]
+    database: DatabaseKeys
 
 
 class Keys:
@@ -71,6 +73,7 @@ class Keys:
         self._environ = environ
         self._patience_s = patience_s
         self._minters: dict[str, ExchangeMinter] = {}
+        self.stored = StoredKeys()
         self._add_minters(config)
         self._used = self._made(config.keystore)
         self.chain = Chain(self._used.links, time.monotonic, time.time)
@@ -93,6 +96,11 @@ class Keys:
         await asyncio.gather(*self._leaving, _let_go(self._used))
         for minter in self._minters.values():
             await minter.aclose()
+
+    @property
+    def database(self) -> DatabaseKeys:
+        """Seals keys for the database, and opens them."""
+        return self._used.database
 
     def prepare(self, config: Config) -> Prepared:
         """What ``use`` wants; from any thread. Raises ``ConfigError`` if the configuration cannot be used.
@@ -122,11 +130,14 @@ class Keys:
         sources: list[Source] = []
         followed: list[Followed] = []
         closing: list[Close] = []
+        masters: list[MasterSource] = []
         if config.local is not None:
             masters, closing = masters_of(config, self._place, self._environ)
             local = LocalFile(self._place.key_file(config), masters, time.monotonic)
             sources.append(local)
             followed.append(local)
+        database = DatabaseKeys(self.stored, masters)
+        sources.append(database)
         if config.env:
             sources.append(EnvironmentKeys(self._environ))
         for service in config.kms:
@@ -143,7 +154,7 @@ class Keys:
             float(config.negative_ttl_s),
             min(config.fetch_limit_ms / 1000, _PATIENCE_SHARE * self._patience_s),
         )
-        return Prepared(config, links, tuple(closing))
+        return Prepared(config, links, tuple(closing), database)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

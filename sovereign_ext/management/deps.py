@@ -10,6 +10,7 @@ from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import Effective
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.exchange.moment import Moment
+from sovereign_ext.keystore.database import DatabaseKeys
 from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.changes import ChangeLog, Changes
 from sovereign_ext.management.log import AnchorStatus, OpenLog
@@ -59,6 +60,7 @@ class Deps:
     become of it. ``key_hashes`` are the secrets behind what is kept of keys; ``applied`` waits until calls here go by a
     revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows. ``shared``
     is how it stands with the store that routers count in, ``None`` without one.
+    ``sealing`` seals provider keys.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -75,6 +77,7 @@ class Deps:
     anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
     random: Callable[[int], bytes]
     effective: Effective[Any]
+    sealing: Callable[[], DatabaseKeys]
     key_hashes: KeyHashes
     applied: Callable[[int], Awaitable[object]]
     key_use: KeyUse

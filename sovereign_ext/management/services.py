@@ -21,6 +21,7 @@ from sovereign_ext.management import (
     openapi,
     operators,
     policies,
+    provider_keys,
     providers,
     statements,
     tenants,
@@ -80,6 +81,7 @@ REGISTRY: Final[tuple[Served, ...]] = (
     ),
     Served(statements.SERVICE, statements.methods),
     Served(watchers.SERVICES["MirrorService"], watchers.mirrors),
+    Served(provider_keys.SERVICE, provider_keys.methods),
     Served(watchers.SERVICES["AnchorService"], watchers.anchors),
     Served(
         _CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults, deps.effective, deps.shared).methods()

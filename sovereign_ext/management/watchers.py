@@ -26,7 +26,7 @@ class MirrorKind(DerivedName[Mirror]):
     noun = "mirror"
     plural = "mirrors"
     pattern = "mirrors/{mirror}"
-    message = watchers_pb2.Mirror
+    message = watchers_pb2.LogMirror
     model: ClassVar = Mirror
     given = "key"
 
@@ -37,7 +37,7 @@ class AnchorKind(ConfigKind[Anchor]):
     noun = "anchor"
     plural = "anchors"
     pattern = "anchors/{anchor}"
-    message = watchers_pb2.Anchor
+    message = watchers_pb2.LogAnchor
     model: ClassVar = Anchor
 
 

@@ -27,6 +27,8 @@ from sovereign_ext.effective import Effective
 from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
+from sovereign_ext.keystore.database import DatabaseKeys, StoredKeys
+from sovereign_ext.keystore.masterkey import KeyFromEnvironment
 from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.oidc import Tokens
@@ -43,6 +45,7 @@ ORIGIN = "log.test.example/a"
 FAULTS = (ConfigError("expected a number", file="sovereign.yaml", line=7, field="version"),)
 T = TypeVar("T")
 
+MASTER_KEY = "5a" * 32
 HASHES = KeyHashes(KeyHash(b"secret of these tests" * 2))
 KEYS = {
     name: mint(kind, bytes([number]) * 32).reveal()
@@ -150,6 +153,7 @@ class World:
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
     key_use: KeyUse | None = None
+    stored_keys: DatabaseKeys | None = None
     enrolment: Enrolment = field(init=False)
 
     @property
@@ -198,6 +202,8 @@ class World:
         services = [*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"]]
         service = next(each for each in services if each.name == service_name)
         contract = service.methods_by_name[method_name]
+        if request is not None and request.DESCRIPTOR.full_name != contract.input_type.full_name:
+            fields["request"], request = request, None
         if request is None:
             request = message_factory.GetMessageClass(contract.input_type)(**fields)
         metadata = () if key is None else (("authorization", f"Bearer {KEYS.get(key, key)}"),)
@@ -252,6 +258,10 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
         time.time(),
         Tokens(lambda: here.now),
     )
+    stored_keys = StoredKeys()
+    log.on_change(lambda: stored_keys.load(log.resources) and None)
+    masters = [KeyFromEnvironment("MASTER_KEY", {"MASTER_KEY": MASTER_KEY})]
+    here.stored_keys = DatabaseKeys(stored_keys, masters)
     effective = Effective(here.loaded, log.resources, here.prepare, here.take_up)
     log.on_change(effective.notice)
     key_use = here.key_use = KeyUse(log.resources)
@@ -275,6 +285,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             anchors=here.anchored,
             random=os.urandom,
             effective=effective,
+            sealing=lambda: DatabaseKeys(stored_keys, masters),
             key_hashes=HASHES,
             applied=enrolment.applied,
             key_use=key_use,

@@ -27,9 +27,9 @@ class ListMirrorsResponse(_message.Message):
     __slots__ = ("mirrors", "next_page_token")
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    mirrors: _containers.RepeatedCompositeFieldContainer[Mirror]
+    mirrors: _containers.RepeatedCompositeFieldContainer[LogMirror]
     next_page_token: str
-    def __init__(self, mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, mirrors: _Optional[_Iterable[_Union[LogMirror, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetMirrorRequest(_message.Message):
     __slots__ = ("name",)
@@ -41,9 +41,9 @@ class CreateMirrorRequest(_message.Message):
     __slots__ = ("mirror", "validate_only")
     MIRROR_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
-    mirror: Mirror
+    mirror: LogMirror
     validate_only: bool
-    def __init__(self, mirror: _Optional[_Union[Mirror, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, mirror: _Optional[_Union[LogMirror, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class UpdateMirrorRequest(_message.Message):
     __slots__ = ("mirror", "update_mask", "allow_missing", "validate_only")
@@ -51,11 +51,11 @@ class UpdateMirrorRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
-    mirror: Mirror
+    mirror: LogMirror
     update_mask: _field_mask_pb2.FieldMask
     allow_missing: bool
     validate_only: bool
-    def __init__(self, mirror: _Optional[_Union[Mirror, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, mirror: _Optional[_Union[LogMirror, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class DeleteMirrorRequest(_message.Message):
     __slots__ = ("name", "etag", "allow_missing", "validate_only")
@@ -69,7 +69,7 @@ class DeleteMirrorRequest(_message.Message):
     validate_only: bool
     def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
-class Mirror(_message.Message):
+class LogMirror(_message.Message):
     __slots__ = ("name", "etag", "declared", "create_time", "update_time", "url", "key", "mirror_key", "ca", "ca_file", "status")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
@@ -107,9 +107,9 @@ class ListAnchorsResponse(_message.Message):
     __slots__ = ("anchors", "next_page_token")
     ANCHORS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    anchors: _containers.RepeatedCompositeFieldContainer[Anchor]
+    anchors: _containers.RepeatedCompositeFieldContainer[LogAnchor]
     next_page_token: str
-    def __init__(self, anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, anchors: _Optional[_Iterable[_Union[LogAnchor, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetAnchorRequest(_message.Message):
     __slots__ = ("name",)
@@ -123,9 +123,9 @@ class CreateAnchorRequest(_message.Message):
     ANCHOR_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     anchor_id: str
-    anchor: Anchor
+    anchor: LogAnchor
     validate_only: bool
-    def __init__(self, anchor_id: _Optional[str] = ..., anchor: _Optional[_Union[Anchor, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, anchor_id: _Optional[str] = ..., anchor: _Optional[_Union[LogAnchor, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class UpdateAnchorRequest(_message.Message):
     __slots__ = ("anchor", "update_mask", "allow_missing", "validate_only")
@@ -133,11 +133,11 @@ class UpdateAnchorRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
-    anchor: Anchor
+    anchor: LogAnchor
     update_mask: _field_mask_pb2.FieldMask
     allow_missing: bool
     validate_only: bool
-    def __init__(self, anchor: _Optional[_Union[Anchor, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, anchor: _Optional[_Union[LogAnchor, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class DeleteAnchorRequest(_message.Message):
     __slots__ = ("name", "etag", "allow_missing", "validate_only")
@@ -151,7 +151,7 @@ class DeleteAnchorRequest(_message.Message):
     validate_only: bool
     def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
-class Anchor(_message.Message):
+class LogAnchor(_message.Message):
     __slots__ = ("name", "etag", "declared", "create_time", "update_time", "kind", "url", "origin", "key", "ca", "every_s", "key_file", "ca_file", "status")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
