@@ -18,7 +18,7 @@ from sovereign_ext.extproc.entries import record_lost
 from sovereign_ext.extproc.journal import Journal
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.address import Address
-from sovereign_ext.shared.service import Shared, SharedStatus
+from sovereign_ext.shared.service import OPERATION, Pace, Shared, SharedStatus
 from sovereign_ext.tenants.ledger import NOTHING_USED, Demand, Ledger, Used
 from sovereign_ext.tlog.service import TransparencyLog
 
@@ -90,12 +90,23 @@ class SharedLimiting:
     """As ``Limiting``, for one of several routers."""
 
     def __init__(
-        self, address: Address, log: TransparencyLog, health: Health, clock: Callable[[], int]
+        self,
+        address: Address,
+        log: TransparencyLog,
+        health: Health,
+        clock: Callable[[], int],
+        pace: Pace = OPERATION,
     ) -> None:
         self._log = log
         self._clock = clock
         self._shared = Shared(
-            address, source=log.usage, calls=log.usage, sweep=self._lose, health=health, clock=clock
+            address,
+            source=log.usage,
+            calls=log.usage,
+            sweep=self._lose,
+            health=health,
+            clock=clock,
+            pace=pace,
         )
 
     async def open(self) -> SharedLimiting:

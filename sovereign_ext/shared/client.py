@@ -78,7 +78,7 @@ class Client:
         self._down = asyncio.Event()
         self._standing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.run_id = ""  # of the server behind the connection
+        self.lineage = ""  # of the server behind the connection, and of its data: see ``members``
         self.server = ""  # its kind and version, for status
         self.why = "not connected yet"
         self.up_since: float | None = None  # monotonic; None while it cannot be reached
@@ -218,9 +218,10 @@ class Client:
         )
         if info.get("role") not in ("master", None):
             raise WireLost("the server is a replica")
-        self.run_id = info.get("run_id", "")
-        if not self.run_id:
-            raise WireLost("the server does not say its run id")
+        run_id, replication_id = info.get("run_id", ""), info.get("master_replid", "")
+        if not run_id or not replication_id:
+            raise WireLost("the server does not say which it is")
+        self.lineage = f"{run_id}.{replication_id}"
         kind = "Valkey" if "valkey_version" in info else "Redis"
         self.server = f"{kind} {info.get('valkey_version') or info.get('redis_version', '?')}"
         policy = info.get("maxmemory_policy", "noeviction")

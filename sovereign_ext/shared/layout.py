@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from sovereign_ext.tenants.buckets import Bucket, advanced
 from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot, Used
 
 EPOCH: Final = "sf:{*}:epoch"
@@ -64,6 +65,14 @@ def window_kept_ms(reserve: Reserve, expires_ms: int, now_ms: int) -> int:
 def _bucket_key(draw: Draw) -> str:
     scope = draw.scope
     return f"sf:{{{scope.tenant}}}:b:{draw.measure}:{draw.window_s}:{scope.key}:{scope.model}"
+
+
+def read_bucket(draw: Draw, stored: bytes | None, now_ms: int) -> Bucket:
+    """A stored bucket as it stands at ``now_ms``. Raises ``ValueError`` for another form."""
+    if stored is None:
+        return Bucket(0, 0, now_ms)
+    used, part, at_ms = map(int, stored.split())
+    return advanced(Bucket(used, part, at_ms), draw.capacity, draw.window_s * 1000, now_ms)
 
 
 def _slot_key(slot: Slot) -> str:

@@ -22,8 +22,8 @@ from sovereign_ext.shared.scripts import ADMIT, HOLD, SETTLE
 from sovereign_ext.shared.settling import Settlement, Settling
 from sovereign_ext.shared.spend import Windows
 from sovereign_ext.shared.verdict import verdict_of
-from sovereign_ext.tenants.ledger import Demand, Used, Verdict
-from sovereign_ext.tenants.memory import MemoryLedger
+from sovereign_ext.tenants.ledger import Demand, Held, Reserve, Standing, Used, Verdict
+from sovereign_ext.tenants.memory import MemoryLedger, remaining_of
 
 _ROUNDS: Final = 3
 """Windows become known in one; another may expire meanwhile."""
@@ -93,6 +93,24 @@ class SharedLedger:
             return
         self._settle(demand, layout.settle_arguments(demand, used, self._clock(now_ms)))
 
+    async def standing(self, demand: Demand, now_ms: int) -> Standing:
+        """See ``tenants.ledger.Standings``. The parts are read one after the other, not at one moment."""
+        if not self._client.up:
+            raise unavailable()
+        keys = layout.keys_of(demand)[1:]
+        draws, slots = keys[: len(demand.draws)], keys[len(demand.draws) :][: len(demand.slots)]
+        windows = keys[len(keys) - len(demand.reserves) :]
+        stored = await self._client.command("MGET", *draws) if draws else ()
+        counts = [int(await self._client.command("SCARD", key)) for key in slots]
+        held = [
+            await self._window(demand, reserve, key, now_ms)
+            for reserve, key in zip(demand.reserves, windows, strict=True)
+        ]
+        buckets = [
+            layout.read_bucket(draw, state, now_ms) for draw, state in zip(demand.draws, stored, strict=True)
+        ]
+        return Standing(remaining_of(demand.draws, buckets), tuple(counts), tuple(held))
+
     async def hold_again(self, now_ms: int) -> None:
         """Say again what calls in flight hold, because the store may have lost it. Raises ``ServiceError``.
 
@@ -113,6 +131,14 @@ class SharedLedger:
         return bool(told)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    async def _window(self, demand: Demand, reserve: Reserve, key: str, now_ms: int) -> Held:
+        for _ in range(_ROUNDS):
+            epoch, spent, reserved = await self._client.command("HMGET", key, "epoch", "spent", "reserved")
+            if epoch == self._members.epoch.name.encode():
+                return Held(int(spent), int(reserved))
+            await self._windows.know(demand, [reserve], now_ms)
+        raise unavailable()
 
     async def _admit(self, demand: Demand, now_ms: int) -> Verdict:
         if not self._client.up:

@@ -1,10 +1,11 @@
 """Who shares the store, and since when what it holds can be relied on: heartbeats and epochs.
 
 An **epoch** is a stretch of time in which no counts were lost. It ends when the marker is gone (``FLUSHALL``) or when
-the server is another one (its run id differs: it was restarted, or a replica took over, which may lack the last
-writes). Whoever sees it first begins the next; every router learns of it when it connects or with its next sign of
-life, and says again what its calls hold. Spend is loaded from the database only ``REBUILD_MS`` after an epoch began,
-when all have had the time for that; until then calls under a spend cap are refused.
+the server or the lineage of its data is another one: its run id differs (it was restarted), or its replication id (a
+replica took over, which may lack the last writes). Whoever sees it first begins the next; every router learns of it
+when it connects or with its next sign of life, and says again what its calls hold. Spend is loaded from the database
+only ``REBUILD_MS`` after an epoch began, when all have had the time for that; until then calls under a spend cap are
+refused.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Members:
         """One sign of life, on every new connection too. Raises ``ServiceError`` as ``Client.run`` does."""
         reply = await self._client.run(
             BEAT, [layout.EPOCH, layout.ROUTERS],
-            [self.router, self._client.run_id, os.urandom(6).hex(), _REMEMBERED_MS], slow=True,
+            [self.router, self._client.lineage, os.urandom(6).hex(), _REMEMBERED_MS], slow=True,
         )  # fmt: skip
         name, since_ms, self._server_ms = reply[0].decode(), int(reply[1]), int(reply[2])
         self._server_at = self._monotonic()
@@ -134,6 +135,6 @@ class Members:
 
     async def _check_server(self) -> None:
         """A proxy may hold the connection and put another server behind it."""
-        info: Any = await self._client.command("INFO", "server")
-        if f"run_id:{self._client.run_id}".encode() not in info:
+        info: Any = await self._client.command("INFO", "replication")
+        if f"master_replid:{self._client.lineage.split('.')[1]}".encode() not in info:
             self._client.drop("another server answers")

@@ -40,6 +40,9 @@ class Pace:
     grace_ms: int = EXPIRED_GRACE_MS
 
 
+OPERATION: Final = Pace()
+
+
 @dataclass(frozen=True, slots=True)
 class SharedStatus:
     """For readiness and ``sovereign status``.
@@ -75,7 +78,7 @@ class Shared:
         health: Health,
         clock: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
-        pace: Pace = Pace(),
+        pace: Pace = OPERATION,
         server_time: bool = True,
     ) -> None:
         router = os.urandom(6).hex()  # of this life: what an earlier one held is swept

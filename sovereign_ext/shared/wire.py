@@ -36,6 +36,7 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._ended = ""
+        self._warned = False
 
     def ask(self, parts: tuple[Part, ...], timeout_s: float) -> asyncio.Future[Any]:
         """Send one command. The future gives the reply, a ``hiredis.ReplyError`` too, or raises ``WireLost``."""
@@ -75,6 +76,7 @@ class Wire(asyncio.Protocol):
         self.close("the connection ended")
 
     def data_received(self, data: bytes) -> None:
+        self._warned = False
         self._reader.feed(data)
         while True:
             try:
@@ -101,7 +103,12 @@ class Wire(asyncio.Protocol):
         if self._ended or not self._waiting:
             return
         left_s = self._waiting[0][1] - self._loop.time()
-        if left_s <= 0:
+        if left_s > 0:
+            self._warned = False
+        elif self._warned:
             self.close("no answer in time")
+            return
         else:
-            self._watch = self._loop.call_later(left_s + _LOOK_S, self._look)
+            # If it was this process that stood still, the answer is there and only has to be read.
+            self._warned, left_s = True, 0.0
+        self._watch = self._loop.call_later(left_s + _LOOK_S, self._look)

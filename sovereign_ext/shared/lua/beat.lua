@@ -1,16 +1,16 @@
 -- A router is there. Begins an epoch if the data are not those of the last one: lost, or another server's.
 --
 -- KEYS  epoch, routers
--- ARGV  router, the server's run id, a name for an epoch that begins, how long a silent router is remembered (ms)
+-- ARGV  router, the server's lineage, a name for an epoch that begins, how long a silent router is remembered (ms)
 -- Gives the epoch, since when (server ms), the time, and every router with the time of its last sign.
 
 local now = clock('')
 local stored = redis.call('GET', KEYS[1])
-local run, name, since = '', '', ''
+local lineage, name, since = '', '', ''
 if stored then
-  run, name, since = string.match(stored, '^(%S+) (%S+) (%d+)$')
+  lineage, name, since = string.match(stored, '^(%S+) (%S+) (%d+)$')
 end
-if run ~= ARGV[2] then
+if lineage ~= ARGV[2] then
   name, since = ARGV[3], text(now)
   redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. name .. ' ' .. since)
 end

@@ -241,7 +241,7 @@ async def test_while_it_is_rebuilt_capped_calls_are_told_when_to_come_back(valke
 
 @in_loop
 async def test_data_of_an_older_moment_do_no_harm(valkey: Valkey) -> None:
-    """A replica that took over lacks the last writes: another run id begins an epoch, and all is put right."""
+    """A replica that took over lacks the last writes: another lineage begins an epoch, and all is put right."""
     books = Books()
     async with routers(valkey, books) as (shared,):
         assert await admits(shared, demand("settled later", reserve(10, 100)))
@@ -255,8 +255,8 @@ async def test_data_of_an_older_moment_do_no_harm(valkey: Valkey) -> None:
                 client.delete(key)
             for key, value in old.items():
                 client.restore(key, 0, value)
-            marker = client.get("sf:{*}:epoch").split(b" ", 1)  # what another server's marker looks like
-            client.set("sf:{*}:epoch", b"f" * 40 + b" " + marker[1])
+            client.replicaof("127.0.0.1", 1)  # and back: what a promotion changes is the replication id
+            client.replicaof("NO", "ONE")
             client.client_kill_filter(_type="normal")
         # The call that is over seems to be in flight until it expires: too much is reserved, never too little.
         await admitted(shared, reserve(70, 100))
@@ -357,6 +357,49 @@ async def test_a_client_that_goes_away_while_the_store_is_asked_leaves_nothing(v
         assert not any(leftovers(valkey).values())
         assert shared.status().held == 0
         assert await admits(shared, demand("whole", reserve(99, 100)))
+
+
+@in_loop
+async def test_a_replica_is_not_counted_in(valkey: Valkey) -> None:
+    """A primary that became one is left; when it is promoted again, counts are rebuilt and exact."""
+    books = Books()
+    async with routers(valkey, books) as (shared,):
+        assert await admits(shared, demand("held", reserve(10, 100)))
+        with valkey.client() as client:
+            client.replicaof("127.0.0.1", 1)
+            await refused_503(shared, demand("a", reserve(1, 100)))
+            await settled(lambda: "replica" in shared.status().why)
+            client.replicaof("NO", "ONE")
+        await admitted(shared, reserve(90, 100))
+        assert not await admits(shared, demand("over", reserve(1, 100)))
+
+
+@in_loop
+async def test_another_server_behind_a_proxy_is_noticed(valkey: Valkey) -> None:
+    """The connection stays, the lineage does not: an epoch ends."""
+    books = Books()
+    async with routers(valkey, books) as (shared,):
+        epoch = shared._members.epoch
+        with valkey.client() as client:
+            client.replicaof("127.0.0.1", 1)
+            client.replicaof("NO", "ONE")
+        await settled(lambda: shared._members.epoch is not epoch)
+
+
+@in_loop
+async def test_scripts_that_the_server_forgot_are_told_again(valkey: Valkey) -> None:
+    books = Books()
+    async with routers(valkey, books) as (shared,):
+        assert await admits(shared, demand("a", reserve(10, 100)))
+        with valkey.client() as client:
+            client.script_flush()
+        assert await admits(shared, demand("b", reserve(10, 100)))
+        with valkey.client() as client:
+            client.script_flush()
+        settle(shared, books, "a", 1)
+        settle(shared, books, "b", 2)
+        await settled(lambda: shared.status().queued == 0)
+        assert spent(valkey) == 3
 
 
 @in_loop

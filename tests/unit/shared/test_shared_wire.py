@@ -100,6 +100,26 @@ async def test_silence_ends_the_connection_and_all_that_wait() -> None:
         assert said == ["no answer in time"]
 
 
+@in_loop
+async def test_an_answer_that_came_while_this_process_stood_still_is_taken() -> None:
+    """A timeout is the server's, never that of a loop which did not look."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for _ in commands(reader):
+            writer.write(b"+OK\r\n")
+            await writer.drain()
+
+    async with connected(serve) as (wire, said):
+        await wire.ask(("PING",), 5.0)
+        for _ in range(3):
+            future = wire.ask(("PING",), 0.05)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            time.sleep(0.2)
+            assert await future == b"OK"
+        assert said == []
+
+
 @pytest.mark.parametrize(
     ("sent", "why"),
     [
