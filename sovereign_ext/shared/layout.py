@@ -19,7 +19,6 @@ from typing import Final
 
 import msgspec
 
-from sovereign_ext.tenants.buckets import Bucket, advanced
 from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot, Used
 
 EPOCH: Final = "sf:{*}:epoch"
@@ -65,14 +64,6 @@ def window_kept_ms(reserve: Reserve, expires_ms: int, now_ms: int) -> int:
 def _bucket_key(draw: Draw) -> str:
     scope = draw.scope
     return f"sf:{{{scope.tenant}}}:b:{draw.measure}:{draw.window_s}:{scope.key}:{scope.model}"
-
-
-def read_bucket(draw: Draw, stored: bytes | None, now_ms: int) -> Bucket:
-    """A stored bucket as it stands at ``now_ms``. Raises ``ValueError`` for another form."""
-    if stored is None:
-        return Bucket(0, 0, now_ms)
-    used, part, at_ms = map(int, stored.split())
-    return advanced(Bucket(used, part, at_ms), draw.capacity, draw.window_s * 1000, now_ms)
 
 
 def _slot_key(slot: Slot) -> str:
@@ -152,6 +143,15 @@ def admit_arguments(
     for reserve in demand.reserves:
         kept_ms = window_kept_ms(reserve, demand.expires_ms, now_ms)
         arguments += (reserve.cap_nano, reserve.amount_nano, kept_ms)
+    return arguments
+
+
+def standing_arguments(demand: Demand, epoch: str, clock: Argument) -> list[Argument | bytes]:
+    """The arguments of ``standing.lua``."""
+    arguments: list[Argument | bytes] = [clock, epoch]
+    arguments += (len(demand.draws), len(demand.slots), len(demand.reserves))
+    for draw in demand.draws:
+        arguments += (draw.capacity, draw.window_s * 1000)
     return arguments
 
 

@@ -18,12 +18,12 @@ from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client, unavailable
 from sovereign_ext.shared.layout import HOUR_MS
 from sovereign_ext.shared.members import Members
-from sovereign_ext.shared.scripts import ADMIT, HOLD, SETTLE
+from sovereign_ext.shared.scripts import ADMIT, HOLD, SETTLE, STANDING
 from sovereign_ext.shared.settling import Settlement, Settling
 from sovereign_ext.shared.spend import Windows
-from sovereign_ext.shared.verdict import verdict_of
-from sovereign_ext.tenants.ledger import Demand, Held, Reserve, Standing, Used, Verdict
-from sovereign_ext.tenants.memory import MemoryLedger, remaining_of
+from sovereign_ext.shared.verdict import standing_of, verdict_of
+from sovereign_ext.tenants.ledger import Demand, Standing, Used, Verdict
+from sovereign_ext.tenants.memory import MemoryLedger
 
 _ROUNDS: Final = 3
 """Windows become known in one; another may expire meanwhile."""
@@ -94,22 +94,15 @@ class SharedLedger:
         self._settle(demand, layout.settle_arguments(demand, used, self._clock(now_ms)))
 
     async def standing(self, demand: Demand, now_ms: int) -> Standing:
-        """See ``tenants.ledger.Standings``. The parts are read one after the other, not at one moment."""
-        if not self._client.up:
-            raise unavailable()
-        keys = layout.keys_of(demand)[1:]
-        draws, slots = keys[: len(demand.draws)], keys[len(demand.draws) :][: len(demand.slots)]
-        windows = keys[len(keys) - len(demand.reserves) :]
-        stored = await self._client.command("MGET", *draws) if draws else ()
-        counts = [int(await self._client.command("SCARD", key)) for key in slots]
-        held = [
-            await self._window(demand, reserve, key, now_ms)
-            for reserve, key in zip(demand.reserves, windows, strict=True)
-        ]
-        buckets = [
-            layout.read_bucket(draw, state, now_ms) for draw, state in zip(demand.draws, stored, strict=True)
-        ]
-        return Standing(remaining_of(demand.draws, buckets), tuple(counts), tuple(held))
+        """See ``tenants.ledger.Standings``: for all routers, of one moment, by the server's time."""
+        keys = layout.keys_of(demand)
+        for _ in range(_ROUNDS):
+            arguments = layout.standing_arguments(demand, self._members.epoch.name, self._clock(now_ms))
+            reply: list[Any] = await self._client.run(STANDING, keys, arguments, slow=True)
+            if reply[0] != b"unknown":
+                return standing_of(demand, [int(number) for number in reply[1:]])
+            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
+        raise unavailable()
 
     async def hold_again(self, now_ms: int) -> None:
         """Say again what calls in flight hold, because the store may have lost it. Raises ``ServiceError``.
@@ -131,14 +124,6 @@ class SharedLedger:
         return bool(told)
 
     # -- inside ----------------------------------------------------------------------------------------------
-
-    async def _window(self, demand: Demand, reserve: Reserve, key: str, now_ms: int) -> Held:
-        for _ in range(_ROUNDS):
-            epoch, spent, reserved = await self._client.command("HMGET", key, "epoch", "spent", "reserved")
-            if epoch == self._members.epoch.name.encode():
-                return Held(int(spent), int(reserved))
-            await self._windows.know(demand, [reserve], now_ms)
-        raise unavailable()
 
     async def _admit(self, demand: Demand, now_ms: int) -> Verdict:
         if not self._client.up:

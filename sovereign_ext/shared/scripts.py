@@ -31,5 +31,6 @@ LOAD: Final = _script("load")
 DUE: Final = _script("due")
 BEAT: Final = _script("beat")
 HEALTH: Final = _script("health")
+STANDING: Final = _script("standing")
 
-ALL: Final = (ADMIT, SETTLE, HOLD, BEGIN, LOAD, DUE, BEAT, HEALTH)
+ALL: Final = (ADMIT, SETTLE, HOLD, BEGIN, LOAD, DUE, BEAT, HEALTH, STANDING)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,12 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tenants"))
 from dataclasses import replace
 
 from ledger_contract import *  # noqa: F403 - the tests of the contract, collected here
-from ledger_contract import START_MS, Book, Spent
+from ledger_contract import DAY_START_MS, START_MS, Book, Spent, draw, reserve, slot
 
 from sovereign_ext.config.tenancy import MAX_UNITS
+from sovereign_ext.shared.ledger import SharedLedger
 from sovereign_ext.shared.service import Shared
 from sovereign_ext.tenants.buckets import MOST_USED
-from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Scope, Used
+from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Held, Measure, Scope, Used
 from sovereign_ext.tenants.memory import MemoryLedger
 
 pytestmark = pytest.mark.services
@@ -107,6 +108,21 @@ def test_the_script_counts_as_memory_does_however_large_the_numbers(
         demand = Demand(f"c{number}", "t", "k", now + 1_000, (replace(of, amount=amount % (capacity + 2)),))
         verdict = world.book.ask(demand, now)
         assert verdict == memory.admit(demand, now)
+        standing = world.book.run(cast(SharedLedger, world.book.ledger).standing(demand, now))
+        assert standing == memory.standing(demand, now)
         used = Used(actual, None, None)
         memory.settle(demand.call, used, now)
         world.book.settle(demand.call, used, now)
+
+
+def test_how_limits_stand_is_shown_and_nothing_is_taken(world: _World) -> None:
+    """Also of a window whose spend was not asked for yet, and of a slot that nobody has used."""
+    book, ledger = world.book, cast(SharedLedger, world.book.ledger)
+    book.source.known = {("t", None, DAY_START_MS): 30}
+    of = (draw(capacity=5), slot(4), reserve(10))
+    for taken in range(3):
+        standing = book.run(ledger.standing(book.demand(*of), START_MS))
+        assert [each.remaining for each in standing.buckets] == [5 - taken]
+        assert standing.slots == (taken,)
+        assert standing.windows == (Held(30, 10 * taken),)
+        assert isinstance(book.admit(*of), Admitted)
