@@ -116,6 +116,8 @@ class EntryStore:
             if connection.dialect.name == "sqlite":
                 # Take the write lock first: a transaction that begins with a read cannot wait for it later.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {FROZEN_MS}")
             index = int(connection.execute(advance_head(), {"n": 1}).scalar_one()) - 1
             write(connection, index)
             connection.execute(insert_entries(), _values(index, row))

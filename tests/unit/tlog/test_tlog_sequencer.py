@@ -14,7 +14,7 @@ import pytest
 from sovereign_ext.errors import LogConflict, LogUnavailable
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.tlog import sequencer as module
-from sovereign_ext.tlog.sequencer import MAX_BATCH, Placed, Sequencer
+from sovereign_ext.tlog.sequencer import MAX_BATCH, RETRIES, Placed, Sequencer
 
 
 def row(number: int, say: bytes = b"") -> Row:
@@ -285,6 +285,28 @@ def test_health_comes_back_without_an_append(monkeypatch: pytest.MonkeyPatch) ->
             while sequencer.last_error is not None:
                 await asyncio.sleep(0.001)
         assert store.rows == []
+        await sequencer.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("faults", "placed_at"), [(1, 0), (RETRIES, 0), (RETRIES + 1, None)])
+def test_what_goes_away_by_itself_is_tried_again(faults: int, placed_at: int | None) -> None:
+    """A bounded number of times; whoever waits longer is told, and the store is as it was."""
+
+    async def scenario() -> None:
+        store = Store(faults=["transient"] * faults)
+        sequencer, sizes = build(store)
+        (result,) = await append_all(sequencer, [row(1)])
+        if placed_at is None:
+            assert isinstance(result, LogUnavailable)
+            assert "try again" in str(result)
+            assert (store.rows, sizes) == ([], [])
+        else:
+            assert isinstance(result, Placed)
+            assert (result.index, sequencer.last_error) == (placed_at, None)
+            assert sizes == [1]
+        assert store.resets == min(faults, RETRIES + 1)
         await sequencer.close()
 
     asyncio.run(scenario())
