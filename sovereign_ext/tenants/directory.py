@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
-from pydantic import ValidationError
+import msgspec
 
-from sovereign_ext.config.model import Admin, Config, IssuedKey, KeyTerms, Tenant
+from sovereign_ext.config.model import Admin, Config, KeyTerms, Tenant
 from sovereign_ext.config.tenancy import Allowance, Operator
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.tenants.keyhash import KeyHash, KeyHashes, split
@@ -80,6 +80,21 @@ class Grant:
         """The key's name in the management API."""
         return f"{'tenants' if self.kind is KeyKind.TENANT else 'operators'}/{self.owner}/keys/{self.key_id}"
 
+
+class _KeyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The document of an ``IssuedKey``, which it was checked as when it was written: decoded in a tenth of the time."""
+
+    id: str
+    hash: str
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    revoked_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    policies: tuple[str, ...] = ()
+    limits: list[dict[str, Any]] = []
+    spend_caps: list[dict[str, Any]] = []
+    replaces: str | None = None
+
+
+_decode_key = msgspec.json.Decoder(_KeyRow).decode
 
 _Table = dict[bytes, Grant]
 _HALF: Final = 16  # bytes
@@ -136,9 +151,8 @@ class Directory:
                 self._apply_operator(row)
             elif row.kind in {Kind.KEY, Kind.OPERATOR_KEY}:
                 self._apply_key(row)
-        except (ValidationError, ValueError) as error:
-            count = error.error_count() if isinstance(error, ValidationError) else 1
-            raise ConfigError(f"its document has {count} faults", file="database", field=row.name) from None
+        except ValueError:  # pydantic's and msgspec's are some
+            raise ConfigError("its document cannot be read", file="database", field=row.name) from None
 
     def _apply_tenant(self, row: Row) -> None:
         tenant_id = _owner(row.name)
@@ -161,26 +175,38 @@ class Directory:
         if match is None:
             raise ValueError("not the name of a key")
         owner = f"{match[1]}/{match[2]}"
-        before = self._places.pop(row.name, None)
-        if before is not None:
-            del self._keys[before[0]][before[1]]
-            self._counts[owner] -= 1
-        if not row.deleted:
-            key = IssuedKey.model_validate_json(row.document)
-            secret, digest = split(key.hash)
-            kind = KeyKind.TENANT if match[1] == "tenants" else KeyKind.ADMIN
-            place = (secret, digest[:_HALF])
-            table = self._keys.setdefault(secret, {})
-            if place[1] in table:
-                raise ValueError("the same key as another")
-            table[place[1]] = _grant(kind, match[2], key, digest)
-            self._places[row.name] = place
-            self._counts[owner] += 1
+        self._forget_key(row.name, owner)
+        if row.deleted:
+            return
+        key = _decode_key(row.document)
+        secret, digest = split(key.hash)
+        table = self._keys.setdefault(secret, {})
+        if digest[:_HALF] in table:
+            raise ValueError("the same key as another")
+        kind = KeyKind.TENANT if match[1] == "tenants" else KeyKind.ADMIN
+        table[digest[:_HALF]] = _grant(kind, match[2], key, digest)
+        self._places[row.name] = (secret, digest[:_HALF])
+        self._counts[owner] += 1
+        if len(table) == 1:
+            self._choose_tables()
+
+    def _forget_key(self, name: str, owner: str) -> None:
+        place = self._places.pop(name, None)
+        if place is None:
+            return
+        table = self._keys[place[0]]
+        del table[place[1]]
+        if not table:
+            self._choose_tables()
+        self._counts[owner] -= 1
+        if not self._counts[owner]:
+            del self._counts[owner]
+
+    def _choose_tables(self) -> None:
+        """Those that can be looked into and have keys: each costs a call one hash."""
         self._lookups = tuple(
             (hasher, self._keys[secret]) for secret, hasher in self._secrets.items() if self._keys.get(secret)
         )
-        if not self._counts[owner]:
-            del self._counts[owner]
 
     def _claim(self, tenant: Tenant, *, declared: bool) -> None:
         for identity in tenant.identities:
@@ -273,16 +299,18 @@ def _declared(tenants: Iterable[Tenant], admins: Iterable[Admin]) -> Iterator[tu
             yield digest[:_HALF], _grant(kind, owner, key, digest)
 
 
-def _grant(kind: KeyKind, owner: str, key: KeyTerms, digest: bytes) -> Grant:
-    limited = key.limits or key.spend_caps
+def _grant(kind: KeyKind, owner: str, key: KeyTerms | _KeyRow, digest: bytes) -> Grant:
+    allowance = NOTHING_SET
+    if key.limits or key.spend_caps:
+        allowance = Allowance.model_validate({"limits": key.limits, "spend_caps": key.spend_caps})
     return Grant(
         kind,
         owner,
         key.id,
-        _seconds(key.expires_at),
-        _seconds(key.revoked_at),
+        math.inf if key.expires_at is None else key.expires_at.timestamp(),
+        math.inf if key.revoked_at is None else key.revoked_at.timestamp(),
         key.policies,
-        Allowance(limits=key.limits, spend_caps=key.spend_caps) if limited else NOTHING_SET,
+        allowance,
         digest[_HALF:],
     )
 
@@ -292,7 +320,3 @@ def _owner(name: str) -> str:
     if match is None:
         raise ValueError("not the name of a tenant or operator")
     return match[1]
-
-
-def _seconds(moment: datetime | None) -> float:
-    return math.inf if moment is None else moment.timestamp()

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sovereign_ext.config.model import Config
+from sovereign_ext.config.model import Config, IssuedKey
+from sovereign_ext.config.tenancy import Allowance
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.secret import Secret
-from sovereign_ext.tenants.directory import Directory, Grant, Kind
+from sovereign_ext.tenants.directory import Directory, Grant, Kind, _KeyRow
 from sovereign_ext.tenants.keyhash import KeyHash, KeyHashes
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 
@@ -122,7 +124,7 @@ def test_a_row_that_cannot_be_read_opens_nothing_any_more() -> None:
     directory = Directory(HASHES)
     row = key_row("tenants/a", "one", "k")
     directory.apply(row)
-    with pytest.raises(ConfigError, match=r"tenants/a/keys/one: its document has 2 faults"):
+    with pytest.raises(ConfigError, match=r"tenants/a/keys/one: its document cannot be read"):
         directory.apply(Row(row.name, row.kind, '{"from": "the future"}'))
     assert directory.grant("k") is None
     directory.apply(row)
@@ -346,3 +348,28 @@ def test_a_lookup_costs_the_same_among_few_and_many() -> None:
         return statistics.median(found)
 
     assert median_ns(10_000) < 3 * median_ns(100)
+
+
+def test_what_is_read_of_a_key_is_all_that_is_written_of_one() -> None:
+    """The fast decoder knows every member of the model, and no more."""
+    key = IssuedKey.model_validate(
+        {
+            "id": "k",
+            "hash": HASHES.stored(Secret("k")),
+            "expires_at": "2027-01-31T12:00:00+01:00",
+            "revoked_at": "2027-01-31",
+            "policies": ["p"],
+            "limits": [{"per": "minute", "requests": 3}, {"concurrent": 2, "model": "m"}],
+            "spend_caps": [{"usd": "0.05"}],
+            "replaces": "j",
+        }
+    )
+    assert {field.name for field in msgspec.structs.fields(_KeyRow)} == set(IssuedKey.model_fields)
+    directory = Directory(HASHES)
+    directory.apply(Row("tenants/a/keys/k", Kind.KEY, key.model_dump_json()))
+    grant = directory.grant("k")
+    assert grant is not None
+    assert key.expires_at is not None
+    assert key.revoked_at is not None
+    assert (grant.expires_at, grant.revoked_at) == (key.expires_at.timestamp(), key.revoked_at.timestamp())
+    assert grant.allowance == Allowance(limits=key.limits, spend_caps=key.spend_caps)
