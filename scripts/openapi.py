@@ -174,6 +174,7 @@ class Writer:
             schema = self._object([field for field in named.fields if not _output_only(field)])
             if path.verb == "patch":
                 schema.pop("required", None)  # what is not given stays
+                schema["type"] = ["object", "null"]
         return {"required": path.verb != "patch", "content": {"application/json": {"schema": schema}}}
 
     def _responses(self, method: MethodDescriptor, *, public: bool) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class Writer:
         return schema
 
     def _described(self, field: FieldDescriptor) -> dict[str, Any]:
-        schema = dict(self._field(field))
+        schema = _nullable(self._field(field))
         if text := self._comments.get(field.full_name, ""):
             schema["description"] = text
         if _output_only(field):
@@ -241,6 +242,19 @@ class Writer:
         if field.type == _F.TYPE_BOOL:
             return {"type": "boolean"}
         return {"type": "string", **({"format": "byte"} if field.type == _F.TYPE_BYTES else {})}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Protobuf takes ``null`` for a member that is left out."""
+    if "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
+    if "enum" in schema:
+        return {**schema, "type": ["string", "null"], "enum": [*schema["enum"], None]}
+    kinds = schema.get("type")
+    return {
+        **schema,
+        **({} if kinds is None else {"type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}),
+    }
 
 
 def _output_only(field: FieldDescriptor) -> bool:

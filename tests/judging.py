@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 
 def sigstore_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script on sigstore-python, in the judges' environment."""
-    command = [_judges_python(), TESTS / "judges" / "sigstore_python.py", *arguments]
+    command = [judges_python(), TESTS / "judges" / "sigstore_python.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -62,7 +62,7 @@ def google() -> AbstractContextManager[Judge]:
 
 @contextmanager
 def _staying(script: str) -> Iterator[Judge]:
-    command = [_judges_python(), TESTS / "judges" / script]
+    command = [judges_python(), TESTS / "judges" / script]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -71,7 +71,8 @@ def _staying(script: str) -> Iterator[Judge]:
             process.terminate()
 
 
-def _judges_python() -> Path:
+def judges_python() -> Path:
+    """The interpreter of the judges' environment; their programs are beside it."""
     python = Path(
         os.environ.get("SOVEREIGN_JUDGES_PYTHON") or TESTS.parent / ".venv-judges" / "bin" / "python"
     )

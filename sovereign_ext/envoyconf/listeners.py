@@ -90,6 +90,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
     ``x-forwarded-client-cert`` of a client is taken away, unless the proxy in front is trusted to have set it.
     """
     filters = [
+        routes.header_filter(),
         HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
         HttpFilter(
             name=routes.EXT_PROC,

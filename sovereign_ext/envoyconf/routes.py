@@ -8,6 +8,7 @@ from typing import Any as Json
 from typing import Final
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
@@ -27,7 +28,11 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcPerRoute
-from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    HeaderMutationPerRoute,
+    Mutations,
+)
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
@@ -47,6 +52,9 @@ from sovereign_ext.envoyconf.names import (
 
 EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
+HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
+FOREIGN_HEADER: Final = ".*[^0-9a-z_.:-].*"
+"""Names of headers that HTTP allows and gRPC does not."""
 EGRESS_ROUTES: Final = "egress"
 _STREAM_IDLE_S: Final = 300
 _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
@@ -64,7 +72,10 @@ def ingress(layout: Layout) -> RouteConfiguration:
             name="management",
             match=_path(method, path, regex),
             route=_management(streamed=regex in layout.streamed),
-            typed_per_filter_config={EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True))},
+            typed_per_filter_config={
+                EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
+                HEADER_MUTATION: Any.pack(HeaderMutationPerRoute(mutations=_no_foreign_headers())),
+            },
             response_headers_to_remove=["grpc-accept-encoding"],
         )
         for method, path, regex in layout.management_routes
@@ -150,6 +161,19 @@ def egress(providers: Iterable[Provider]) -> RouteConfiguration:
     return RouteConfiguration(name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal)
 
 
+def header_filter() -> HttpFilter:
+    """Does nothing by itself; routes say what they want of it."""
+    return HttpFilter(name=HEADER_MUTATION, typed_config=Any.pack(HeaderMutation()))
+
+
+def _no_foreign_headers() -> Mutations:
+    """HTTP names headers with more characters than gRPC takes, which answers such a call as our failure."""
+    foreign = StringMatcher(safe_regex=RegexMatcher(regex=FOREIGN_HEADER))
+    return Mutations(
+        request_mutations=[Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=foreign))]
+    )
+
+
 def content_length_filter() -> HttpFilter:
     """Gives a replaced body its length back: ext_proc leaves it chunked, which some providers refuse."""
     length = HeaderValueOption(
@@ -159,9 +183,7 @@ def content_length_filter() -> HttpFilter:
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     mutations = Mutations(request_mutations=[Mutation(append=length)])
-    return HttpFilter(
-        name="envoy.filters.http.header_mutation", typed_config=Any.pack(HeaderMutation(mutations=mutations))
-    )
+    return HttpFilter(name=HEADER_MUTATION, typed_config=Any.pack(HeaderMutation(mutations=mutations)))
 
 
 def _management(*, streamed: bool) -> RouteAction:

@@ -142,7 +142,7 @@ def _verb(rule: http_pb2.HttpRule) -> tuple[str, str]:
 
 def _regex(template: str) -> str:
     """``*`` is one segment, ``**`` any further ones; a variable stands for its pattern, by default one
-    segment."""
+    segment. What follows a colon in a segment is a method's verb (AIP-136), so one segment has none."""
     flat = re.sub(r"\{[^=}]+(?:=([^}]+))?\}", lambda match: match[1] or "*", template)
     parts = re.split(r"(\*\*|\*)", flat)
-    return "".join({"**": ".+", "*": "[^/]+"}.get(part) or re.escape(part) for part in parts)
+    return "".join({"**": ".+", "*": "[^/:]+"}.get(part) or re.escape(part) for part in parts)

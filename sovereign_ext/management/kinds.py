@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from google.api import field_behavior_pb2
@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
+from sovereign_ext.canonical import MAX_SAFE_INTEGER
 from sovereign_ext.config.reasons import path_of, reason_of
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.yamltree import Tree, dotted
@@ -125,6 +126,12 @@ class Kind(Generic[ModelT]):
                 place = f"{self.noun}_id" if path == ("id",) else ".".join((self.noun, dotted(path)))
                 faults.append((place.rstrip("."), reason_of(detail, path, tree)))
             raise InvalidFields(faults) from None
+        beyond = [
+            (place, "is beyond what JSON numbers hold exactly")
+            for place in _inexact(model.model_dump(), self.noun)
+        ]
+        if beyond:
+            raise InvalidFields(beyond)
         return model  # type: ignore[return-value]
 
     def write(self, model: BaseModel) -> Message:
@@ -143,6 +150,18 @@ class Kind(Generic[ModelT]):
     def stored(self, row: Resource) -> ModelT:
         """The model of a row."""
         return self.model.model_validate(json.loads(row.document))  # type: ignore[return-value]
+
+
+def _inexact(value: Any, place: str) -> Iterator[str]:
+    """Where integers are that have no canonical JSON form (``canonical``), so that no entry could name them."""
+    if isinstance(value, Mapping):
+        for member, inner in value.items():
+            yield from _inexact(inner, f"{place}.{member}")
+    elif isinstance(value, list | tuple):
+        for at, inner in enumerate(value):
+            yield from _inexact(inner, f"{place}[{at}]")
+    elif isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        yield place
 
 
 def settable(descriptor: Any) -> frozenset[str]:

@@ -25,10 +25,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "management"))
 from management_world import CONFIG, KEYS, World, world
 
 from sovereign_ext.config.model import Config
+from sovereign_ext.envoyconf import routes
 from sovereign_ext.management import descriptor
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 TYPES = "type.googleapis.com/envoy."
+HEADERS = "envoy.filters.http.header_mutation"
+MUTATION = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+FOREIGN = {
+    "request_mutations": [
+        {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": routes.FOREIGN_HEADER}}}}
+    ]
+}
 OFF = {TRANSCODER: {"@type": f"{TYPES}config.route.v3.FilterConfig", "disabled": True}}
 
 
@@ -47,6 +55,9 @@ def bootstrap(socket: str) -> dict[str, Any]:
             },
             "route": {"cluster": "processor", "timeout": "10s"},
             "response_headers_to_remove": ["grpc-accept-encoding"],
+            "typed_per_filter_config": {
+                HEADERS: {"@type": f"{TYPES}{MUTATION}PerRoute", "mutations": FOREIGN}
+            },
         }
         for route in descriptor.routes()
     ]
@@ -69,8 +80,9 @@ def bootstrap(socket: str) -> dict[str, Any]:
         "direct_response": {"status": 418, "body": {"inline_string": "the model API"}},
         "typed_per_filter_config": OFF,
     }
-    routes = [*served, *refused, model_api]
+    every = [*served, *refused, model_api]
     filters = [
+        {"name": HEADERS, "typed_config": {"@type": f"{TYPES}{MUTATION}"}},
         {
             "name": TRANSCODER,
             "typed_config": {
@@ -87,7 +99,7 @@ def bootstrap(socket: str) -> dict[str, Any]:
         "@type": f"{TYPES}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
         "normalize_path": True,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": every}]},
         "http_filters": filters,
         "local_reply_config": {
             "body_format": {"json_format": {"error": {"message": "local", "code": "%RESPONSE_CODE%"}}}

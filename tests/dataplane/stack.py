@@ -152,7 +152,12 @@ class ConfigFile:
         }
         if self.identities:
             tenants[0]["identities"] = self.identities
-        parts = self.more | {"limits": self.limits, "trust": self.trust, "log": self.log, "keystore": self.keystore}
+        parts = self.more | {
+            "limits": self.limits,
+            "trust": self.trust,
+            "log": self.log,
+            "keystore": self.keystore,
+        }
         return document | {name: part for name, part in parts.items() if part}
 
     def write(self, path: Path) -> None:

@@ -70,7 +70,7 @@ def test_two_authorization_headers_are_none(gateway: Gateway) -> None:
     assert gateway.request("/sf/v1/log", headers=twice).status == 401
 
 
-@pytest.mark.parametrize("name", ["x", "01", "-1", "1%2F2", "1:2", "..%2f0", "%FF", "%00", "9" * 400])
+@pytest.mark.parametrize("name", ["x", "01", "-1", "1%2F2", "..%2f0", "%FF", "%00", "9" * 400])
 def test_malformed_receipt_names(gateway: Gateway, name: str) -> None:
     """400 from the service, also for bytes that are no UTF-8."""
     answer = gateway.request(f"/sf/v1/receipts/{name}", "acme")

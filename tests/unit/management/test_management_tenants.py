@@ -13,11 +13,14 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 from management_world import World, run
+from pydantic import BaseModel
 
 from sovereign_ext._gen.sovereign.management.v1 import tenants_pb2
 from sovereign_ext.attest import dsse
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import Tenant
+from sovereign_ext.errors import InvalidFields
+from sovereign_ext.management.kinds import Kind
 
 OK = grpc.StatusCode.OK
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -403,3 +406,18 @@ def test_a_reason_has_a_bound(tmp_path: Path) -> None:
         assert (answer.code, reason(answer)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REASON")
 
     run(tmp_path, scenario)
+
+
+def test_a_number_that_json_does_not_hold_is_the_fault_of_its_field() -> None:
+    """An entry has the digest of canonical JSON, which ends at 2^53 - 1: more is 400, not a failure of ours."""
+
+    class Counted(BaseModel):
+        id: str
+        counts: tuple[int, ...]
+
+    class CountedKind(Kind[Counted]):
+        noun, plural, pattern, model = "counted", "counteds", "counteds/{counted}", Counted
+
+    with pytest.raises(InvalidFields) as caught:
+        CountedKind().checked({"id": "a", "counts": [2**53 - 1, 2**53]})
+    assert caught.value.fields == (("counted.counts[1]", "is beyond what JSON numbers hold exactly"),)
