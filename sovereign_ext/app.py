@@ -299,6 +299,7 @@ class Processor:
                 key_hashes=self._hashes,
                 applied=self._enrolment.applied,
                 key_use=self._key_use,
+                ledger=self._limiting.ledger,
                 shared=self._limiting.status,
             ),
             f"unix:{settings.management_socket}",

@@ -25,6 +25,7 @@ from sovereign_ext.tenants.ledger import (
     Reserve,
     Scope,
     SpendSource,
+    Standing,
     Used,
     Verdict,
 )
@@ -59,6 +60,11 @@ class EmbeddedLedger:
         except OSError as error:
             # At the next start its entry is found: it is not billed twice.
             _log.error("the journal cannot take the end of %s: %s", call, error.strerror or error)
+
+    async def standing(self, demand: Demand, now_ms: int) -> Standing:
+        """See ``Standings``."""
+        await self._load(demand, now_ms)
+        return self.counts.standing(demand, now_ms)
 
     async def recover(self, lose: Lose) -> None:
         """Before the first call: see to the calls that the process before did not settle. Raises ``LogError``."""
@@ -103,6 +109,10 @@ class EmbeddedLedger:
         return verdict
 
     async def _admit_once_loaded(self, demand: Demand, now_ms: int) -> Verdict:
+        await self._load(demand, now_ms)
+        return self._admit(demand, now_ms)
+
+    async def _load(self, demand: Demand, now_ms: int) -> None:
         while unknown := self.counts.unknown(demand):
             for reserve in unknown:
                 try:
@@ -111,7 +121,6 @@ class EmbeddedLedger:
                     _log.error("what was spent cannot be read: %s", type(error).__name__)
                     raise _unavailable() from None
                 self.counts.load(reserve, spent, now_ms)
-        return self._admit(demand, now_ms)
 
     async def _spent(self, reserve: Reserve) -> int:
         """Read once, although several wait, and although one of them gives up."""

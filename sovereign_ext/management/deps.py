@@ -24,6 +24,7 @@ from sovereign_ext.storage.resources import ResourceStore
 from sovereign_ext.storage.usage import UsageStore
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHashes
+from sovereign_ext.tenants.ledger import Standings
 from sovereign_ext.tlog.integrator import Published
 from sovereign_ext.tlog.service import LogPaths
 
@@ -58,7 +59,8 @@ class Deps:
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
     ``random`` gives so many unguessable bytes; ``effective`` is the configuration of file and database, and what may
     become of it. ``key_hashes`` are the secrets behind what is kept of keys; ``applied`` waits until calls here go by a
-    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows. ``shared``
+    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows. ``ledger`` is what
+    calls are admitted by. ``shared``
     is how it stands with the store that routers count in, ``None`` without one.
     ``sealing`` seals provider keys.
     """
@@ -81,6 +83,7 @@ class Deps:
     key_hashes: KeyHashes
     applied: Callable[[int], Awaitable[object]]
     key_use: KeyUse
+    ledger: Standings
     shared: Callable[[], SharedStatus | None] = lambda: None
 
     def now_ms(self) -> int:

@@ -17,6 +17,7 @@ from sovereign_ext.management import (
     audit,
     configured,
     keys,
+    limits,
     models,
     openapi,
     operators,
@@ -100,5 +101,6 @@ REGISTRY: Final[tuple[Served, ...]] = (
             deps.log.usage, deps.directory, deps.log.published, deps.now_ms
         ).methods(),
     ),
+    Served(limits.SERVICE, lambda deps: limits.Limits(deps).methods()),
     Served(audit.SERVICE, lambda deps: audit.Audit(AuditRows(deps.log.audit)).methods()),
 )

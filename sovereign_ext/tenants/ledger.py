@@ -159,7 +159,36 @@ class SpendSource(Protocol):
         ...
 
 
-class Ledger(Protocol):
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a spend cap's window stands, in billed billionths of a dollar: of calls that are over, and of those that are
+    not."""
+
+    spent_nano: int
+    reserved_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How everything in a demand stands, in its order: buckets, calls that hold each slot, spend windows."""
+
+    buckets: tuple[Remaining, ...]
+    slots: tuple[int, ...]
+    windows: tuple[Held, ...]
+
+
+class Standings(Protocol):
+    """Shows the counts. Every ledger does."""
+
+    def standing(self, demand: Demand, now_ms: int) -> Standing | Awaitable[Standing]:
+        """How everything in ``demand`` stands; its amounts do not matter, and nothing is taken.
+
+        Raises ``ServiceError`` 503 ``limits_unavailable`` when the counts cannot be reached.
+        """
+        ...
+
+
+class Ledger(Standings, Protocol):
     """Keeps the counts. ``now_ms`` is Unix milliseconds."""
 
     def admit(self, demand: Demand, now_ms: int) -> Verdict | Awaitable[Verdict]:

@@ -20,12 +20,14 @@ from sovereign_ext.tenants.ledger import (
     Admitted,
     Demand,
     Draw,
+    Held,
     Measure,
     Refused,
     Remaining,
     Reserve,
     Scope,
     Slot,
+    Standing,
     Used,
     Verdict,
 )
@@ -80,11 +82,11 @@ class MemoryLedger:
         """Take all of ``demand`` or nothing."""
         buckets = [self._bucket(draw, now_ms) for draw in demand.draws]
         if demand.call in self._calls:
-            return Admitted(_remaining(demand.draws, buckets))
+            return Admitted(remaining_of(demand.draws, buckets))
         by, longest = self._against(demand, buckets, now_ms)
         if by is not None:
             retry_s = None if longest == inf else longest
-            return Refused(by, retry_s, _remaining(demand.draws, buckets))
+            return Refused(by, retry_s, remaining_of(demand.draws, buckets))
         self._calls[demand.call] = demand
         for at, draw in enumerate(demand.draws):
             used, part, at_ms = buckets[at]
@@ -98,7 +100,7 @@ class MemoryLedger:
             spend.reserved += reserve.amount_nano
             spend.calls += 1
             spend.touched_ms = now_ms
-        return Admitted(_remaining(demand.draws, buckets))
+        return Admitted(remaining_of(demand.draws, buckets))
 
     def settle(self, call: str, used: Used, now_ms: int) -> None:
         """Give back what ``call`` did not use, once."""
@@ -121,6 +123,16 @@ class MemoryLedger:
             spend.calls -= 1
             spend.spent += reserve.amount_nano if used.billed_nano is None else used.billed_nano
             spend.touched_ms = now_ms
+
+    def standing(self, demand: Demand, now_ms: int) -> Standing:
+        """How everything in ``demand`` stands. Windows whose spend was not loaded begin with nothing."""
+        buckets = [self._bucket(draw, now_ms) for draw in demand.draws]
+        spends = [self._spends.get(_spend_key(reserve)) for reserve in demand.reserves]
+        return Standing(
+            remaining_of(demand.draws, buckets),
+            tuple(self._slots.get(slot.scope, 0) for slot in demand.slots),
+            tuple(Held(0, 0) if each is None else Held(each.spent, each.reserved) for each in spends),
+        )
 
     def overdue(self, now_ms: int) -> tuple[Demand, ...]:
         """Calls that should be over by now and were never settled."""
@@ -198,7 +210,8 @@ def _actual(draw: Draw, used: Used) -> int | None:
     return used.tokens_out if draw.measure is Measure.TOKENS_OUT else None
 
 
-def _remaining(draws: tuple[Draw, ...], buckets: list[Bucket]) -> tuple[Remaining, ...]:
+def remaining_of(draws: tuple[Draw, ...], buckets: list[Bucket]) -> tuple[Remaining, ...]:
+    """How buckets that were brought up to now stand."""
     return tuple(
         Remaining(
             draw,

@@ -27,6 +27,8 @@ from sovereign_ext.effective import Effective
 from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.evidence.service import EvidenceStatus
+from sovereign_ext.extproc.embedded import EmbeddedLedger
+from sovereign_ext.extproc.journal import Journal
 from sovereign_ext.keystore.database import DatabaseKeys, StoredKeys
 from sovereign_ext.keystore.masterkey import KeyFromEnvironment
 from sovereign_ext.keyuse import KeyUse
@@ -153,6 +155,7 @@ class World:
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
     key_use: KeyUse | None = None
+    ledger: Any = None
     stored_keys: DatabaseKeys | None = None
     enrolment: Enrolment = field(init=False)
 
@@ -265,6 +268,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     effective = Effective(here.loaded, log.resources, here.prepare, here.take_up)
     log.on_change(effective.notice)
     key_use = here.key_use = KeyUse(log.resources)
+    here.ledger = EmbeddedLedger(log.usage, Journal(directory / "reservations.jsonl"))
     enrolment = here.enrolment = Enrolment(here.directory, log.resources)
     log.on_change(enrolment.changed)
     following = [asyncio.create_task(each) for each in (effective.run(), enrolment.run())]
@@ -289,6 +293,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             key_hashes=HASHES,
             applied=enrolment.applied,
             key_use=key_use,
+            ledger=here.ledger,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")
@@ -301,6 +306,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
         for task in following:
             task.cancel()
         await server.stop(None)
+        here.ledger.close()
         await log.close()
 
 

@@ -28,6 +28,7 @@ from sovereign_ext.tenants.ledger import (
     Reserve,
     Scope,
     Slot,
+    Standing,
     Used,
     Verdict,
 )
@@ -490,3 +491,30 @@ def run(work: Awaitable[Any]) -> Any:
         return await work
 
     return asyncio.run(waited())
+
+
+# -- looking on --------------------------------------------------------------------------------------------------
+
+
+def test_how_everything_stands_is_told_and_nothing_is_taken(book: Book) -> None:
+    """Buckets as they have filled up, slots in use, spend that is over and spend that is held."""
+    book.source.known["t", None, DAY_START_MS] = 7
+    looked = book.demand(
+        draw(0), tokens(0), slot(4), reserve(0), reserve(0, 50, window="total"), slot(9, model="m")
+    )
+
+    def standing(at_ms: int = START_MS) -> tuple[Any, ...]:
+        answer = book.ledger.standing(looked, at_ms)
+        found = answer if isinstance(answer, Standing) else book.run(answer)
+        held = [(each.spent_nano, each.reserved_nano) for each in found.windows]
+        return [each.remaining for each in found.buckets], list(found.slots), held
+
+    assert standing() == ([3, 100], [0, 0], [(7, 0), (0, 0)])
+    assert standing() == standing()
+    of = (draw(), tokens(40), slot(4), reserve(20), reserve(20, 50, window="total"))
+    assert isinstance(book.admit(*of, call="a"), Admitted)
+    assert isinstance(book.admit(*of, call="b"), Admitted)
+    assert standing() == ([1, 20], [2, 0], [(7, 40), (0, 40)])
+    book.settle("a", Used(10, 0, 3))
+    assert standing() == ([1, 50], [1, 0], [(10, 20), (3, 20)])
+    assert standing(START_MS + 20_000) == ([2, 83], [1, 0], [(10, 20), (3, 20)])

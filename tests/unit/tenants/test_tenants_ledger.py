@@ -20,12 +20,19 @@ class Loaded(MemoryLedger):
         self._source = source
 
     def admit(self, demand, now_ms):  # type: ignore[no-untyped-def]
+        self._know(demand, now_ms)
+        return super().admit(demand, now_ms)
+
+    def standing(self, demand, now_ms):  # type: ignore[no-untyped-def]
+        self._know(demand, now_ms)
+        return super().standing(demand, now_ms)
+
+    def _know(self, demand, now_ms):  # type: ignore[no-untyped-def]
         for each in self.unknown(demand):
             spent = self._source.spent(
                 demand.tenant, each.scope.key or None, each.start_ms, each.end_ms or None
             )
             self.load(each, spent, now_ms)
-        return super().admit(demand, now_ms)
 
 
 @pytest.fixture
