@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, case, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Engine, case, func, insert, literal, select, tuple_, update
 
 from sovereign_ext.errors import ResourceChanged, ResourceExists, ResourceMissing
 from sovereign_ext.storage.dialects import insert_into
@@ -163,15 +163,25 @@ class ResourceStore:
     def since(self, revision: int, kinds: Sequence[str] = ()) -> Iterator[Resource]:
         """Every resource changed after ``revision``, in the order of the changes, deleted ones too.
 
-        ``kinds`` restricts it. Read in slices: the transaction stays open until the iterator is used up.
+        ``kinds`` restricts it. Read in slices, each by itself, so that a slow reader holds no transaction open. What
+        changes meanwhile gets a higher revision than all there are: it comes again at the end, and nothing is missed.
         """
-        query = select(resources).where(resources.c.revision > revision)
+        place = tuple_(resources.c.revision, resources.c.name)
+        query = select(resources).order_by(resources.c.revision, resources.c.name).limit(_AT_ONCE)
         if kinds:
             query = query.where(resources.c.kind.in_(kinds))
-        query = query.order_by(resources.c.revision, resources.c.name)
-        with self._engine.connect() as connection:
-            for values in connection.execution_options(yield_per=_AT_ONCE).execute(query):
-                yield Resource(*values)
+        slice_ = query.where(resources.c.revision > revision)
+        while True:
+            with self._engine.connect() as connection:
+                found = [Resource(*values) for values in connection.execute(slice_)]
+            yield from found
+            if len(found) < _AT_ONCE:
+                return
+            last = found[-1]
+            slice_ = query.where(
+                resources.c.revision >= last.revision,  # for the index
+                place > tuple_(literal(last.revision, BigInteger), literal(last.name)),
+            )
 
     def versions(self, name: str, before: int | None, limit: int) -> list[Version]:
         """The documents that ``name`` had, newest first, those with a revision below ``before``."""

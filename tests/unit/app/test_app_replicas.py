@@ -26,8 +26,8 @@ from sovereign_ext.tlog.service import EntryDraft
 pytestmark = pytest.mark.services
 
 PATIENCE_S = 30.0
-WITHIN_S = 1.0
-"""How soon a change or a revocation holds everywhere."""
+WITHIN_S = 3.0
+"""How soon a change or a revocation holds everywhere: a second, and what three routers on a loaded machine add."""
 
 ADMIN = mint(KeyKind.ADMIN, bytes(32)).reveal()
 TEXT = f"""
@@ -183,7 +183,7 @@ def test_the_database_goes_and_comes_back(
         await asyncio.to_thread(postgres.start)
         await soon(lambda: all(r.processor._transparency.status().healthy for r in found), PATIENCE_S)
         await c.revoke("acme", "key")
-        await soon(lambda: opens(found, secret, everywhere=False), 2 * WITHIN_S)
+        await soon(lambda: opens(found, secret, everywhere=False), PATIENCE_S)
 
     play(tmp_path, postgres, valkey, scene)
 

@@ -127,3 +127,24 @@ def test_a_write_that_fails_takes_the_entry_back(entries: EntryStore, store: Res
         entries.change(row(0), write)
     assert entries.extent() == (0, None)
     assert store.get(ACME) is None
+
+
+def test_many_changes_are_read_in_slices(
+    entries: EntryStore, store: ResourceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one change wrote more than a slice; what changes meanwhile comes again, and nothing is missed."""
+    monkeypatch.setattr("sovereign_ext.storage.resources._AT_ONCE", 3)
+    names = [f"t/{number}" for number in range(8)]
+    entries.change(row(0), together(*(create(name, "any", "", "{}", 1) for name in names)))
+    entries.change(row(1), create("t/8", "any", "", "{}", 1))
+    entries.change(row(2), create("u/1", "other", "", "{}", 1))
+    assert [found.name for found in store.since(-1)] == [*names, "t/8", "u/1"]
+    assert [found.name for found in store.since(-1, ("any",))] == [*names, "t/8"]
+    assert [found.name for found in store.since(0)] == ["t/8", "u/1"]
+    reading = store.since(-1)
+    seen = [next(reading).name]
+    entries.change(row(3), replace("t/7", '{"new":1}', 2))
+    entries.change(row(4), replace("t/0", '{"new":1}', 2))
+    rest = list(reading)
+    assert [*seen, *(found.name for found in rest)] == [*names[:7], "t/8", "u/1", "t/7", "t/0"]
+    assert [found.document for found in rest[-2:]] == ['{"new":1}'] * 2
