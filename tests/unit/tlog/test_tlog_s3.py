@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -16,9 +17,11 @@ import pytest
 from log_world import draft, fill
 from shared_world import Site, until
 
+from sovereign_ext.config.storage import Storage
 from sovereign_ext.credentials import AwsKeys
-from sovereign_ext.errors import LeaseLost, LogUnavailable
+from sovereign_ext.errors import ConfigError, LeaseLost, LogUnavailable
 from sovereign_ext.secret import Secret
+from sovereign_ext.storing import shared_log
 from sovereign_ext.tlog.checkpoint import Checkpoint, sign_checkpoint
 from sovereign_ext.tlog.hashing import EMPTY_ROOT
 from sovereign_ext.tlog.note import Signer, Verifier
@@ -286,3 +289,38 @@ def test_replicas_share_a_bucket(bucket: Bucket, postgres: Any, tmp_path: Path) 
     asyncio.run(scenario())
     for each in made:
         each.close()
+
+
+def test_the_configuration_names_bucket_and_keys(bucket: Bucket, tmp_path: Path) -> None:
+    """``storage.tiles.s3`` as routers read it; keys come from where it says, and are not shown."""
+    (tmp_path / "secret").write_text(f"{bucket.keys.secret_access_key.reveal()}\n")
+    s3 = {
+        "endpoint": bucket.endpoint,
+        "bucket": bucket.bucket,
+        "prefix": "logs/b/",
+        "region": bucket.region,
+        "access_key_id": {"env": "KEY_ID"},
+        "secret_access_key": {"file": "secret"},
+    }
+    settings = {
+        "database": {"url_env": "DB"},
+        "shared": {"url_env": "VALKEY"},
+        "tiles": {"s3": s3},
+        "log_keys_dir": "keys",
+        "key_hash": {"env": "KEY_HASH"},
+    }
+    environ = {"DB": "postgresql://u:p@127.0.0.1:1/x", "KEY_ID": bucket.keys.access_key_id}
+    shared = shared_log(Storage.model_validate(settings), tmp_path, environ)
+    assert shared is not None
+    try:
+        shared.tiles.probe()
+        shared.tiles.write([("tile/0/000.p/1", bytes(32))])
+        with opened(replace(bucket, prefix="logs/b/")) as other:
+            assert other.read("tile/0/000.p/1") == bytes(32)
+        with opened(bucket) as other:
+            assert other.read("tile/0/000.p/1") is None
+    finally:
+        shared.tiles.close()
+        shared.engine.dispose()
+    with pytest.raises(ConfigError, match="environment variable KEY_ID is not set"):
+        shared_log(Storage.model_validate(settings), tmp_path, {"DB": environ["DB"]})

@@ -129,8 +129,7 @@ def test_a_leader_that_cannot_renew_stops_before_its_lease_is_over(
             monkeypatch.setattr(PublishedStore, "renew", hang)
             engine = site.engine()
             store = PublishedStore(engine)
-            while term.tenure.lasts:
-                await asyncio.sleep(0.005)
+            await until(lambda: not term.tenure.lasts, 5)
             standing = store.standing()
             assert standing is not None
             assert standing.left_ms > 0
