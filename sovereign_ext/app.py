@@ -139,7 +139,7 @@ class Processor:
         self._feed: Feed | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pruning: asyncio.Task[None] | None = None
-        self._mended: tuple[ConfigError, ...] | None = None  # faults of the file that its last good edit ends
+        self._mended: tuple[str, tuple[ConfigError, ...]] = ("", ())  # the last good edit, the faults it ends
         self._draining = False
         self._stopped = asyncio.Event()
 
@@ -249,6 +249,7 @@ class Processor:
             raise LogUnavailable(f"cannot follow changes: {type(error).__name__}") from None
         self._feed.follow(lambda _: self._effective.notice())
         self._feed.follow(lambda _: self._enrolment.changed())
+        self._feed.follow(lambda _: self._keys.stored.notice())
 
     async def _enrol(self) -> None:
         """Everybody that the database has, before the first call."""
@@ -341,7 +342,7 @@ class Processor:
 
     async def _changed(self, loaded: Loaded) -> None:
         await self._effective.file_changed(loaded)
-        self._mended = self._live.faults
+        self._mended = (loaded.file_digest, self._live.faults)
 
     def _prepare(self, loaded: Loaded) -> Ready:
         """On a thread: checking a thousand statements takes a second, in which no call would go on."""
@@ -385,7 +386,9 @@ class Processor:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return False
         faults = self._live.faults  # new ones are those of a later edit, and stay
-        snapshot = self._live.use(snapshot, () if faults is self._mended else faults)
+        edit, ended = self._mended
+        mended = loaded.file_digest == edit and faults is ended
+        snapshot = self._live.use(snapshot, () if mended else faults)
         self._directory.follow(snapshot.config)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         self._keys.use(ready.keys)

@@ -25,6 +25,8 @@ COMMANDS = (
     "status",
     "down",
     "check",
+    "apply",
+    "export",
     "policy",
     "tenants",
     "keys",

@@ -142,19 +142,20 @@ def _fields_at(path: Path) -> Sequence[str]:
         if isinstance(step, int):
             continue  # a list: its item type was already taken below
         info = here.model_fields.get(step)
-        found = _model_in(info.annotation) if info is not None else None
+        found = model_in(info.annotation) if info is not None else None
         if found is None:
             return ()
         here = found
     return tuple(here.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, by itself or in a list; ``None`` for anything else."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in {tuple, Union, types.UnionType, Annotated}:
         for inner in get_args(annotation):
-            found = _model_in(inner)
+            found = model_in(inner)
             if found is not None:
                 return found
     return None

@@ -30,6 +30,9 @@ from sovereign_ext.storage.resources import Write, together
 if TYPE_CHECKING:
     from sovereign_ext.management.deps import Deps
 
+WAIT_S: Final = 1.0
+"""How long an answer waits for this process to use what was committed."""
+
 _TRIES: Final = 5
 """How often a change is checked anew when other replicas are faster."""
 
@@ -119,8 +122,11 @@ class ConfigKind(Kind[ModelT]):
 
 
 class ConfigService(ResourceService[ModelT]):
-    """The standard methods on a ``ConfigKind``. An answer means that the change is committed; ``GetConfig`` says when
-    new calls go by it."""
+    """The standard methods on a ``ConfigKind``.
+
+    An answer means that the change is committed. It waits for this process to use it, for a second at most;
+    ``GetConfig`` says when new calls go by it.
+    """
 
     kind: ConfigKind[ModelT]
 
@@ -135,7 +141,11 @@ class ConfigService(ResourceService[ModelT]):
         for _ in range(_TRIES):
             try:
                 async with self.deps.effective.proposed(kind.change(name, after_model)) as unmoved:
-                    return await super()._make(call, name, together(unmoved, write), after_model, **documents)
+                    revision = await super()._make(
+                        call, name, together(unmoved, write), after_model, **documents
+                    )
+                await self.deps.effective.used(revision, WAIT_S)
+                return revision
             except ConfigurationMoved:
                 continue
             except ConfigError as error:
