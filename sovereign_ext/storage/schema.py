@@ -101,7 +101,7 @@ resources = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted", Boolean, nullable=False),  # kept, so that others learn of it
-    Index("resources_revision", "kind", "revision"),
+    Index("resources_revision", "revision", "name", "kind"),
     Index("resources_kind", "kind", "name"),
 )
 

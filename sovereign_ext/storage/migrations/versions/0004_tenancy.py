@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         sa.Column("updated_ms", sa.BigInteger, nullable=False),
         sa.Column("deleted", sa.Boolean, nullable=False),
-        sa.Index("resources_revision", "kind", "revision"),
+        sa.Index("resources_revision", "revision", "name", "kind"),
         sa.Index("resources_kind", "kind", "name"),
     )
     op.create_table(
