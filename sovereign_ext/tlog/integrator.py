@@ -99,7 +99,8 @@ class Integrator:
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     def _run(self) -> None:
         last = time.monotonic() - self._interval_s
