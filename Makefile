@@ -15,7 +15,7 @@ BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log bench-shared setup clean distclean
+.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log bench-keys bench-shared setup clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,10 @@ bench: ## overhead of the gateway beside bare Envoy on this machine, in about 3 
 bench-log: ## the transparency log by itself, grown to 1,000,000 entries in about 4 minutes; needs 6 GB of disk
 	@scripts/setup.sh dev
 	@exec $(BIN)/python -m bench.log $(BENCH_ARGS)
+
+bench-keys: ## 10,000 tenants and 100,000 keys: the start of a gateway that has them, and a call's lookup; a minute
+	@scripts/setup.sh dev
+	@exec $(BIN)/python -m bench.directory $(BENCH_ARGS)
 
 bench-shared: ## what limits cost a call: counted in memory, and in a Redis or Valkey of its own; 20 seconds
 	@scripts/setup.sh tools dev

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
@@ -53,8 +54,12 @@ class Enrolment:
 
     def load(self) -> None:
         """Read everything; nobody may use the directory yet. Blocks. Raises the database's errors."""
-        for row in self._store.since(-1, KINDS):
-            self._apply(row)
+        gc.disable()  # hundreds of thousands of values are made, and none of them is garbage
+        try:
+            for row in self._store.since(-1, KINDS):
+                self._apply(row)
+        finally:
+            gc.enable()
         for secret, count in self.directory.unopened.items():
             _log.error("%d keys open nothing: the key hash secret %s is not there", count, secret)
 
