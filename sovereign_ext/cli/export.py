@@ -7,9 +7,6 @@ again without changing anything.
 from __future__ import annotations
 
 import argparse
-from typing import Any
-
-import yaml
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,25 +28,9 @@ def run(args: argparse.Namespace) -> int:
     from sovereign_ext.cli.api import Gateway
     from sovereign_ext.cli.declarative import there
     from sovereign_ext.config.desired import MODELS, as_file
+    from sovereign_ext.config.yamlwrite import rendered
 
     found = there(Gateway.of(args), frozenset(MODELS))
     things = [thing for thing in found if args.all or not thing.declared]
     print(rendered(as_file(things)), end="")
     return 0
-
-
-def rendered(data: dict[str, Any]) -> str:
-    """YAML for people: keys and statements as blocks, in the order in which they are."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Text of several lines as a block."""
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text and not any(line.endswith(" ") for line in text.split("\n")) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)

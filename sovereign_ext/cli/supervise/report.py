@@ -120,7 +120,7 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
             if cosigner.get("last_error")
         ]
     if config := status["config"]:
-        lines.append(f"  config    version {config.get('version', 0)}, {str(config.get('digest', ''))[:19]}…")
+        lines.append(f"  config    {_config_line(config)}")
         lines += [
             painter(stream, "31")(f"  ! not in use: {_fault_line(fault)}") for fault in config["faults"]
         ]
@@ -145,8 +145,18 @@ def _versions() -> dict[str, str]:
 
 
 def _fault_line(fault: dict[str, Any]) -> str:
-    place = f"line {fault['line']}" if fault.get("line") else ""
+    place = f"line {fault['line']}" if fault.get("line") else str(fault.get("resource", ""))
     return ": ".join(part for part in (place, fault.get("field", ""), fault.get("reason", "")) if part)
+
+
+def _config_line(config: dict[str, Any]) -> str:
+    words = [f"version {config.get('version', 0)}", f"{str(config.get('digest', ''))[:19]}…"]
+    used, committed = (int(config.get(name, -1)) for name in ("revision", "committed_revision"))
+    if used >= 0:
+        words.append(f"resources up to {used}")
+    if committed > used:
+        words.append(f"{committed} is committed and not in use yet")
+    return ", ".join(words)
 
 
 def _log_line(log: dict[str, Any]) -> str:

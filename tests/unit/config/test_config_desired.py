@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_config_merge import PEM, PLACES, WHOLE
 
-from sovereign_ext.cli.export import rendered
 from sovereign_ext.config.desired import (
     MODELS,
     Action,
@@ -25,6 +24,7 @@ from sovereign_ext.config.desired import (
     wanted,
 )
 from sovereign_ext.config.merge import SECTIONS, items_of
+from sovereign_ext.config.yamlwrite import rendered
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.management.models import ModelKind
 from sovereign_ext.management.policies import PolicyKind
