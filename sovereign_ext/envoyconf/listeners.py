@@ -63,7 +63,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.ingress import Ingress, IngressTls
 from sovereign_ext.envoyconf import localreply, routes
-from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, PROCESSOR_CLUSTER
+from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, MANAGEMENT_CLUSTER, PROCESSOR_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
@@ -91,6 +91,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
     """
     filters = [
         routes.header_filter(),
+        _bodies(),
         HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
         HttpFilter(
             name=routes.EXT_PROC,
@@ -190,6 +191,26 @@ def egress(layout: Layout) -> dict[str, Json]:
     out: dict[str, Json] = listener.to_dict()
     out.setdefault("internalListener", {})
     return out
+
+
+def _bodies() -> HttpFilter:
+    """Shows bodies of management calls to ``management.bodies``, on the routes that have one."""
+    processor = ExternalProcessor(
+        stat_prefix="bodies",
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=MANAGEMENT_CLUSTER), timeout=timedelta(0)
+        ),
+        failure_mode_allow=False,
+        processing_mode=ProcessingMode(
+            request_header_mode=_SEND,
+            request_body_mode=ProcessingModeBodySendMode.BUFFERED,
+            response_header_mode=_SKIP,
+            request_trailer_mode=_SKIP,
+            response_trailer_mode=_SKIP,
+        ),
+        message_timeout=timedelta(seconds=5),
+    )
+    return HttpFilter(name=routes.BODIES, disabled=True, typed_config=Any.pack(processor))
 
 
 def _processor(

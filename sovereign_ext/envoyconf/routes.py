@@ -27,7 +27,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
     VirtualHost,
 )
-from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
     HeaderMutation,
     HeaderMutationPerRoute,
@@ -53,6 +53,8 @@ from sovereign_ext.envoyconf.names import (
 EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
+BODIES: Final = "sovereign.management_bodies"
+_WITH_BODIES: Final = ("POST", "PATCH")
 FOREIGN_HEADER: Final = ".*[^0-9a-z_.:-].*"
 """Names of headers that HTTP allows and gRPC does not."""
 EGRESS_ROUTES: Final = "egress"
@@ -75,6 +77,12 @@ def ingress(layout: Layout) -> RouteConfiguration:
             typed_per_filter_config={
                 EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
                 HEADER_MUTATION: Any.pack(HeaderMutationPerRoute(mutations=_no_foreign_headers())),
+                # What names a filter that is disabled enables it.
+                **(
+                    {BODIES: Any.pack(ExtProcPerRoute(overrides=ExtProcOverrides()))}
+                    if method in _WITH_BODIES
+                    else {}
+                ),
             },
             response_headers_to_remove=["grpc-accept-encoding"],
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grpc.aio
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext.management import bodies, descriptor
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.deps import Deps, Log
 from sovereign_ext.management.health import Health
@@ -43,5 +44,17 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
         (
             *(bind(served.contract, served.methods(deps), gate) for served in REGISTRY),
             bind(health, Health(ready, limits=limits).methods()),
+            bodies.handler(_with_bodies()),
         )
+    )
+
+
+def _with_bodies() -> bodies.Find:
+    methods = {method.full_name: method for served in REGISTRY for method in served.contract.methods}
+    return bodies.finder(
+        [
+            (route.http_method, route.regex, methods[route.grpc_method])
+            for route in descriptor.routes()
+            if route.http_method in ("POST", "PATCH")
+        ]
     )

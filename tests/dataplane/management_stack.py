@@ -26,6 +26,7 @@ from management_world import CONFIG, KEYS, World, world
 
 from sovereign_ext.config.model import Config
 from sovereign_ext.envoyconf import routes
+from sovereign_ext.envoyconf.names import DETAILS_PREFIX
 from sovereign_ext.management import descriptor
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
@@ -37,12 +38,28 @@ FOREIGN = {
         {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": routes.FOREIGN_HEADER}}}}
     ]
 }
+NOT_OURS = {
+    "@type": f"{TYPES}extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+    "expression": f'!response.code_details.startsWith("{DETAILS_PREFIX}")',
+}
+EXT_PROC = "extensions.filters.http.ext_proc.v3.Ext"
+BODIES = {
+    "@type": f"{TYPES}{EXT_PROC}ernalProcessor",
+    "grpc_service": {"envoy_grpc": {"cluster_name": "processor"}},
+    "processing_mode": {"request_body_mode": "BUFFERED", "response_header_mode": "SKIP"},
+}
 OFF = {TRANSCODER: {"@type": f"{TYPES}config.route.v3.FilterConfig", "disabled": True}}
 
 
 def match(route: descriptor.Route) -> dict[str, Any]:
     """How Envoy recognises the path."""
     return {"path": route.path} if route.path else {"safe_regex": {"regex": route.regex}}
+
+
+def _bodies(route: descriptor.Route) -> dict[str, Any]:
+    """On for what has a body."""
+    on = {"@type": f"{TYPES}{EXT_PROC}ProcPerRoute", "overrides": {}}
+    return {routes.BODIES: on} if route.http_method in ("POST", "PATCH") else {}
 
 
 def bootstrap(socket: str) -> dict[str, Any]:
@@ -56,7 +73,8 @@ def bootstrap(socket: str) -> dict[str, Any]:
             "route": {"cluster": "processor", "timeout": "10s"},
             "response_headers_to_remove": ["grpc-accept-encoding"],
             "typed_per_filter_config": {
-                HEADERS: {"@type": f"{TYPES}{MUTATION}PerRoute", "mutations": FOREIGN}
+                HEADERS: {"@type": f"{TYPES}{MUTATION}PerRoute", "mutations": FOREIGN},
+                **_bodies(route),
             },
         }
         for route in descriptor.routes()
@@ -83,6 +101,7 @@ def bootstrap(socket: str) -> dict[str, Any]:
     every = [*served, *refused, model_api]
     filters = [
         {"name": HEADERS, "typed_config": {"@type": f"{TYPES}{MUTATION}"}},
+        {"name": routes.BODIES, "disabled": True, "typed_config": BODIES},
         {
             "name": TRANSCODER,
             "typed_config": {
@@ -102,7 +121,14 @@ def bootstrap(socket: str) -> dict[str, Any]:
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": every}]},
         "http_filters": filters,
         "local_reply_config": {
-            "body_format": {"json_format": {"error": {"message": "local", "code": "%RESPONSE_CODE%"}}}
+            "mappers": [
+                {
+                    "filter": {"extension_filter": {"name": "cel", "typed_config": NOT_OURS}},
+                    "body_format_override": {
+                        "json_format": {"error": {"message": "local", "code": "%RESPONSE_CODE%"}}
+                    },
+                }
+            ]
         },
     }
     http2 = {

@@ -34,6 +34,7 @@ NAMES: Final = {
     "tenants/*/keys/*": ("tenants/acme/keys/acme", "tenants/globex/keys/globex"),
     "tenants/*/providerKeys/*": ("tenants/acme/providerKeys/acmeai", "tenants/globex/providerKeys/globexai"),
     "tenants/*/invoices/*": ("tenants/acme/invoices/2026-10", "tenants/globex/invoices/2026-10"),
+    "providerKeys/*": ("providerKeys/acmeai", "providerKeys/globexai"),
     "operators/*": ("operators/acme-admin", "operators/globex-admin"),
     "operators/*/keys/*": (
         "operators/acme-admin/keys/acme-admin",
@@ -64,7 +65,7 @@ FIELDS: Final = {"RollbackPolicy": {"revision": "0"}}
 """What a method must be given before it looks at the name."""
 
 NOT_THERE: Final = re.compile(
-    r"(publishers|witnesses|observers|statements|mirrors|anchors)/|.*/(providerKeys|versions)/"
+    r"(publishers|witnesses|observers|statements|mirrors|anchors)/|/(providerKeys|versions)(/|$)"
 )
 """Names of which this gateway has none, so nothing is asserted of one's own."""
 
