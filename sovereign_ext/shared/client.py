@@ -97,7 +97,8 @@ class Client:
     async def wait_up(self, wait_s: float) -> bool:
         """Wait until the connection stands, at most ``wait_s``."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._standing.wait(), wait_s)
+            async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation before Python 3.12
+                await self._standing.wait()
         return self.up
 
     async def stop(self) -> None:

@@ -131,11 +131,16 @@ providers:
     data_handling: {trains: false, retention_days: 0}
 
 deployments:
-  - {id: small-cloud-a, model: demo/small, provider: cloud-a, upstream_model: demo-small}
-  - {id: small-cloud-b, model: demo/small, provider: cloud-b, upstream_model: demo-small}
-  - {id: small-gpu, model: demo/small, provider: gpu, upstream_model: demo/small-awq}
-  - {id: small-laptop, model: demo/small, provider: laptop, upstream_model: "demo-small:1b"}
-  - {id: small-canned, model: demo/small, provider: canned, upstream_model: canned}
+  - {id: small-cloud-a, model: demo/small, provider: cloud-a, upstream_model: demo-small,
+     price: {input_per_mtok: 0.10, output_per_mtok: 0.40}}
+  - {id: small-cloud-b, model: demo/small, provider: cloud-b, upstream_model: demo-small,
+     price: {input_per_mtok: 0.10, output_per_mtok: 0.40}}
+  - {id: small-gpu, model: demo/small, provider: gpu, upstream_model: demo/small-awq,
+     price: {input_per_mtok: 0.02, output_per_mtok: 0.04}}
+  - {id: small-laptop, model: demo/small, provider: laptop, upstream_model: "demo-small:1b",
+     price: {input_per_mtok: 0, output_per_mtok: 0}}
+  - {id: small-canned, model: demo/small, provider: canned, upstream_model: canned,
+     price: {input_per_mtok: 0, output_per_mtok: 0}}
 
   # The same model twice: the first is cheaper and comes first, but nobody vouches for where it runs.
   - {id: meridian-cloud-a, model: $model, provider: cloud-a, upstream_model: meridian-med-13b,
@@ -143,9 +148,12 @@ deployments:
   - {id: $deployment, model: $model, provider: $sealed_provider, upstream_model: meridian-med-13b-v2,
      price: {input_per_mtok: 1.20, output_per_mtok: 2.40}}
 
-  - {id: mini-cloud-a, model: gpt-4o-mini, provider: cloud-a, upstream_model: gpt-4o-mini}
-  - {id: mini-cloud-b, model: gpt-4o-mini, provider: cloud-b, upstream_model: gpt-4o-mini}
-  - {id: mini-gpu, model: gpt-4o-mini, provider: gpu, upstream_model: demo/small-awq}
+  - {id: mini-cloud-a, model: gpt-4o-mini, provider: cloud-a, upstream_model: gpt-4o-mini,
+     price: {input_per_mtok: 0.15, output_per_mtok: 0.60}}
+  - {id: mini-cloud-b, model: gpt-4o-mini, provider: cloud-b, upstream_model: gpt-4o-mini,
+     price: {input_per_mtok: 0.15, output_per_mtok: 0.60}}
+  - {id: mini-gpu, model: gpt-4o-mini, provider: gpu, upstream_model: demo/small-awq,
+     price: {input_per_mtok: 0.02, output_per_mtok: 0.04}}
 
   - {id: embed-cloud-a, model: demo/embed, provider: cloud-a, upstream_model: demo-embed,
      capabilities: [embeddings]}
