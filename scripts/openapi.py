@@ -37,7 +37,6 @@ _WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Value": {},
     "google.protobuf.Empty": {"type": "object"},
-    "google.protobuf.Value": {"description": "Any JSON."},
 }
 _ERRORS: Final = {
     "400": "The request can never succeed as it is.",
