@@ -28,6 +28,9 @@ from sovereign_ext.tlog.tilestore import TileStore
 KEY_HASH_FILE: Final = "key-hash.secret"
 """Its name in the state directory."""
 
+READING_S: Final = 300.0
+"""The patience of a command that reads a whole log, or a month of it."""
+
 MIN_KEY_HASH_BYTES: Final = 32
 MAX_BYTES: Final = 65_536
 
@@ -72,10 +75,13 @@ def open_engine(
     return open_database(url, LogPaths.of(log_dir).database, patience_s=patience_s)
 
 
-def shared_log(storage: Storage, base: Path, environ: Mapping[str, str]) -> SharedLog | None:
+def shared_log(
+    storage: Storage, base: Path, environ: Mapping[str, str], *, patience_s: float = PATIENCE_S
+) -> SharedLog | None:
     """What the routers of one log have in common; ``None`` where one router has it all to itself.
 
-    Nothing is connected yet. Whoever opens the log with it disposes of its engine afterwards. Raises ``ConfigError``.
+    Nothing is connected yet. Whoever opens the log with it disposes of its engine afterwards. ``patience_s`` as of
+    ``open_engine``. Raises ``ConfigError``.
     """
     url = database_url(storage, base, environ)
     if url is None:
@@ -83,7 +89,9 @@ def shared_log(storage: Storage, base: Path, environ: Mapping[str, str]) -> Shar
     assert storage.tiles is not None, "config.storage takes no database without them"
     assert storage.log_keys_dir is not None
     tiles = _tiles(storage.tiles, base, environ)
-    return SharedLog(open_postgres(url), tiles, base / Path(storage.log_keys_dir).expanduser())
+    return SharedLog(
+        open_postgres(url, patience_s=patience_s), tiles, base / Path(storage.log_keys_dir).expanduser()
+    )
 
 
 def _tiles(tiles: Tiles, base: Path, environ: Mapping[str, str]) -> TileStore:

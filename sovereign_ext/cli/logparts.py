@@ -76,9 +76,12 @@ def connected(state_dir: Path, config: Path | None) -> Iterator[tuple[Engine, Sh
 
     from sovereign_ext.config.load import base_of, load
     from sovereign_ext.storage.engine import open_sqlite
-    from sovereign_ext.storing import shared_log
+    from sovereign_ext.storing import READING_S, shared_log
 
-    shared = None if config is None else shared_log(load(config).config.storage, base_of(config), os.environ)
+    shared = None
+    if config is not None:
+        storage = load(config).config.storage
+        shared = shared_log(storage, base_of(config), os.environ, patience_s=READING_S)
     engine = (
         open_sqlite(find_log(state_dir, None).database, read_only=True) if shared is None else shared.engine
     )

@@ -150,11 +150,12 @@ def _engine(args: argparse.Namespace, *, writing: bool = False) -> Engine:
     from sovereign_ext.storage.engine import open_sqlite
     from sovereign_ext.storage.migrate import current_revision
     from sovereign_ext.storage.schema import REVISION
-    from sovereign_ext.storing import open_engine
+    from sovereign_ext.storing import READING_S, open_engine
 
     storage = None if args.config is None else load(args.config).config.storage
     if storage is not None and storage.database is not None:
-        engine = open_engine(storage, base_of(args.config), args.state_dir / "log", os.environ)
+        log_dir = args.state_dir / "log"
+        engine = open_engine(storage, base_of(args.config), log_dir, os.environ, patience_s=READING_S)
     else:
         engine = open_sqlite(find_log(args.state_dir, None).database, read_only=not writing)
     with engine.connect() as connection:

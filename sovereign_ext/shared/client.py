@@ -97,7 +97,8 @@ class Client:
     async def wait_up(self, wait_s: float) -> bool:
         """Wait until the connection stands, at most ``wait_s``."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation before Python 3.12
+            # Not wait_for, which may swallow a cancellation before Python 3.12.
+            async with asyncio.timeout(wait_s):
                 await self._standing.wait()
         return self.up
 

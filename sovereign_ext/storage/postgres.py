@@ -25,6 +25,8 @@ from sovereign_ext.errors import ConfigError
 from sovereign_ext.secret import Secret
 
 _INTERVAL_S: Final = 0.1  # psycopg's own: how often a wait looks up
+_CONNECT_S: Final = 10
+_SILENCE_S: Final = 30.0  # of a peer that acknowledges nothing
 _PLAIN: Final = re.compile(r"[\w.:/,+-]*", re.ASCII)
 _SHOWN: Final = ("host", "hostaddr", "port", "dbname", "user")
 
@@ -79,11 +81,12 @@ def parameters(url: Secret, patience_s: float) -> dict[str, Any]:
     defaults = {
         "application_name": "sovereign",
         "client_encoding": "utf8",
-        "connect_timeout": max(2, round(patience_s / 2)),  # libpq takes 1 for 2
+        # Whoever waits long for an answer need not wait as long for a server. libpq takes 1 for 2.
+        "connect_timeout": max(2, min(_CONNECT_S, round(patience_s / 2))),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        "tcp_user_timeout": round(patience_s * 1000),
+        "tcp_user_timeout": round(min(patience_s, _SILENCE_S) * 1000),
         "target_session_attrs": "read-write",  # of several hosts the primary
     }
     return {**defaults, **given}

@@ -17,7 +17,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from log_world import draft
-from shared_world import Site
+from shared_log_world import Site
 
 from sovereign_ext.errors import LogError
 from sovereign_ext.tlog.service import Published, TransparencyLog

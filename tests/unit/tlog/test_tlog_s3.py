@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from log_world import draft, fill
-from shared_world import Site, until
+from shared_log_world import Site, until
 
 from sovereign_ext.config.storage import Storage
 from sovereign_ext.credentials import AwsKeys

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from log_world import draft, fill
-from shared_world import Site, until
+from shared_log_world import Site, until
 from sqlalchemy import text
 
 from sovereign_ext.attest.keys import load_or_create_keys

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from cutting_proxy import CuttingProxy
 from log_world import draft
-from shared_world import Site, until
+from shared_log_world import Site, until
 
 from sovereign_ext.errors import LogUnavailable, ResourceExists
 from sovereign_ext.storage.entries import EntryStore

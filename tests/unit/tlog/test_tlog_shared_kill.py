@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from log_world import ORIGIN
-from shared_world import LEASE_S, Site
+from shared_log_world import LEASE_S, Site
 
 from sovereign_ext.attest.keys import PublicKeys
 from sovereign_ext.attest.promise import Promise, verify_promise

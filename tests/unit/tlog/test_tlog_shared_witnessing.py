@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from log_world import fill
 from mirror_world import mirror_process, tiles_over_http
-from shared_world import Site, until
+from shared_log_world import Site, until
 from sqlalchemy import text
 from test_tlog_witnessing import cosigned_size, judge_receipt, mirrored_size, now_ms, options_of, witnesses
 
