@@ -14,13 +14,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,13 +27,11 @@ from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.config.listprices import with_list_prices
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, base_of
-from sovereign_ext.config.model import Config, Provider
+from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import Effective, load_with_resources
 from sovereign_ext.enrolment import Enrolment
-from sovereign_ext.envoyconf import names, render
-from sovereign_ext.envoyconf.admin import EnvoyAdmin
-from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyfiles import EnvoyFiles
 from sovereign_ext.errors import ConfigError, LogError, LogUnavailable
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
@@ -53,6 +49,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.routing.health import Health
+from sovereign_ext.settings import Settings
 from sovereign_ext.shared.address import parse as shared_address
 from sovereign_ext.storage.feed import Feed
 from sovereign_ext.storing import key_hash_secret, open_engine, shared_log, shared_url
@@ -63,48 +60,10 @@ from sovereign_ext.vouching import Prepared, Vouching
 
 _log = logging.getLogger(__name__)
 
-_TAKE_UP_ROUNDS: Final = 200  # looks of 50 ms each
 _PRUNE_LOOK_S: Final = 0.5
 _STOP_GRACE_S: Final = 10.0
 _EVIDENCE_WAIT_S: Final = 2.0  # at start, so that the first call need not fail for want of a first look
 _MANAGEMENT_GRACE_S: Final = 1.0  # health watchers never end by themselves
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where the processor finds and leaves things. Sockets must be at most 104 bytes long."""
-
-    config_file: Path
-    state_dir: Path
-    run_dir: Path
-    listen_host: str
-    listen_port: int
-    checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
-    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
-
-    @property
-    def processor_socket(self) -> Path:
-        return self.run_dir / "extproc.sock"
-
-    @property
-    def management_socket(self) -> Path:
-        return self.run_dir / "management.sock"
-
-    @property
-    def admin_socket(self) -> Path:
-        return self.run_dir / "envoy-admin.sock"
-
-    @property
-    def ready_file(self) -> Path:
-        return self.run_dir / "processor.ready"
-
-    @property
-    def envoy_dir(self) -> Path:
-        return self.state_dir / "envoy"
-
-    @property
-    def log_dir(self) -> Path:
-        return self.state_dir / "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +91,7 @@ class Processor:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
-        self._life = os.urandom(4).hex()  # Envoy may still run with what an earlier process gave it
-        self._given = 0
         self._health = Health()
-        self._admin = EnvoyAdmin(str(settings.admin_socket))
         self._feed: Feed | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pruning: asyncio.Task[None] | None = None
@@ -164,9 +120,8 @@ class Processor:
             settings.message_timeout.total_seconds(),
         )
         self._health.follow(self._live.snapshot)
-        self._layout = _layout(settings, loaded.config)
-        self._give(loaded.config.providers)
-        render.write_static(self._layout)  # the bootstrap last: Envoy starts on it and wants the other files
+        self._envoy = EnvoyFiles(settings, loaded.config)
+        self._envoy.begin(loaded.config.providers)
         self._transparency = await TransparencyLog.open(
             settings.log_dir,
             loaded.config.origin,
@@ -197,12 +152,12 @@ class Processor:
             adapters=ADAPTERS,
             clock=moment,
             random=os.urandom,
-            management_methods=_management_methods(),
+            management_methods=descriptor.methods_of,
             key_use=self._key_use,
             patience=settings.message_timeout,
         )
         self._limiting.start(self._gateway.exchanges.__contains__)
-        if settings.admin_socket.exists() and await self._taken_up() is False:
+        if settings.admin_socket.exists() and await self._envoy.taken_up() is False:
             _log.warning("the Envoy that runs did not take up the providers within 10 s")
         self._keys.start()
         await self._serve(loaded.config)
@@ -380,9 +335,8 @@ class Processor:
             return False
         in_use = [self._live.snapshot, *(exchange.snapshot for exchange in self._gateway.exchanges.values())]
         configs = {id(snapshot): snapshot.config for snapshot in in_use}.values()
-        found = [item for config in (*configs, loaded.config) for item in config.providers]
-        self._give({names.provider_cluster(item): item for item in found}.values())
-        if await self._taken_up() is False:
+        self._envoy.give(item for config in (*configs, loaded.config) for item in config.providers)
+        if await self._envoy.taken_up() is False:
             self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
             return False
         faults = self._live.faults  # new ones are those of a later edit, and stay
@@ -408,20 +362,7 @@ class Processor:
             exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()
         ):
             await asyncio.sleep(_PRUNE_LOOK_S)
-        self._give(loaded.config.providers)
-
-    def _give(self, providers: Any) -> None:
-        self._given += 1
-        found: list[Provider] = list(providers)
-        render.write_providers(self._layout, found, self._version)
-
-    async def _taken_up(self) -> bool | None:
-        """Whether Envoy comes to serve what it was last given; ``None`` if there is no Envoy yet."""
-        return await self._admin.serves(self._version, rounds=_TAKE_UP_ROUNDS)
-
-    @property
-    def _version(self) -> str:
-        return f"{self._life}.{self._given}"
+        self._envoy.give(loaded.config.providers)
 
 
 def _key_hashes(settings: Settings, config: Config, environ: Mapping[str, str]) -> KeyHashes:
@@ -431,26 +372,6 @@ def _key_hashes(settings: Settings, config: Config, environ: Mapping[str, str]) 
         return KeyHashes.from_text(secret)
     except ValueError as error:
         raise ConfigError(str(error), field="storage.key_hash") from None
-
-
-def _layout(settings: Settings, config: Config) -> Layout:
-    return Layout(
-        directory=settings.envoy_dir.absolute(),
-        config_directory=base_of(settings.config_file.absolute()),
-        processor_socket=str(settings.processor_socket.absolute()),
-        management_socket=str(settings.management_socket.absolute()),
-        admin_socket=str(settings.admin_socket.absolute()),
-        listen_host=settings.listen_host,
-        listen_port=settings.listen_port,
-        max_request_bytes=config.limits.max_request_bytes,
-        ingress=config.ingress,
-        message_timeout=settings.message_timeout,
-        transcoder=descriptor.transcoder(),
-        management_routes=tuple(
-            (route.http_method, route.path, route.regex) for route in descriptor.routes()
-        ),
-        streamed=frozenset(route.regex for route in descriptor.routes() if route.streamed),
-    )
 
 
 def _issuers(loaded: Loaded) -> Issuers:
@@ -469,12 +390,3 @@ def _refuse_restart_changes(old: Config, new: Config) -> None:
             raise ConfigError(
                 "changing this needs a restart; the last good configuration stays in use", field=field
             )
-
-
-def _management_methods() -> Any:
-    table = [(re.compile(route.regex), route.http_method) for route in descriptor.routes()]
-
-    def methods(path: str) -> frozenset[str]:
-        return frozenset(method for pattern, method in table if pattern.fullmatch(path))
-
-    return methods

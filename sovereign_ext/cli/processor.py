@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
     import uvloop
 
-    from sovereign_ext.app import Processor, Settings
+    from sovereign_ext.app import Processor
+    from sovereign_ext.settings import Settings
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):

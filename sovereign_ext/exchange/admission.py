@@ -95,21 +95,13 @@ def refusal(found: Refused, now_ms: int) -> ApiError:
         return CallerError(
             429, message, type="requests", code="concurrency_limit_exceeded", retry_after_s=wait_s, retry=True
         )
-    message = _too_many(by, found.buckets, wait_s)
-    if wait_s is None or wait_s > LONGEST_WAIT_S:
-        if by.measure is Measure.REQUESTS:
-            return CallerError(
-                429, message, type="requests", code="rate_limit_exceeded", retry_after_s=wait_s, retry=False
-            )
-        return CallerError(
-            429, message, type="tokens", code="rate_limit_exceeded", retry_after_s=wait_s, retry=False
-        )
-    if by.measure is Measure.REQUESTS:
-        return CallerError(
-            429, message, type="requests", code="rate_limit_exceeded", retry_after_s=wait_s, retry=True
-        )
     return CallerError(
-        429, message, type="tokens", code="rate_limit_exceeded", retry_after_s=wait_s, retry=True
+        429,
+        _too_many(by, found.buckets, wait_s),
+        type="requests" if by.measure is Measure.REQUESTS else "tokens",
+        code="rate_limit_exceeded",
+        retry_after_s=wait_s,
+        retry=wait_s is not None and wait_s <= LONGEST_WAIT_S,
     )
 
 

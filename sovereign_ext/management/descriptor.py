@@ -30,6 +30,7 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from google.api import annotations_pb2, http_pb2
@@ -78,6 +79,16 @@ class Route:
 def routes() -> tuple[Route, ...]:
     """Every HTTP path of the management API, in the order of the proto files."""
     return tuple(route for service in SERVICES for method in service.methods for route in _routes(method))
+
+
+def methods_of(path: str) -> frozenset[str]:
+    """The HTTP methods that a path takes; none for one that is not of the management API."""
+    return frozenset(method for pattern, method in _patterns() if pattern.fullmatch(path))
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(route.regex), route.http_method) for route in routes())
 
 
 def descriptor_set() -> bytes:

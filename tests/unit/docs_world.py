@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,11 +52,13 @@ def raised_errors() -> Iterator[tuple[str, ErrorRow]]:
                 if name not in _CLASSES:
                     continue
                 keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-                kind = _one(keywords.get("type"), scope, _TYPES[name])
-                retry = _one(keywords.get("retry"), scope, _CLASSES[name])
-                for status in _values(call.args[0], scope):
-                    for code in _values(keywords.get("code"), scope):
-                        yield f"{path.name}:{call.lineno}", ErrorRow(status, kind, code, retry)
+                for row in product(
+                    _values(call.args[0], scope),
+                    _given(keywords.get("type"), scope, _TYPES[name]),
+                    _values(keywords.get("code"), scope),
+                    _given(keywords.get("retry"), scope, _CLASSES[name]),
+                ):
+                    yield f"{path.name}:{call.lineno}", ErrorRow(*row)
 
 
 def attempt_outcomes() -> set[str]:
@@ -131,13 +134,13 @@ def _name(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def _one(node: ast.expr | None, scope: ast.AST, default: object) -> object:
-    (value,) = {default} if node is None else set(_values(node, scope))
-    return value
+def _given(node: ast.expr | None, scope: ast.AST, default: object) -> list[object]:
+    return [default] if node is None else _values(node, scope)
 
 
 def _values(node: ast.expr | None, scope: ast.AST) -> list[object]:
-    """What an expression can be: constants, both arms of a conditional, what a local name was given."""
+    """What an expression can be: constants, both arms of a conditional, either of a condition, what a local name was
+    given."""
     if node is None:
         return [None]
     if isinstance(node, ast.Constant):
@@ -146,6 +149,8 @@ def _values(node: ast.expr | None, scope: ast.AST) -> list[object]:
         return ["".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)]
     if isinstance(node, ast.IfExp):
         return _values(node.body, scope) + _values(node.orelse, scope)
+    if isinstance(node, ast.BoolOp | ast.Compare):
+        return [True, False]
     if isinstance(node, ast.Name):
         if node.id.isupper():
             return [getattr(errors, node.id)]

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
-from sovereign_ext.app import Processor, Settings
+from sovereign_ext.app import Processor
 from sovereign_ext.cli.supervise.probe import free_ports
+from sovereign_ext.settings import Settings
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 
 PATIENCE_S = 20.0

@@ -17,11 +17,12 @@ import pytest
 
 from sovereign_ext import app, vouching
 from sovereign_ext._gen.sovereign.management.v1 import config_pb2
-from sovereign_ext.app import Processor, Settings
+from sovereign_ext.app import Processor
 from sovereign_ext.config.live import watch
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.registry.build import build
 from sovereign_ext.registry.registry import Registry
+from sovereign_ext.settings import Settings
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 
 PATIENCE_S = 20.0

@@ -18,8 +18,9 @@ import pytest
 from services import PostgresDatabase, Valkey
 
 from sovereign_ext._gen.sovereign.management.v1 import keys_pb2, tenants_pb2
-from sovereign_ext.app import Processor, Settings
+from sovereign_ext.app import Processor
 from sovereign_ext.errors import ConfigError, LogUnavailable
+from sovereign_ext.settings import Settings
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 from sovereign_ext.tlog.service import EntryDraft
 

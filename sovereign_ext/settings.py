@@ -1,0 +1,44 @@
+"""What a processor is told when it is started: where it finds and leaves things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the processor finds and leaves things. Sockets must be at most 104 bytes long."""
+
+    config_file: Path
+    state_dir: Path
+    run_dir: Path
+    listen_host: str
+    listen_port: int
+    checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
+    message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
+
+    @property
+    def processor_socket(self) -> Path:
+        return self.run_dir / "extproc.sock"
+
+    @property
+    def management_socket(self) -> Path:
+        return self.run_dir / "management.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run_dir / "envoy-admin.sock"
+
+    @property
+    def ready_file(self) -> Path:
+        return self.run_dir / "processor.ready"
+
+    @property
+    def envoy_dir(self) -> Path:
+        return self.state_dir / "envoy"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "log"
