@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
         return keysapi.run(args)
     file: Path = args.file or default_file()
+    if args.file is None and not file.exists():
+        return _fail(f"there is no {file} here; --file names one, --api is for the running gateway's keys")
     actions: dict[str, Callable[[Path, argparse.Namespace], int]] = {
         "new": _new,
         "rotate": _rotate,
@@ -112,7 +114,10 @@ def _new(file: Path, args: argparse.Namespace) -> int:
         config = parse(text, str(file))
         known = {owner.id: owner.keys for owner in getattr(config, section)}
         if args.owner not in known and not args.admin:
-            return _fail(f"{file} has no tenant {args.owner!r}; it has: {', '.join(known) or 'none'}")
+            there = ", ".join(known) or "none"
+            return _fail(
+                f"{file} has no tenant {args.owner!r}; it has: {there}. --api is for the running gateway's tenants"
+            )
         taken = {key.id for key in known.get(args.owner, ())}
         key_id = args.id or _free_id(args.owner, taken)
         if key_id in taken:

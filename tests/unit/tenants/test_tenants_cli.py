@@ -103,6 +103,16 @@ def test_an_unknown_tenant_is_refused_with_the_known_ones(
     assert file.read_text() == TEXT
 
 
+def test_without_a_file_the_ways_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has a running gateway need not have a file."""
+    monkeypatch.chdir(tmp_path)
+    assert run("keys", "list") == 1
+    assert "--file" in (said := capsys.readouterr().err)
+    assert "--api" in said
+
+
 def test_what_cannot_be_edited_is_handed_to_a_person(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The key is printed, the lines to add are on stderr, the file is untouched and the exit code says so."""
     text = TEXT.replace("keys: []", "keys: &k []") + "  - id: q\n"
