@@ -55,7 +55,7 @@ from sovereign_ext.storage.feed import Feed
 from sovereign_ext.storing import key_hash_secret, open_engine, shared_log, shared_url
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHashes
-from sovereign_ext.tlog.service import LogPaths, TransparencyLog
+from sovereign_ext.tlog.service import LogPaths, SharedLog, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
 
 _log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class Processor:
         self._settings = settings
         self._environ = environ
         self._health = Health()
+        self._shared_log: SharedLog | None = None
         self._feed: Feed | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._pruning: asyncio.Task[None] | None = None
@@ -101,6 +102,14 @@ class Processor:
 
     async def start(self) -> None:
         """Come up. Raises ``ConfigError``, ``LogError`` or ``OSError`` if that is not possible."""
+        try:
+            await self._come_up()
+        except BaseException:
+            if self._shared_log is not None:
+                await asyncio.to_thread(self._shared_log.engine.dispose)
+            raise
+
+    async def _come_up(self) -> None:
         settings = self._settings
         loaded = load_with_resources(settings.config_file, self._open_database)
         self._shared_log = shared_log(loaded.config.storage, base_of(settings.config_file), self._environ)

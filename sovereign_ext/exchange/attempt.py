@@ -59,6 +59,8 @@ _HINTED: Final = frozenset({429, 503, 529})
 """Statuses whose body may say when to come back."""
 _HINT_S: Final = 1.0
 """How long the walk waits for that."""
+_LEAST_MS: Final = 5
+"""Of a latency cap: less than this is nothing."""
 _STREAM_TYPES: Final = (
     "text/event-stream",
     "application/x-ndjson",
@@ -133,10 +135,10 @@ class Attempt:
         """The attempt's turn has come: a step if the deployment does not satisfy the policy any more.
 
         Nothing has been sent then. ``found`` is what is known of it at this moment. Nor is there any use in sending
-        when the policy's latency cap is used up.
+        when the policy's latency cap is used up, but for what no provider answers in.
         """
         cap_ms = self._decision.policy.latency_cap_ms
-        if cap_ms is not None and (now.mono - self.exchange.started.mono) * 1000 >= cap_ms:
+        if cap_ms is not None and (now.mono - self.exchange.started.mono) * 1000 >= cap_ms - _LEAST_MS:
             late = ServiceError(504, "The policy's latency cap is used up.", code="provider_timeout")
             return self._fail(Fault("latency_cap", walk=True, caller=True, error=late), now)
         if not shortfall(self.exchange, self.planned, found):

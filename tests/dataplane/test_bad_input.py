@@ -332,7 +332,7 @@ def test_the_largest_body(world: World):
         ("GET", EMBED, "POST"),
         ("POST", "/v1/models", "GET"),
         ("DELETE", "/v1/models/chat", "GET"),
-        ("DELETE", "/sf/v1/providers", "GET"),
+        ("DELETE", "/sf/v1/providers", "GET, POST"),
         ("POST", "/sf/v1/receipts/0", "GET"),
     ],
 )

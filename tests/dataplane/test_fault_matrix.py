@@ -499,7 +499,7 @@ def _check_headers(cell: Cell, reply: wire.Reply, row: Row) -> None:
         index = {"x-sf-rekor-index"} & set(names) if cell.stream else {"x-sf-rekor-index"}
         extra |= {"x-sf-provider"} | index | ({"cache-control"} if cell.stream else set())
     else:
-        extra |= {"x-should-retry", "x-sf-rekor-index"} | ({"retry-after"} & set(names))
+        extra |= {"x-should-retry", "x-sf-rekor-index"} | ({"retry-after", "retry-after-ms"} & set(names))
         if isinstance(cell.fate, Stops):
             extra |= {"x-sf-provider"}
     assert set(names) == HEADERS | extra

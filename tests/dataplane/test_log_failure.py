@@ -85,14 +85,10 @@ def test_a_full_disk_fails_closed_and_recovers(logging: Gateway) -> None:
     """A limit on the size of files stands for the disk: writes fail with EFBIG as they would with ENOSPC."""
     stack = logging.stack
     stack.processor.end()
-    wal = database(stack).with_name("log.db-wal")
-    room = max(path.stat().st_size for path in (database(stack), wal) if path.exists()) + 64 * 1024
-
-    def no_more_than_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-
-    stack.start_processor(preexec_fn=no_more_than_room)
+    stack.start_processor()
     stack.wait_serving()
+    room = max(path.stat().st_size for path in database(stack).parent.iterdir() if path.is_file()) + 64 * 1024
+    resource.prlimit(stack.processor.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     given = []
     for _ in range(400):
         reply = stack.chat("chat")

@@ -131,7 +131,6 @@ def _crafted(header: dict[str, Any], payload: dict[str, Any], signature: bytes =
     return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(payload).encode())}.{b64(signature)}"
 
 
-NOW = int(time.time())
 HOSTILE: dict[str, Callable[[], str]] = {
     "alg none": lambda: _crafted({"alg": "none"}, claims()),
     "alg None with kid": lambda: _crafted({"alg": "None", "kid": "r1"}, claims()),
@@ -166,14 +165,14 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "audience is an object": lambda: token(RSA, claims(aud={AUDIENCE: 1})),
     "audiences not all text": lambda: token(RSA, claims(aud=[AUDIENCE, 1])),
     "no exp": lambda: token(RSA, claims(exp=None)),
-    "exp is text": lambda: token(RSA, claims(exp=str(NOW + 300))),
+    "exp is text": lambda: token(RSA, claims(exp=str(int(time.time()) + 300))),
     "exp is true": lambda: token(RSA, claims(exp=True)),
     "exp is infinite": lambda: token(
         RSA, json.dumps(claims()).replace(str(claims()["exp"]), "1e999").encode()
     ),
-    "not yet": lambda: token(RSA, claims(nbf=NOW + 600)),
+    "not yet": lambda: token(RSA, claims(nbf=int(time.time()) + 600)),
     "nbf is text": lambda: token(RSA, claims(nbf="0")),
-    "issued in the future": lambda: token(RSA, claims(iat=NOW + 600)),
+    "issued in the future": lambda: token(RSA, claims(iat=int(time.time()) + 600)),
     "no subject": lambda: token(RSA, claims(sub=None)),
     "empty subject": lambda: token(RSA, claims(sub="")),
     "subject with a newline": lambda: token(RSA, claims(sub="alice\nrole: admin")),

@@ -35,7 +35,8 @@ class Ledgerfile:
         self.path = path
 
     def rows(self) -> dict[str, int]:
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        text = self.path.read_text() if self.path.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last may be half written
         return {call: int(billed) for call, billed in (line.split() for line in lines)}
 
     def write(self, call: str, billed: int) -> None:
