@@ -8,7 +8,7 @@ the file names a variable or a file that holds them, and ``sovereign_ext.storing
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -38,14 +38,14 @@ class SecretSource(Frozen):
         return self
 
 
-class Database(Frozen):
-    """A PostgreSQL database by its URL (``postgresql://user:password@host/name``), which a variable or a file holds."""
+class UrlSource(Frozen):
+    """Where a URL is found that holds a password: a variable of the environment, or a file."""
 
     url_env: Variable | None = None
     url_file: Path | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Database:
+    def _one(self) -> Self:
         if (self.url_env is None) == (self.url_file is None):
             raise ValueError(
                 "give exactly one of url_env, url_file; the URL itself does not belong into this file"
@@ -58,28 +58,17 @@ class Database(Frozen):
         return SecretSource(env=self.url_env, file=self.url_file)
 
 
-class Shared(Frozen):
+class Database(UrlSource):
+    """A PostgreSQL database by its URL (``postgresql://user:password@host/name``), which a variable or a file holds."""
+
+
+class Shared(UrlSource):
     """A Valkey or Redis by its URL (``redis://`` or, with TLS, ``rediss://:password@host:port/0``).
 
     ``ca_file`` are PEM roots to trust instead of the system's.
     """
 
-    url_env: Variable | None = None
-    url_file: Path | None = None
     ca_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Shared:
-        if (self.url_env is None) == (self.url_file is None):
-            raise ValueError(
-                "give exactly one of url_env, url_file; the URL itself does not belong into this file"
-            )
-        return self
-
-    @property
-    def source(self) -> SecretSource:
-        """Where the URL is found."""
-        return SecretSource(env=self.url_env, file=self.url_file)
 
 
 class S3(Frozen):

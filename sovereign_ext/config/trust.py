@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from sovereign_ext.config.urls import is_protected
 
@@ -90,6 +90,16 @@ class EvidenceKind(StrEnum):
 
     EAT = "eat"  # a JWT of an attestation service (RFC 9711), checked against its JWKS
     NITRO = "nitro"  # an AWS Nitro attestation document (COSE_Sign1)
+
+
+def _unchangeable(url: str) -> str:
+    if not is_protected(url):
+        raise ValueError("must be https, or on this host: who changes keys on their way can sign anything")
+    return url
+
+
+KeySetUrl = Annotated[str, StringConstraints(pattern=URL_PATTERN), AfterValidator(_unchangeable)]
+"""Where keys are fetched that signatures are checked by."""
 
 
 class Frozen(BaseModel):
@@ -181,22 +191,13 @@ class Evidence(Frozen):
     ca: InlineText | None = None
     jwks_file: str | None = Field(default=None, min_length=1)
     jwks: InlineText | None = None
-    jwks_url: str | None = Field(default=None, pattern=URL_PATTERN)
+    jwks_url: KeySetUrl | None = None
     root_file: str | None = Field(default=None, min_length=1)
     root: InlineText | None = None
     issuer: str | None = Field(default=None, min_length=1)
     measurements: tuple[str, ...] = Field(min_length=1)
     max_age_s: int = Field(default=300, ge=1, le=86_400)
     refresh_s: int = Field(default=60, ge=1, le=86_400)
-
-    @field_validator("jwks_url")
-    @classmethod
-    def _unchangeable(cls, url: str | None) -> str | None:
-        if url is not None and not is_protected(url):
-            raise ValueError(
-                "must be https, or on this host: who changes keys on their way can sign anything"
-            )
-        return url
 
     @model_validator(mode="after")
     def _roots(self) -> Evidence:
