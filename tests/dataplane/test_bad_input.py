@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import wire
-from stack import HELLO, ConfigFile, Stack, eventually
+from stack import HELLO, ConfigFile, Row, Stack, eventually
 
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
@@ -67,7 +67,11 @@ class World:
 
     def calls_since(self, moment_ms: int) -> list[str]:
         """Entries of calls that began at ``moment_ms`` or later; an earlier test's may still be arriving."""
-        return [row.decision_id for row in self.stack.rows() if row.predicate["started_ms"] >= moment_ms]
+        return [row.decision_id for row in self.rows_since(moment_ms)]
+
+    def rows_since(self, moment_ms: int) -> list[Row]:
+        """Those entries."""
+        return [row for row in self.stack.rows() if row.predicate["started_ms"] >= moment_ms]
 
 
 def now_ms() -> int:
@@ -522,7 +526,8 @@ def test_smuggling(world: World, head: str, body: bytes):
     reply = world.raw(head, body)
     denied(world, reply, 400, "bad_request")
     assert reply.headers["connection"] == "close"
-    assert world.calls_since(began) == []
+    # Where the head was whole and only the body is broken, the processor may have heard of the call: ADR 0005.
+    assert all(not row.outcomes for row in world.rows_since(began))
 
 
 def test_unknown_transfer_codings(world: World):
