@@ -23,6 +23,7 @@ from sovereign_ext.secret import Secret
 
 _TIMEOUT_S = 60.0
 _READ_BYTES = 65_536
+_UNREADABLE = "nothing that could be read"
 
 Query = Mapping[str, str | int | Sequence[str] | None]
 
@@ -40,24 +41,38 @@ def add_gateway(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running gateway. Everything raises ``StartError`` with what it said, or that it did not answer."""
+    """A running gateway. Everything raises ``StartError`` with what it said, or that it did not answer.
+
+    ``timeout_s`` is how long each wait for it may take.
+    """
 
     url: str
     key: Secret
+    timeout_s: float = _TIMEOUT_S
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Gateway:
         """The one that ``add_gateway``'s options name."""
-        from sovereign_ext.cli.supervise import demo, layout, lock
-
         key = _key(args.admin_key_file)
         url = args.url or (os.environ.get("SF_BASE_URL") if key is not None else None)
-        if url is not None:
-            key = key or os.environ.get("SF_API_KEY")
-            if not key:
-                raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY, or --admin-key-file")
-            return cls(url.rstrip("/").removesuffix("/v1"), Secret(key))
-        root = args.state_dir.absolute()
+        if url is None:
+            return cls.local(args.state_dir, key)
+        key = key or os.environ.get("SF_API_KEY")
+        if not key:
+            raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY, or --admin-key-file")
+        return cls.named(url, key)
+
+    @classmethod
+    def named(cls, url: str, key: str, timeout_s: float = _TIMEOUT_S) -> Gateway:
+        """The one at ``url``, which may be a base URL as SDKs take it."""
+        return cls(url.rstrip("/").removesuffix("/v1"), Secret(key), timeout_s)
+
+    @classmethod
+    def local(cls, state_dir: Path, key: str | None = None, timeout_s: float = _TIMEOUT_S) -> Gateway:
+        """The one that runs on a state directory, by default with the admin key that is kept there."""
+        from sovereign_ext.cli.supervise import demo, layout, lock
+
+        root = state_dir.absolute()
         if lock.running(layout.lock_file(root)) is None:
             raise StartError(f"nothing is running on {root}: start it with `sovereign up`, or give --url")
         places = layout.Layout(root, root / "run")
@@ -65,7 +80,8 @@ class Gateway:
             port = json.loads(places.record.read_text(encoding="utf-8"))["port"]
         except (OSError, ValueError, KeyError):
             raise StartError(f"what runs on {root} is only just starting") from None
-        return cls(f"http://127.0.0.1:{port}", Secret(key) if key else demo.keys_of(places)[1])
+        secret = Secret(key) if key else demo.keys_of(places)[1]
+        return cls(f"http://127.0.0.1:{port}", secret, timeout_s)
 
     def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """The answer to one question."""
@@ -81,7 +97,7 @@ class Gateway:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise StartError(f"what answers at {self.url} is not a gateway")
+            raise StartError(f"the gateway says 200: {_UNREADABLE}")
         return answer
 
     def pages(self, path: str, query: Query, member: str) -> Iterator[dict[str, Any]]:
@@ -107,7 +123,8 @@ class Gateway:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise StartError(f"--url must be like https://host:8443, is {self.url}")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        connection = kind(parts.hostname, parts.port, timeout=self.timeout_s)
+        what = "answer"
         try:
             target = parts.path + path + _question(query or {})
             headers = {"authorization": f"Bearer {self.key.reveal()}", "content-type": "application/json"}
@@ -116,13 +133,14 @@ class Gateway:
             response = connection.getresponse()
             if response.status != 200:
                 raise StartError(f"the gateway says {response.status}: {_message(response.read())}")
+            what = "whole answer"
             while piece := response.read1(_READ_BYTES):
                 yield piece
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise StartError(f"no whole answer from {self.url} ({reason})") from None
+            raise StartError(f"no {what} from {self.url} ({reason})") from None
         finally:
             connection.close()
 
@@ -152,4 +170,4 @@ def _message(body: bytes) -> str:
         text = answer.get("message") or (error.get("message") if isinstance(error, dict) else None)
         if text:
             return str(text)
-    return "nothing that could be read"
+    return _UNREADABLE

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sovereign_ext.cli.up import add_state_dir
 
 if TYPE_CHECKING:
-    from sovereign_ext.secret import Secret
+    from sovereign_ext.cli.api import Gateway
 
 EXIT_REFUSED = 1
 _TIMEOUT_S = 10.0
@@ -48,12 +48,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.model is None and args.request is None:
-        from sovereign_ext.errors import StartError
+    from sovereign_ext.errors import StartError
 
+    if args.model is None and args.request is None:
         raise StartError("give --model, --request or both")
-    url, key = _place(args)
-    answer = _post(url, f"/sf/v1/policies/{args.policy}:evaluate", key, _question(args))
+    path = f"/sf/v1/policies/{args.policy}:evaluate"
+    answer = _gateway(args).send("POST", path, document=_question(args))
+    if not isinstance(answer.get("order"), list):
+        raise StartError("the gateway says 200: nothing that could be read")
     print(json.dumps(answer, indent=2) if args.json else _render(answer))
     return 0 if answer["order"] else EXIT_REFUSED
 
@@ -80,66 +82,17 @@ def _body(file: Path) -> Any:
         raise StartError(f"{file}: is not JSON") from None
 
 
-def _place(args: argparse.Namespace) -> tuple[str, Secret]:
+def _gateway(args: argparse.Namespace) -> Gateway:
     """Whom to ask, with which key: the gateway of the state directory, or the one named."""
-    from sovereign_ext.cli.supervise import demo, layout, lock
-    from sovereign_ext.errors import StartError
-    from sovereign_ext.secret import Secret
-
-    if args.url is not None:
-        key = os.environ.get("SF_ADMIN_KEY") or os.environ.get("SF_API_KEY")
-        if not key:
-            raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY")
-        return args.url.rstrip("/").removesuffix("/v1"), Secret(key)
-    root = args.state_dir.absolute()
-    if lock.running(layout.lock_file(root)) is None:
-        raise StartError(f"nothing is running on {root}: start it with `sovereign up`, or give --url")
-    places = layout.Layout(root, root / "run")
-    try:
-        port = json.loads(places.record.read_text(encoding="utf-8"))["port"]
-    except (OSError, ValueError, KeyError):
-        raise StartError(f"what runs on {root} is only just starting") from None
-    return f"http://127.0.0.1:{port}", demo.keys_of(places)[1]
-
-
-def _post(url: str, path: str, key: Secret, question: dict[str, Any]) -> dict[str, Any]:
-    """The answer as JSON. Raises ``StartError`` with what the gateway said, or that it did not answer."""
-    import http.client
-    from urllib.parse import urlsplit
-
+    from sovereign_ext.cli.api import Gateway
     from sovereign_ext.errors import StartError
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StartError(f"--url must be like https://host:8443, is {url}")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
-    headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
-    try:
-        connection.request("POST", parts.path + path, json.dumps(question), headers)
-        response = connection.getresponse()
-        status, body = response.status, response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise StartError(f"no answer from {url} ({getattr(error, 'strerror', None) or error})") from None
-    finally:
-        connection.close()
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if status == 200 and isinstance(answer, dict) and isinstance(answer.get("order"), list):
-        return answer
-    raise StartError(f"the gateway says {status}: {_message(answer)}")
-
-
-def _message(answer: Any) -> str:
-    """Of a ``google.rpc.Status``, or of the model API's error where Envoy answered."""
-    if isinstance(answer, dict):
-        error = answer.get("error")
-        text = answer.get("message") or (error.get("message") if isinstance(error, dict) else None)
-        if text:
-            return str(text)
-    return "nothing that could be read"
+    if args.url is None:
+        return Gateway.local(args.state_dir, timeout_s=_TIMEOUT_S)
+    key = os.environ.get("SF_ADMIN_KEY") or os.environ.get("SF_API_KEY")
+    if not key:
+        raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY")
+    return Gateway.named(args.url, key, _TIMEOUT_S)
 
 
 def _render(answer: dict[str, Any]) -> str:

@@ -122,12 +122,7 @@ def read_public_key(member: Claims) -> Native:
 
 def verify_compact(token: bytes, keys: KeySet) -> Claims:
     """The claims of a compact JWS whose signature one of ``keys`` made. Raises ``VerificationError``."""
-    if len(token) > MAX_TOKEN_BYTES:
-        raise VerificationError(f"token is longer than {MAX_TOKEN_BYTES} bytes")
-    segments = token.split(b".")
-    if len(segments) != 3:
-        raise VerificationError(f"token has {len(segments)} parts, expected 3")
-    header = read_json_object(_segment(segments[0], "header"), "token header")
+    header, payload = _opened(token)
     alg, kid = header.get("alg"), header.get("kid")
     if not isinstance(alg, str) or alg not in ALGORITHMS:
         raise VerificationError(
@@ -138,7 +133,7 @@ def verify_compact(token: bytes, keys: KeySet) -> Claims:
     if kid is not None and not isinstance(kid, str):
         raise VerificationError("token's kid is not text")
     _check_signature(token, alg, keys.select(alg, kid).key)
-    return read_json_object(_segment(segments[1], "payload"), "token payload")
+    return read_json_object(_segment(payload, "payload"), "token payload")
 
 
 def read_unverified(token: bytes) -> tuple[Claims, Claims]:
@@ -146,13 +141,18 @@ def read_unverified(token: bytes) -> tuple[Claims, Claims]:
 
     Raises ``VerificationError`` unless it has the form of one.
     """
+    header, payload = _opened(token)
+    return header, read_json_object(_segment(payload, "payload"), "token payload")
+
+
+def _opened(token: bytes) -> tuple[Claims, bytes]:
+    """The header of a compact JWS, and its payload as it stands there."""
     if len(token) > MAX_TOKEN_BYTES:
         raise VerificationError(f"token is longer than {MAX_TOKEN_BYTES} bytes")
     segments = token.split(b".")
     if len(segments) != 3:
         raise VerificationError(f"token has {len(segments)} parts, expected 3")
-    header = read_json_object(_segment(segments[0], "header"), "token header")
-    return header, read_json_object(_segment(segments[1], "payload"), "token payload")
+    return read_json_object(_segment(segments[0], "header"), "token header"), segments[1]
 
 
 def read_json_object(data: bytes, what: str) -> Claims:
