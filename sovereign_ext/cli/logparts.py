@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LogParts:
-    """What is there of a log. ``signed`` is the checkpoint signed last, as a note."""
+    """What is there of a log. ``signed`` reads the checkpoint signed last, a note."""
 
     engine: Engine
     reader: LogReader
-    signed: bytes | None
+    signed: Callable[[], bytes | None]
     keys: PublicKeys
 
 
@@ -104,11 +105,10 @@ def _parts(
     if shared is None:
         paths = find_log(state_dir, checkpoint_dir)
         keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
-        return LogParts(engine, LogReader(paths.tiles), read_file(paths.signed / CHECKPOINT), keys)
+        return LogParts(engine, LogReader(paths.tiles), partial(read_file, paths.signed / CHECKPOINT), keys)
     paths = _paths(state_dir, checkpoint_dir, f"public/{LOG_KEYS}")
     keys = read_log_keys((paths.public / LOG_KEYS).read_bytes())
-    standing = PublishedStore(engine).standing()
-    return LogParts(engine, LogReader(shared.tiles), None if standing is None else standing.note, keys)
+    return LogParts(engine, LogReader(shared.tiles), PublishedStore(engine).note, keys)
 
 
 def _paths(state_dir: Path, checkpoint_dir: Path | None, needed: str) -> LogPaths:

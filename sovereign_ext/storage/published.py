@@ -113,6 +113,14 @@ class PublishedStore:
         left_ms = 0 if left_ms > LONGEST_LEASE_MS else max(0, int(left_ms))
         return Standing(holder, token, left_ms, size, bytes(note), bytes(shown), keys, head)
 
+    def note(self) -> bytes | None:
+        """The checkpoint signed last; ``None`` before ``begin``."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(log_published.c.note).where(log_published.c.id == 1)
+            ).one_or_none()
+        return None if found is None else bytes(found.note)
+
     def acquire(self, holder: str, lease_ms: int) -> int | None:
         """Take the lease, if it is over or ours; gives its new token, or ``None``.
 

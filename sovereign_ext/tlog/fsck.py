@@ -48,14 +48,17 @@ class FsckReport:
 
 
 class Fsck:
-    """One run over one log. ``verify_row`` raises ``VerificationError`` for a bad envelope; ``None`` skips
-    that."""
+    """One run over one log.
+
+    ``signed`` reads the checkpoint that was signed last. ``verify_row`` raises ``VerificationError`` for a bad
+    envelope; ``None`` skips that.
+    """
 
     def __init__(
         self,
         store: EntryStore,
         reader: LogReader,
-        signed: bytes | None,
+        signed: Callable[[], bytes | None],
         verifier: Verifier,
         verify_row: Callable[[StoredRow], None] | None,
     ) -> None:
@@ -81,8 +84,9 @@ class Fsck:
         return self._report
 
     def _checkpoints(self) -> tuple[Checkpoint | None, Checkpoint | None]:
+        # In this order: a live log signs before it publishes, so what is read second cannot be the older one.
         published = self._open(self._reader.checkpoint(), "published")
-        signed = self._open(self._signed, "signed")
+        signed = self._open(self._signed(), "signed")
         if published and signed and published.size > signed.size:
             self._report.fault(f"size {published.size} was published, only size {signed.size} was signed")
         return published, signed

@@ -62,12 +62,9 @@ class Site:
         """Check everything, as the command does."""
         engine = self.engine()
         try:
-            standing = PublishedStore(engine).standing()
-            assert standing is not None
             keys, reader = log.public_keys, LogReader(self.tiles())
-            return Fsck(
-                EntryStore(engine), reader, standing.note, keys.log, row_verifier(keys.envelope)
-            ).run()
+            signed = PublishedStore(engine).note
+            return Fsck(EntryStore(engine), reader, signed, keys.log, row_verifier(keys.envelope)).run()
         finally:
             engine.dispose()
 

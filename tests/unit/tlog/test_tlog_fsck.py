@@ -12,6 +12,8 @@ import pytest
 from log_world import fill, fsck, opened
 
 from sovereign_ext.attest.entry import parse_body
+from sovereign_ext.cli.log import check
+from sovereign_ext.cli.logparts import opened as parts_of
 from sovereign_ext.cli.main import main
 from sovereign_ext.tlog.hashing import leaf_hash
 
@@ -164,6 +166,22 @@ def test_beside_a_live_log(tmp_path: Path) -> None:
             await fill(log, 20)
             report = await asyncio.to_thread(fsck, tmp_path)
             assert (report.faults, report.size, report.rows) == ([], 1, 21)
+
+    asyncio.run(scenario())
+
+
+def test_a_checkpoint_published_after_the_parts_were_opened(tmp_path: Path) -> None:
+    """It is judged by what was signed by then, not by what had been signed before."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as log:
+            await fill(log, 1)
+            await log.receipt(0, None, 10)
+            with parts_of(tmp_path) as parts:
+                await fill(log, 20)
+                await log.receipt(20, None, 10)
+                report = await asyncio.to_thread(check, parts, quick=True)
+            assert (report.faults, report.size) == ([], 21)
 
     asyncio.run(scenario())
 
