@@ -156,6 +156,11 @@ def test_without_the_witness_the_same_call_is_refused(proven: Proven) -> None:
             proven.gateway.client().chat.completions.create(model=MODEL, messages=HELLO, extra_headers=STRICT)
         except openai.PermissionDeniedError as error:
             return str(error)
+        except (
+            openai.InternalServerError
+        ) as error:  # decided before the statement was missed, answered after it
+            if error.code not in ("no_longer_eligible", "tier_not_observed"):
+                raise
         return None
 
     message = eventually(refused, "the statement is missed")

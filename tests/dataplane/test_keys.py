@@ -175,16 +175,21 @@ def test_a_deleted_tenant_takes_its_keys_along(gateway: Gateway) -> None:
 def test_guessing_gives_nothing(gateway: Gateway) -> None:
     """Keys with the right form and checksum: one answer for all of them, no entry in the log, no call upstream."""
     stack = gateway.stack
-    rows, calls = len(stack.rows()), len(gateway.mocks["one"].requests())
-    answers = Counter[tuple[int, bytes]]()
+    calls = gateway.mocks["one"].requests()[-1].number
+    answers, decisions = Counter[tuple[int, bytes]](), set[str]()
     for _ in range(200):
         guess = mint(KeyKind.TENANT, os.urandom(RANDOM_BYTES)).reveal()
         reply = wire.call(stack.port, key=guess, body={"model": MODEL, "messages": HELLO})
         answers[reply.status, reply.body] += 1
+        decisions.add(reply.headers["x-sf-decision-id"])
+    assert len(answers) == 1, answers
     ((code, body),) = answers
     assert code == 401
     assert b"not known here" in body
-    assert (len(stack.rows()), len(gateway.mocks["one"].requests())) == (rows, calls)
+    assert len(decisions) == 200
+    assert status(stack, new_tenant(stack, "after")) == (200, "")  # what was to be written before, is written
+    assert not decisions & {row.decision_id for row in stack.rows()}
+    assert gateway.mocks["one"].requests()[-1].number == calls + 1
 
 
 def test_keys_survive_a_restart_and_their_last_use_is_known(gateway: Gateway) -> None:
