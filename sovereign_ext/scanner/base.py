@@ -1,0 +1,54 @@
+"""What a detector is: the literals by which the engine finds its places, and a function that judges one of them.
+
+A detector sees *canonical text*: the bytes of a string as its reader will see them (JSON escapes undone to any depth,
+percent-encoding undone, characters without width left out), in UTF-8. It is asked once for every place of one of its
+anchors, and must answer in time linear in ``reach``: no nested repetitions, no search beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """Where in canonical text exactly the secret stands: ``text[start:end]``."""
+
+    start: int
+    end: int
+
+
+Find = Callable[[bytes, int], Span | None]
+"""``find(text, at)``: the secret whose anchor stands at ``text[at:]``, or ``None``.
+
+``text`` may begin and end anywhere in a longer string. It has at least ``back`` bytes before ``at`` and ``reach`` bytes
+after it, or else the string begins or ends there.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One kind of credential.
+
+    ``kind`` is what findings and replacements name (``aws-access-key``), ``family`` by what policies choose
+    (``aws``), ``version`` rises with every change of what is found. ``about`` is one line for the documentation.
+
+    ``anchors`` are literals of at least three bytes, one of which stands in every such secret or beside it, regardless
+    of ASCII case where ``fold`` is set. With ``boundary`` an anchor counts only where no ASCII letter or digit stands
+    before it. ``back`` and ``reach``: how many bytes of canonical text before and after the beginning of the
+    anchor ``find`` may look at. ``wraps`` says that such a secret may be broken over several lines; then ``find``
+    is also asked with the lines joined.
+    """
+
+    kind: str
+    family: str
+    version: int
+    about: str
+    anchors: tuple[bytes, ...]
+    find: Find
+    fold: bool = False
+    boundary: bool = True
+    back: int = 0
+    reach: int = 512
+    wraps: bool = True
