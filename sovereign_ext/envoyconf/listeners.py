@@ -136,7 +136,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
         chain.transport_socket = _tls(layout.ingress.tls, layout.config_directory)
     listener = Listener(name="ingress", address=address, filter_chains=[chain])
     listener.per_connection_buffer_limit_bytes = CLIENT_BUFFER_BYTES
-    return routes.with_priority_group(listener.to_dict())
+    return routes.complete(listener.to_dict(), layout)
 
 
 def egress(layout: Layout) -> dict[str, Json]:

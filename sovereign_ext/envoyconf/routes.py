@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any as Json
@@ -65,29 +66,10 @@ _PLACEHOLDER: Final = "priority-group"
 
 
 def ingress(layout: Layout) -> RouteConfiguration:
-    """Management calls to the processor's own services; everything else through the ext_proc filter.
+    """Everything through the ext_proc filter, except what ``complete`` adds.
 
     The processor answers every path that is not a model call, so nothing is ever proxied that it did not plan.
     """
-    management = [
-        Route(
-            name="management",
-            match=_path(method, path, regex),
-            route=_management(streamed=regex in layout.streamed),
-            typed_per_filter_config={
-                EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
-                HEADER_MUTATION: Any.pack(HeaderMutationPerRoute(mutations=_no_foreign_headers())),
-                # What names a filter that is disabled enables it.
-                **(
-                    {BODIES: Any.pack(ExtProcPerRoute(overrides=ExtProcOverrides()))}
-                    if method in _WITH_BODIES
-                    else {}
-                ),
-            },
-            response_headers_to_remove=["grpc-accept-encoding"],
-        )
-        for method, path, regex in layout.management_routes
-    ]
     walk = Route(
         name="walk",
         match=RouteMatch(prefix="/"),
@@ -120,32 +102,69 @@ def ingress(layout: Layout) -> RouteConfiguration:
     host = VirtualHost(
         name="sovereign",
         domains=["*"],
-        routes=[*management, walk],
+        routes=[walk],
         include_request_attempt_count=True,
         request_body_buffer_limit=layout.max_request_bytes,
     )
     return RouteConfiguration(name="ingress", virtual_hosts=[host])
 
 
-def with_priority_group(listener: dict[str, Json]) -> dict[str, Json]:
-    """Put the priority_group specifier in place, which the typed models do not have."""
+def complete(listener: dict[str, Json], layout: Layout) -> dict[str, Json]:
+    """Add to the rendered ingress what is not rendered with it: the routes of management calls, before all others,
+    and the priority_group specifier, which the typed models do not have."""
     manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
-    for route in manager["routeConfig"]["virtualHosts"][0]["routes"]:
+    host = manager["routeConfig"]["virtualHosts"][0]
+    for route in host["routes"]:
         if "inlineClusterSpecifierPlugin" in route["route"]:
-            route["route"]["inlineClusterSpecifierPlugin"] = {
-                "extension": {
-                    "name": _PLUGIN,
-                    "typedConfig": {
-                        "@type": _PLUGIN_TYPE,
-                        # Only a call that the processor has planned is routed; the default leads nowhere.
-                        "priorityGroups": [
-                            {"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}
-                        ],
-                        "overrideMetadataNamespace": PLAN_METADATA,
-                    },
-                }
-            }
+            route["route"]["inlineClusterSpecifierPlugin"] = _priority_group()
+    host["routes"] = [*_management(layout), *host["routes"]]
     return listener
+
+
+def _management(layout: Layout) -> list[dict[str, Json]]:
+    """Calls to the processor's own services. Most of a hundred routes differ in what they match only, and rendering
+    takes its time: what is alike is rendered once."""
+    alike = {
+        (bodies, streamed): json.dumps(_management_route(bodies=bodies, streamed=streamed).to_dict())
+        for bodies in (False, True)
+        for streamed in (False, True)
+    }
+    return [
+        {**json.loads(alike[method in _WITH_BODIES, regex in layout.streamed]), "match": found.to_dict()}
+        for method, path, regex in layout.management_routes
+        for found in (_path(method, path, regex),)
+    ]
+
+
+def _management_route(*, bodies: bool, streamed: bool) -> Route:
+    overrides = {
+        EXT_PROC: Any.pack(ExtProcPerRoute(disabled=True)),
+        HEADER_MUTATION: Any.pack(HeaderMutationPerRoute(mutations=_no_foreign_headers())),
+    }
+    if bodies:  # what names a filter that is disabled enables it
+        overrides[BODIES] = Any.pack(ExtProcPerRoute(overrides=ExtProcOverrides()))
+    return Route(
+        name="management",
+        route=_management_action(streamed=streamed),
+        typed_per_filter_config=overrides,
+        response_headers_to_remove=["grpc-accept-encoding"],
+    )
+
+
+def _priority_group() -> dict[str, Json]:
+    return {
+        "extension": {
+            "name": _PLUGIN,
+            "typedConfig": {
+                "@type": _PLUGIN_TYPE,
+                # Only a call that the processor has planned is routed; the default leads nowhere.
+                "priorityGroups": [
+                    {"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}
+                ],
+                "overrideMetadataNamespace": PLAN_METADATA,
+            },
+        }
+    }
 
 
 def egress(providers: Iterable[Provider]) -> RouteConfiguration:
@@ -194,7 +213,7 @@ def content_length_filter() -> HttpFilter:
     return HttpFilter(name=HEADER_MUTATION, typed_config=Any.pack(HeaderMutation(mutations=mutations)))
 
 
-def _management(*, streamed: bool) -> RouteAction:
+def _management_action(*, streamed: bool) -> RouteAction:
     """An answer within 30 s; one that is streamed goes on as long as its reader takes something now and then."""
     if streamed:
         return RouteAction(
