@@ -31,6 +31,7 @@ pytestmark = pytest.mark.dataplane
 
 ROUNDS = 12
 CLIENTS = 6
+PAUSE_S = 0.02  # as callers pause before they try again: what is starting needs the processor more
 _ATTESTATION = re.compile(rb'"_sf_attestation":(\{.*?"receipt_url":"[^"]*"\})')
 
 
@@ -60,8 +61,11 @@ class Clients:
             try:
                 reply = self._stack.chat("chat", stream=number % 2 == 0, timeout_s=10)
             except (OSError, http.client.HTTPException):
-                continue  # nobody is listening, or the connection was torn: given nothing
+                self._stopping.wait(PAUSE_S)  # nobody is listening, or the connection was torn: given nothing
+                continue
             self._keep(reply)
+            if reply.status != 200:
+                self._stopping.wait(PAUSE_S)
 
     def _keep(self, reply: wire.Reply) -> None:
         found = [json.loads(match) for match in _ATTESTATION.findall(reply.body)]
