@@ -1,9 +1,9 @@
 """Texts that stand in several pieces: neighbouring text parts of a ``content`` array, which the model reads as one.
 
 A run is what stands in one array, part beside part. A part that is not text ends it, and so does the end of the
-message. What a text part is, is taken broadly (``text`` of whatever type, ``refusal``, bare strings as vLLM takes them):
-what is made of a part is the provider's choice. Arrays by other names (``input`` of embeddings, ``stop``) hold texts
-that nobody joins. Where a part has a member twice, the last one counts, as for nearly all parsers.
+message. What a text part is, is taken broadly (``text`` of whatever type, ``refusal``, bare strings as vLLM takes
+them): what is made of a part is the provider's choice. Arrays by other names (``input`` of embeddings, ``stop``)
+hold texts that nobody joins. Where a part has a member twice, the last one counts, as for nearly all parsers.
 Source: OpenAI API reference, chat completions (2026): ``messages[].content[]``, ``prediction.content[]``.
 """
 
@@ -26,8 +26,9 @@ _REFUSAL: Final = re.compile(rb'"refusal"\s*+:\s*+"')
 _TEXT_FIRST: Final = re.compile(
     _ARRAY.pattern + rb'\s*+\{\s*+(?:"type"\s*+:\s*+"[a-z_]*+"\s*+,\s*+)?+"(?:text"\s*+:|refusal"\s*+:\s*+")'
 )
-_BARE_FIRST: Final = re.compile(_ARRAY.pattern + rb'\s*+"')
-_BARE_LATER: Final = re.compile(rb'\}\s*+,\s*+"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*+[],]', re.DOTALL)
+_OTHERS: Final = rb"[][\s,0-9a-zE.+-]*+"  # elements that are no strings and no objects
+_BARE_FIRST: Final = re.compile(_ARRAY.pattern + _OTHERS + rb'"')
+_BARE_LATER: Final = re.compile(rb"\}" + _OTHERS + rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*+[],]', re.DOTALL)
 
 
 def may_have_runs(body: bytes) -> bool:
