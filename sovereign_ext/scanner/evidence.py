@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from functools import cache
+from itertools import pairwise
 from typing import Final
 
 BASE62: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,6 +25,7 @@ _PLACEHOLDERS: Final = re.compile(
     rb"|your[-_]?(?:api|own|key|secret|token|access)",
     re.IGNORECASE,
 )
+_HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _REPEATED: Final = re.compile(rb"(.)\1{6}", re.DOTALL)
 _STEPS: Final = 6  # of one code point each: seven characters, as in abcdefg
 
@@ -73,7 +75,7 @@ def typed(text: bytes) -> bool:
     if _PLACEHOLDERS.search(text) is not None or _REPEATED.search(text) is not None:
         return True
     steps = 0
-    for before, after in zip(text, text[1:], strict=False):
+    for before, after in pairwise(text):
         steps = steps + 1 if after == before + 1 else 0
         if steps == _STEPS:
             return True
@@ -89,14 +91,15 @@ def wordy(text: bytes) -> bool:
     return size > 0 and sum(lower[at : at + 2] in _PAIRS for at in range(size - 1)) >= _PAIRS_BY_CHANCE[size]
 
 
-def made_at_random(text: bytes, alphabet: int) -> bool:
-    """Whether ``text`` may come from a random generator that draws from ``alphabet`` characters (16, 32, 36, 62, 64).
+def made_at_random(text: bytes, alphabet: int = 0) -> bool:
+    """Whether ``text`` may come from a random generator that draws from ``alphabet`` characters; 0: of those that the
+    text itself suggests, 16 (hexadecimal), 36 (letters of one case) or 62.
 
     No for typed texts (:func:`typed`), for words (:func:`wordy`), and where the entropy of (up to 128 characters of)
     ``text`` is lower than chance allows.
     """
     size = _judged(text)
-    if size and entropy(text[:size]) < least_entropy(size, alphabet):
+    if size and entropy(text[:size]) < least_entropy(size, alphabet or _alphabet(text)):
         return False
     return not typed(text) and not wordy(text)
 
@@ -118,6 +121,12 @@ def least_entropy(size: int, alphabet: int) -> float:
     )
     variance = alphabet * (square - mean * mean) + alphabet * (alphabet - 1) * (product - mean * mean)
     return math.log2(size) - (alphabet * mean + _DEVIATIONS * math.sqrt(max(0.0, variance))) / size
+
+
+def _alphabet(text: bytes) -> int:
+    if _HEXADECIMAL.fullmatch(text) is not None:
+        return 16
+    return 36 if text in (text.lower(), text.upper()) else 62
 
 
 def _judged(text: bytes) -> int:

@@ -1,0 +1,146 @@
+"""Amazon Web Services: access key ids, the secrets that go with them, session tokens, Bedrock API keys.
+
+Formats: the IAM user guide's unique identifiers (``AKIA`` long-term, ``ASIA`` temporary, ``ABIA`` bearer token,
+``ACCA`` context; 16 characters of base32 follow), and what the services hand out. A secret access key has no mark of
+its own, 40 characters of base64: it is taken beside an access key id or after one of its usual names only, and not
+where it could be a hash, a path or a piece of something longer. The example credentials of the documentation contain
+``EXAMPLE`` and are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from sovereign_ext.scanner.base import Detector, Find, Span
+from sovereign_ext.scanner.evidence import entropy, made_at_random
+
+_NEAR: Final = 300  # bytes between an access key id and its secret
+_NAMED: Final = 120  # bytes from the beginning of a secret's name to the secret
+_ID_SIZE: Final = 20
+_SECRET_SIZE: Final = 40
+_LEAST_ENTROPY: Final = 3.5  # of base64 that is no uniform draw: tokens begin with runs of one character
+
+_ID: Final = re.compile(rb"A(?:KIA|SIA|BIA|CCA)([2-7A-Z]{16})(?![0-9A-Z])")
+_SECRET: Final = re.compile(rb"(?<![0-9A-Za-z/+_.-])[0-9A-Za-z/+]{40}(?![0-9A-Za-z/+=_-])")
+_HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{40}")
+_SESSION: Final = re.compile(rb"[0-9A-Za-z]{4}[0-9A-Za-z/+]{90,4000}+={0,2}")
+_BEDROCK: Final = re.compile(
+    rb"(?:ABSK[0-9A-Za-z/+]{96,400}+|bedrock-api-key-[0-9A-Za-z/+]{100,4000}+)={0,2}"
+)
+_CAPITALS: Final = bytes(range(ord("A"), ord("Z") + 1))
+_SMALL: Final = _CAPITALS.lower()
+_IDS: Final = (b"AKIA", b"ASIA", b"ABIA", b"ACCA")
+_NAMES: Final = (
+    *(b"secret%caccess%ckey" % (mark, mark) for mark in b"_- ."),
+    *(b"secret%ckey" % mark for mark in b"_- ."),
+    *(b"aws%csecret" % mark for mark in b"_- ."),
+    b"secretaccesskey",
+    b"secretkey",
+    b"awssecret",
+)
+_SESSIONS: Final = (  # base64 of a byte or two, the length of a name, and origin_ec, er/aws or aws
+    *(first + b"oJb3JpZ2luX2Vj" for first in (b"IQ", b"Ag", b"Fw")),
+    *(first + b"oGZXIvYXdz" for first in (b"Fw", b"FQ", b"IQ", b"Ag", b"AQ")),
+    *(first + b"oDYXdz" for first in (b"Fw", b"FQ", b"IQ", b"Ag", b"AQ")),
+)
+
+
+def _access_key(text: bytes, at: int) -> Span | None:
+    match = _ID.match(text, at)
+    return None if match is None or not made_at_random(match[1], 32) else Span(*match.span())
+
+
+def _secret_after(text: bytes, at: int) -> Span | None:
+    """The first secret within 300 bytes behind an access key id."""
+    if _access_key(text, at) is None:
+        return None
+    begin = at + _ID_SIZE
+    return next(_secrets(text, begin, begin + _NEAR + _SECRET_SIZE), None)
+
+
+def _secret_before(text: bytes, at: int) -> Span | None:
+    """The last secret within 300 bytes before an access key id."""
+    if _access_key(text, at) is None:
+        return None
+    spans = tuple(_secrets(text, max(0, at - _NEAR - _SECRET_SIZE), at))
+    return spans[-1] if spans else None
+
+
+def _secret_named(text: bytes, at: int) -> Span | None:
+    return next(_secrets(text, at, at + _NAMED + _SECRET_SIZE), None)
+
+
+def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
+    """What may be a secret access key and lies whole in ``text[begin:end]``."""
+    for match in _SECRET.finditer(text, begin, end + 1):  # one byte more, which the boundary looks at
+        value = match[0]
+        if match.end() > end or _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
+            continue
+        if sum(map(value.count, _CAPITALS)) > 1 and sum(map(value.count, _SMALL)) > 1:
+            yield Span(*match.span())
+
+
+def _session_token(text: bytes, at: int) -> Span | None:
+    return _encoded(_SESSION.match(text, at))
+
+
+def _bedrock_key(text: bytes, at: int) -> Span | None:
+    return _encoded(_BEDROCK.match(text, at))
+
+
+def _encoded(match: re.Match[bytes] | None) -> Span | None:
+    if match is None or b"EXAMPLE" in match[0] or entropy(match[0]) < _LEAST_ENTROPY:
+        return None
+    return Span(*match.span())
+
+
+def _secret_detector(find: Find, anchors: tuple[bytes, ...], back: int, reach: int, named: bool) -> Detector:
+    return Detector(
+        kind="aws-secret-key",
+        family="aws",
+        version=1,
+        about="AWS secret access keys: 40 characters, within 300 bytes of an access key id or behind a usual name",
+        anchors=anchors,
+        find=find,
+        fold=named,
+        boundary=not named,
+        back=back,
+        reach=reach,
+    )
+
+
+# Three ways to the same kind: beside an access key id there may be a secret on either side, of two pairs in a row.
+AWS: Final = (
+    Detector(
+        kind="aws-access-key",
+        family="aws",
+        version=1,
+        about="AWS access key ids: AKIA ASIA ABIA ACCA, 16 characters of base32",
+        anchors=_IDS,
+        find=_access_key,
+        reach=24,
+    ),
+    _secret_detector(_secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + 4, named=False),
+    _secret_detector(_secret_before, _IDS, back=_NEAR + _SECRET_SIZE + 4, reach=24, named=False),
+    _secret_detector(_secret_named, _NAMES, back=0, reach=_NAMED + _SECRET_SIZE + 4, named=True),
+    Detector(
+        kind="aws-session-token",
+        family="aws",
+        version=1,
+        about="AWS session tokens, by the beginnings that the token service gives them",
+        anchors=_SESSIONS,
+        find=_session_token,
+        reach=4100,
+    ),
+    Detector(
+        kind="aws-bedrock-key",
+        family="aws",
+        version=1,
+        about="Amazon Bedrock API keys: ABSK (long-term) and bedrock-api-key- (short-term)",
+        anchors=(b"ABSK", b"bedrock-api-key-"),
+        find=_bedrock_key,
+        reach=4100,
+    ),
+)
