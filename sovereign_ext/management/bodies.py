@@ -3,15 +3,20 @@
 A misspelt ``limits`` must not make a tenant without any. Envoy shows the body to this small ext_proc service
 (``envoy.service.ext_proc.v3.ExternalProcessor``) on routes that have one; what has a member that its message has not, a
 list where there is none, a member twice, or is no JSON, is answered here with the fields at fault, as the services do.
-Types are left to the transcoder, values to the services. It changes nothing and knows no callers.
+Types are left to the transcoder, values to the services. It changes nothing and knows no callers: whatever anybody
+sends costs little here, as much as can be helped. No more faults are looked for than are told, and what is large is
+read on another thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from difflib import get_close_matches
+from functools import cache
+from itertools import islice
 from typing import Any, Final
 
 import grpc
@@ -31,7 +36,13 @@ from sovereign_ext.management import status
 Find = Callable[[str, str], MethodDescriptor | None]
 """The method of an HTTP method and a path without its query."""
 
+Process = Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]
+
 MAX_DEPTH: Final = 32
+MOST_FAULTS: Final = status.MOST_FAULTS
+AT_ONCE_BYTES: Final = 16 * 1024
+"""What is longer is read on another thread."""
+
 _OPAQUE: Final = "google.protobuf."
 """Messages with a JSON form of their own."""
 
@@ -47,10 +58,11 @@ def check(method: MethodDescriptor, body: bytes) -> None:
         raise CallerError(400, text, code="invalid_request") from None
     rule: Any = method.GetOptions().Extensions[annotations_pb2.http]
     if rule.body == "*":
-        faults = list(_faults(method.input_type, data, "", 0))
+        found = _faults(method.input_type, data, "", 0)
     else:
         field = method.input_type.fields_by_name[rule.body]
-        faults = list(_faults(field.message_type, data, rule.body, 0))
+        found = _faults(field.message_type, data, rule.body, 0)
+    faults = list(islice(found, MOST_FAULTS))
     if faults:
         raise InvalidFields(faults)
 
@@ -58,23 +70,35 @@ def check(method: MethodDescriptor, body: bytes) -> None:
 def _faults(message: Any, value: Any, place: str, depth: int) -> Iterator[tuple[str, str]]:
     if not isinstance(value, dict) or message.full_name.startswith(_OPAQUE) or depth > MAX_DEPTH:
         return
-    known = {name: field for field in message.fields for name in (field.name, field.json_name)}
+    known = _members(message)
+    given: dict[str, str] = {}
     for member, inner in value.items():
         path = f"{place}.{member[:100]}" if place else member[:100]
         field = known.get(member)
         if field is None:
             near = get_close_matches(member[:100], list(message.fields_by_name), n=1)
             yield path, f"unknown field; did you mean {near[0]}?" if near else "unknown field"
-            continue
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            continue
-        if inner is not None and field.is_repeated != isinstance(inner, list) and _plain(field):
-            yield path, "expected a list" if field.is_repeated else "expected no list"
-            continue
-        for at, each in enumerate(inner if isinstance(inner, list) else [inner]):
+        elif (other := given.setdefault(field.name, member)) != member:
+            yield path, f"is given twice, as {other}, too"
+        else:
+            yield from _in_field(field, inner, path, depth)
+
+
+def _in_field(field: Any, value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return
+    if value is not None and field.is_repeated != isinstance(value, list) and _plain(field):
+        yield path, "expected a list" if field.is_repeated else "expected no list"
+    elif field.message_type is not None:
+        for at, each in enumerate(value if isinstance(value, list) else [value]):
             below = f"{path}[{at}]" if field.is_repeated else path
-            if field.message_type is not None:
-                yield from _faults(field.message_type, each, below, depth + 1)
+            yield from _faults(field.message_type, each, below, depth + 1)
+
+
+@cache
+def _members(message: Any) -> dict[str, Any]:
+    """The fields of a message by both names that they have in JSON."""
+    return {name: field for field in message.fields for name in (field.name, field.json_name)}
 
 
 def _plain(field: Any) -> bool:
@@ -89,12 +113,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def handler(find: Find) -> grpc.GenericRpcHandler[Any, Any]:
-    """The service, for the server that the management services are on."""
+def processing(find: Find) -> Process:
+    """The service's one method: sees the head of a call, and then its whole body."""
 
-    async def process(
-        requests: AsyncIterator[Any], _: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
+    async def process(requests: AsyncIterator[Any], _: Any) -> AsyncIterator[Any]:
         method: MethodDescriptor | None = None
         async for request in requests:
             if request.HasField("request_headers"):
@@ -105,11 +127,20 @@ def handler(find: Find) -> grpc.GenericRpcHandler[Any, Any]:
                 method = find(headers.get(":method", ""), headers.get(":path", "").partition("?")[0])
                 yield ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse())
             elif request.HasField("request_body"):
-                yield _answer(method, request.request_body.body)
+                body = request.request_body.body
+                if len(body) <= AT_ONCE_BYTES:
+                    yield _answer(method, body)
+                else:
+                    yield await asyncio.to_thread(_answer, method, body)
 
+    return process
+
+
+def handler(find: Find) -> grpc.GenericRpcHandler[Any, Any]:
+    """The service, for the server that the management services are on."""
     methods = {
         "Process": grpc.stream_stream_rpc_method_handler(
-            process,
+            processing(find),
             request_deserializer=ext_proc.ProcessingRequest.FromString,
             response_serializer=ext_proc.ProcessingResponse.SerializeToString,
         )

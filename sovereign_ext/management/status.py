@@ -8,7 +8,7 @@ everything else becomes one generic message with an id, under which the log has 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,15 @@ SPECIAL: Final = {
     "too_many_keys": grpc.StatusCode.FAILED_PRECONDITION,
 }
 """Codes that say more than their HTTP status does."""
+
+MOST_TEXT: Final = 1_000
+"""Characters of a message."""
+
+MOST_FAULTS: Final = 20
+"""Fields that an answer names, at most."""
+
+_MOST_FAULT_CHARS: Final = 3_000
+"""In all of them together: what tells of a failure is headers, and of those gRPC clients take 8 KiB."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -88,6 +97,7 @@ def _failure(
     retry_after_s: float | None,
     fields: Sequence[tuple[str, str]] = (),
 ) -> Failure:
+    text = text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
     details: list[message.Message] = []
     headers: list[tuple[str, str]] = []
     if reason is not None:
@@ -98,11 +108,22 @@ def _failure(
         headers.append(("retry-after", str(seconds)))
     if fields:
         violation = error_details_pb2.BadRequest.FieldViolation
-        faults = [violation(field=field, description=fault) for field, fault in fields]
+        faults = [violation(field=field, description=fault) for field, fault in _first(fields)]
         details.append(error_details_pb2.BadRequest(field_violations=faults))
     if code is grpc.StatusCode.UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))  # RFC 9110, 15.5.2: a 401 names the scheme
     return Failure(code, text, (*headers, *_details(code, text, *details)))
+
+
+def _first(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The first of them, each cut to what can be read, as many as an answer takes."""
+    room = _MOST_FAULT_CHARS
+    for field, fault in fields[:MOST_FAULTS]:
+        shown = field[:MOST_TEXT], fault[:MOST_TEXT]
+        room -= sum(map(len, shown))
+        if room < 0:
+            return
+        yield shown
 
 
 def _details(code: grpc.StatusCode, text: str, *details: message.Message) -> Metadata:

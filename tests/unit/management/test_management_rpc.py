@@ -14,7 +14,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
-from sovereign_ext.errors import ApiError, CallerError, KeyRefused, LogCorrupt, LogUnavailable, ServiceError
+from sovereign_ext.errors import (
+    ApiError,
+    CallerError,
+    InvalidFields,
+    KeyRefused,
+    LogCorrupt,
+    LogUnavailable,
+    ServiceError,
+)
 from sovereign_ext.management import rpc
 from sovereign_ext.management.status import known
 
@@ -231,3 +239,22 @@ def test_statuses_outside_the_table_are_not_passed_on() -> None:
     """Only what is known to be meant for callers reaches them."""
     assert known(ApiError(500, SECRET)) is None
     assert known(ValueError(SECRET)) is None
+
+
+def test_more_faults_than_headers_hold_are_cut(tmp_path: Path) -> None:
+    """What tells of a failure is headers, which clients bound: they would hear of the bound instead."""
+    fields = [(f"tenant.policies[{at}]", f"there is no policy 'nope-{at}'" * 3) for at in range(5_000)]
+    answer = ask(Scripted(InvalidFields(fields)), tmp_path / "s")
+    assert answer["code"] is grpc.StatusCode.INVALID_ARGUMENT
+    assert answer["message"].endswith("(and 4999 more)")
+    named = error_details_pb2.BadRequest()
+    assert status_pb2.Status.FromString(packed(known(InvalidFields(fields)))).details[1].Unpack(named)
+    assert [each.field for each in named.field_violations] == [field for field, _ in fields[:20]]
+    one = known(CallerError(400, "x" * 50_000, code="in_use"))
+    assert one is not None
+    assert len(one.message) == 1_000
+
+
+def packed(failure: Any) -> bytes:
+    """The details of a failure as they go out."""
+    return next(value for name, value in failure.trailers if name == "grpc-status-details-bin")
