@@ -1,0 +1,118 @@
+"""Google's API keys, OAuth client secrets and tokens, and the keys of service accounts.
+
+Formats: API keys are ``AIza`` and 35 characters of base64url; since 2026 AI Studio gives out authorization
+keys instead, ``AQ.Ab`` and 48. Client secrets are ``GOCSPX-`` and 28. OAuth access tokens begin with
+``ya29.``, refresh tokens with ``1//0``; their length is not fixed. The JSON file of a service account holds
+the private key in PEM, which is the secret, and its id, which names the key to be revoked. None has a
+checksum that is public: length and spread decide.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sovereign_ext.scanner.base import Detector, Span
+from sovereign_ext.scanner.detectors import private_key
+from sovereign_ext.scanner.evidence import made_at_random
+
+_FIXED: Final = re.compile(
+    rb"(?:AIza([A-Za-z0-9_-]{35})|AQ\.Ab([A-Za-z0-9_-]{48})|GOCSPX-([A-Za-z0-9_-]{28}))(?![A-Za-z0-9_-])"
+)
+_TOKEN: Final = re.compile(rb"(?:ya29\.(?:[a-z]\.)?|1//0)([A-Za-z0-9_-]{40,480}+)")
+_JUDGED: Final = 40
+"""Letters of a token that are looked at for spread."""
+
+_NAME: Final = re.compile(rb"private_key[\"']?\s{0,8}[:=]\s{0,8}[\"']?")
+_KEY_ID: Final = re.compile(rb"private_key_id[\"']?\s{0,8}[:=]\s{0,8}[\"']?([0-9a-f]{40})(?![0-9A-Za-z])")
+_ACCOUNT: Final = re.compile(rb"private_key_id|service_account|gserviceaccount")
+_BEFORE, _AFTER = 512, 256
+"""Bytes around a ``private_key`` in which a service account shows itself."""
+
+REACH: Final = private_key.REACH + 64 + _AFTER
+
+
+def find_fixed(text: bytes, at: int) -> Span | None:
+    """The key or client secret that begins at ``at``."""
+    found = _FIXED.match(text, at)
+    if found is None or not made_at_random(found[found.lastindex or 0], 64):
+        return None
+    return Span(*found.span())
+
+
+def find_token(text: bytes, at: int) -> Span | None:
+    """The OAuth token that begins at ``at``."""
+    found = _TOKEN.match(text, at)
+    if found is None or not made_at_random(found[1][:_JUDGED], 64):
+        return None
+    return Span(*found.span())
+
+
+def find_account_key(text: bytes, at: int) -> Span | None:
+    """The PEM block that is the ``private_key`` at ``at``, among other members of a service account."""
+    name = _NAME.match(text, at)
+    block = private_key.find(text, name.end()) if name else None
+    if block is None:
+        return None
+    around = _ACCOUNT.search(text, max(0, at - _BEFORE), at) or _ACCOUNT.search(
+        text, block.end, min(len(text), block.end + _AFTER)
+    )
+    return block if around else None
+
+
+def find_key_id(text: bytes, at: int) -> Span | None:
+    """The value of the ``private_key_id`` at ``at``."""
+    found = _KEY_ID.match(text, at)
+    if found is None or not made_at_random(found[1], 16):
+        return None
+    return Span(*found.span(1))
+
+
+GOOGLE: Final = (
+    Detector(
+        kind="google-api-key",
+        family="google",
+        version=1,
+        about="Google API keys, of the older form and AI Studio's authorization keys",
+        anchors=(b"AIza", b"AQ.Ab"),
+        find=find_fixed,
+        reach=64,
+    ),
+    Detector(
+        kind="google-oauth-client-secret",
+        family="google",
+        version=1,
+        about="Google OAuth client secrets",
+        anchors=(b"GOCSPX-",),
+        find=find_fixed,
+        reach=64,
+    ),
+    Detector(
+        kind="google-oauth-token",
+        family="google",
+        version=1,
+        about="Google OAuth access and refresh tokens",
+        anchors=(b"ya29.", b"1//0"),
+        find=find_token,
+    ),
+    Detector(
+        kind="google-service-account-key",
+        family="google",
+        version=1,
+        about="the private key in the JSON of a Google service account",
+        anchors=(b"private_key",),
+        find=find_account_key,
+        back=_BEFORE,
+        reach=REACH,
+        wraps=False,
+    ),
+    Detector(
+        kind="google-private-key-id",
+        family="google",
+        version=1,
+        about="the id of a private key in the JSON of a Google service account",
+        anchors=(b"private_key_id",),
+        find=find_key_id,
+        reach=96,
+    ),
+)
