@@ -15,7 +15,7 @@ BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log bench-keys bench-shared setup clean distclean
+.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log bench-keys bench-shared bench-scan setup clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,10 @@ bench-keys: ## 10,000 tenants and 100,000 keys: the start of a gateway that has 
 bench-shared: ## what limits cost a call: counted in memory, and in a Redis or Valkey of its own; 20 seconds
 	@scripts/setup.sh tools dev
 	@exec $(BIN)/python -m bench.shared_ledger $(BENCH_ARGS)
+
+bench-scan: ## the credential scan: a prompt, large bodies, hostile ones, and false alarms on 64 MB; 3 minutes
+	@scripts/setup.sh dev
+	@exec $(BIN)/python -m bench.scan $(BENCH_ARGS)
 
 # A set-up of peers that fails is reported by bench.peers, with what it was needed for.
 bench-peers: ## the same load on LiteLLM's proxy and on the gateway, in turns

@@ -60,6 +60,11 @@ def google() -> AbstractContextManager[Judge]:
     return _staying("gemini.py")
 
 
+def leaks() -> AbstractContextManager[Judge]:
+    """detect-secrets in the judges' environment, in one process for as long as the block runs."""
+    return _staying("leaks.py")
+
+
 @contextmanager
 def _staying(script: str) -> Iterator[Judge]:
     command = [judges_python(), TESTS / "judges" / script]
