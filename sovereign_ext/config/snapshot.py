@@ -30,10 +30,16 @@ _MOST_VIEWS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The models that a set of policies could ever route to, in file order, and their ids."""
+    """What a set of policies could ever route to: models and deployments in file order, and ids.
+
+    ``ids`` are those of the models.
+    """
 
     models: tuple[Model, ...]
     ids: frozenset[str]
+    deployments: tuple[Deployment, ...]
+    deployment_ids: frozenset[str]
+    providers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Snapshot:
         )
 
     def visible(self, policies: tuple[str, ...]) -> Visible:
-        """What who may use ``policies`` sees of models. Policies that do not exist show nothing.
+        """What who may use ``policies`` sees. Policies that do not exist show nothing.
 
         Worked out once for each set of policies that somebody has, not for each tenant.
         """
@@ -110,10 +116,16 @@ class Snapshot:
 
     def _seen_by(self, policies: tuple[str, ...]) -> Visible:
         none: frozenset[str] = frozenset()
-        ids = frozenset(
-            self.deployments[each].model for policy in policies for each in self.reachable.get(policy, none)
+        reached = frozenset().union(*(self.reachable.get(policy, none) for policy in policies))
+        deployments = tuple(each for each in self.config.deployments if each.id in reached)
+        ids = frozenset(each.model for each in deployments)
+        return Visible(
+            models=tuple(model for model in self.config.models if model.id in ids),
+            ids=ids,
+            deployments=deployments,
+            deployment_ids=reached,
+            providers=frozenset(each.provider for each in deployments),
         )
-        return Visible(tuple(model for model in self.config.models if model.id in ids), ids)
 
 
 def policy_document(policy: Policy) -> dict[str, object]:

@@ -166,7 +166,7 @@ def _evaluated(
     caller: Caller, deployments: Iterable[Deployment], considered: Considered, order: Plan
 ) -> list[policies_pb2.EvaluatedDeployment]:
     admin, snapshot = caller.is_admin, caller.snapshot
-    seen = None if caller.tenant is None else _reachable(snapshot, caller.tenant)
+    seen = None if caller.tenant is None else snapshot.visible(caller.tenant.policies).deployment_ids
     found: dict[str, tuple[Candidate, tuple[RuleFailure, ...]]] = {
         each.deployment.id: (each, ()) for each in considered.evaluation.eligible
     }
@@ -178,10 +178,6 @@ def _evaluated(
         for each in deployments
         if seen is None or each.id in seen
     ]
-
-
-def _reachable(snapshot: Snapshot, tenant: Tenant) -> frozenset[str]:
-    return frozenset().union(*(snapshot.reachable[name] for name in tenant.policies))
 
 
 def _deployment(

@@ -27,3 +27,8 @@ class ModelKind(ConfigKind[Model]):
         if caller.tenant is None:
             return None
         return [f"models/{model}" for model in caller.snapshot.visible(caller.tenant.policies).ids]
+
+    def visible(self, caller: Caller, name: str) -> bool:
+        """As ``only`` says."""
+        own = self.ids(name)[0]
+        return caller.tenant is None or own in caller.snapshot.visible(caller.tenant.policies).ids

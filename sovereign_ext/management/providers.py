@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
 from sovereign_ext.config.model import Deployment, Provider
+from sovereign_ext.config.snapshot import Visible
 from sovereign_ext.config.standing import Standing
 from sovereign_ext.config.trust import EvidenceKind
 from sovereign_ext.management.auth import Caller
@@ -68,9 +69,12 @@ class ProviderKind(ConfigKind[Provider]):
 
     def only(self, caller: Caller) -> Collection[str] | None:
         """Whoever is bound to a tenant sees those of the deployments it sees."""
-        if caller.tenant is None:
-            return None
-        return {f"providers/{deployment.provider}" for deployment in _reachable(caller)}
+        return None if caller.tenant is None else {f"providers/{each}" for each in _visible(caller).providers}
+
+    def visible(self, caller: Caller, name: str) -> bool:
+        """As ``only`` says."""
+        own = self.ids(name)[0]
+        return caller.tenant is None or own in _visible(caller).providers
 
 
 class DeploymentKind(ConfigKind[Deployment]):
@@ -88,7 +92,12 @@ class DeploymentKind(ConfigKind[Deployment]):
         """Whoever is bound to a tenant sees what its policies could route to."""
         if caller.tenant is None:
             return None
-        return {self.name(deployment) for deployment in _reachable(caller)}
+        return {f"providers/{each.provider}/deployments/{each.id}" for each in _visible(caller).deployments}
+
+    def visible(self, caller: Caller, name: str) -> bool:
+        """As ``only`` says."""
+        own = self.ids(name)[1]
+        return caller.tenant is None or own in _visible(caller).deployment_ids
 
     def from_name(self, name: str) -> dict[str, str]:
         """Its own id and its provider's."""
@@ -159,15 +168,13 @@ class _Known:
 
 def _seen(caller: Caller) -> Iterable[Deployment]:
     """The deployments in use that the caller may see, in their order."""
-    return caller.snapshot.config.deployments if caller.tenant is None else _reachable(caller)
+    return caller.snapshot.config.deployments if caller.tenant is None else _visible(caller).deployments
 
 
-def _reachable(caller: Caller) -> list[Deployment]:
-    snapshot, tenant = caller.snapshot, caller.tenant
-    assert tenant is not None
-    none: frozenset[str] = frozenset()
-    found = frozenset().union(*(snapshot.reachable.get(name, none) for name in tenant.policies))
-    return [each for each in snapshot.config.deployments if each.id in found]
+def _visible(caller: Caller) -> Visible:
+    """What the policies of the caller's tenant could route to."""
+    assert caller.tenant is not None
+    return caller.snapshot.visible(caller.tenant.policies)
 
 
 def _bare(caller: Caller, deployment: Deployment) -> providers_pb2.Deployment:

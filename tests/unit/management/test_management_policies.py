@@ -142,6 +142,25 @@ def test_a_tenant_sees_what_is_expected_of_what_it_could_reach(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
+def test_a_policy_that_is_not_in_use_here_yet_reaches_nothing(tmp_path: Path) -> None:
+    """A tenant is known as soon as it is committed, its policies when they are in use: the one may come first."""
+
+    async def scenario(here: World) -> None:
+        early = here.directory.tenant("acme")
+        assert early is not None
+        early = early.model_copy(update={"policies": (*early.policies, "to-come")})
+        here.directory._declared_tenants["acme"] = early
+        shown = await evaluated(here, "alpha-only", "acme")
+        assert [each["deployment"] for each in shown["deployments"]] == [
+            "alpha-small",
+            "beta-small",
+            "gamma-small",
+        ]
+        assert (await refused(here, "to-come", "acme"))[0] is grpc.StatusCode.NOT_FOUND
+
+    run(tmp_path, scenario)
+
+
 def test_a_condition_on_the_tenant_is_evaluated_as_whose_call_it_would_be(tmp_path: Path) -> None:
     async def scenario(here: World) -> None:
         for tenant, rules in (("", ["tier"]), ("globex", ["tier"]), ("acme", ["tier", "condition"])):
