@@ -1,0 +1,228 @@
+"""Where in a body a credential may begin: every detector's anchors, and what may hide one, in one pass over raw bytes.
+
+Vectorscan (``hyperscan``) runs all patterns at once, in time linear in the input and without backtracking. It is asked
+for two things: *intervals* of raw bytes in which an anchor may begin, plain or hidden, and the anchors of a canonical
+text. An interval may hold nothing; an anchor outside all intervals is no credential's.
+
+Deliberately not here: what a hidden form says (``canonical``), and whether a secret stands at an anchor
+(``detectors``). A scan lets go of Python's global lock and takes it for each match. One engine serves any number of
+threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import hyperscan
+
+from sovereign_ext.scanner.base import Detector
+
+LONGEST_INTERVAL: Final = 1 << 16
+"""Bytes after which an interval ends although the next one overlaps it, so that no text made from one is too large."""
+
+WRAP_WIDTH: Final = 160
+"""Bytes that a line break within an anchor may take: the break itself, indentation and marks of quoting."""
+
+HIDDEN_WIDTH: Final = 96
+"""Bytes on each side of a hidden character that are looked at for the anchor it may belong to."""
+
+# A run of escapes counts as one character before an anchor, whatever it stands for: canonical text decides.
+_BOUNDARY: Final = rb"(?:^|[^A-Za-z0-9]|\\[A-Za-z]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})"
+_BREAK: Final = rb"[ \t>|]*(?:\\+[nrt]|[\r\n])(?:[ \t>|\r\n]|\\+[nrt])*"
+_KEY: Final = rb"[A-Za-z0-9_\-./+=:]"
+
+NO_WIDTH: Final = (
+    (0x00AD, 0x00AD),  # soft hyphen
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x061C, 0x061C),  # Arabic letter mark
+    (0x180E, 0x180E),  # Mongolian vowel separator
+    (0x200B, 0x200F),  # zero-width space, joiners, directional marks
+    (0x202A, 0x202E),  # directional embeddings
+    (0x2060, 0x206F),  # word joiner, invisible operators, isolates
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFEFF, 0xFEFF),  # byte order mark
+    (0xE0000, 0xE007F),  # tags
+)
+"""First and last code point of each range of characters that take no room, so that they can stand unseen in a key."""
+
+NO_WIDTH_UTF8: Final = (
+    rb"(?:\xc2\xad|\xcd\x8f|\xd8\x9c|\xe1\xa0\x8e|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]"
+    rb"|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf|\xf3\xa0[\x80\x81][\x80-\xbf])"
+)
+"""The same as a pattern over UTF-8."""
+
+_NO_WIDTH_ESCAPED: Final = (
+    rb"\\+u(?:00[aA][dD]|034[fF]|061[cC]|180[eE]|200[bBcCdDeEfF]|202[aAbBcCdDeE]|206[0-9a-fA-F]|[fF][eE]0[0-9a-fA-F]"
+    rb"|[fF][eE][fF][fF]|[dD][bB]40)"
+)
+_HIDDEN: Final = (
+    rb"(?:"
+    + NO_WIDTH_UTF8
+    + rb"|"
+    + _NO_WIDTH_ESCAPED
+    + rb"|\\+u000[aAdD9]|%(?:25)*(?:0[aAdD9]|[eE]2|[cC]2|[eE][fF]))"
+)
+
+
+class Interval(NamedTuple):
+    """Raw bytes ``body[start:end]`` in which anchors may begin; ``reach``: bytes after it worth reading at once."""
+
+    start: int
+    end: int
+    reach: int
+
+
+class Anchor(NamedTuple):
+    """An anchor found in canonical text: where it begins, and the ranks of the detectors that have it."""
+
+    at: int
+    ranks: tuple[int, ...]
+
+
+class Engine:
+    """The compiled patterns of a sequence of detectors; a detector's *rank* is its place in it.
+
+    Compiling takes some tenths of a second: make one and keep it.
+    """
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        wanted: dict[tuple[bytes, bool], list[int]] = {}
+        for rank, detector in enumerate(detectors):
+            for literal in detector.anchors:
+                wanted.setdefault((literal, detector.fold), []).append(rank)
+        patterns: list[_Pattern] = []
+        for (literal, fold), ranks in wanted.items():
+            having = [detectors[rank] for rank in ranks]
+            patterns += _raw_patterns(literal, fold, having)
+        patterns += _hints(wanted)
+        self._raw = _Database([(p.expression, p.fold) for p in patterns])
+        self._widths = [(p.before, p.after, p.reach) for p in patterns]
+        self._literals = [(len(literal), tuple(ranks)) for (literal, _), ranks in wanted.items()]
+        self._canonical = _Database([(_exactly(literal), fold) for literal, fold in wanted])
+
+    def intervals(self, body: bytes) -> list[Interval]:
+        """Where anchors may begin in raw ``body``, in order and each at most about ``LONGEST_INTERVAL`` bytes long.
+
+        Matches are merged while they come, so that a body full of them takes no memory for each.
+        """
+        widths, size = self._widths, len(body)
+        starts: list[int] = []
+        ends: list[int] = []
+        reaches: list[int] = []
+        end = -1
+
+        def note(which: int, _from: int, to: int, _flags: int, _context: object) -> None:
+            nonlocal end
+            before, after, reach = widths[which]
+            start = to - before if to > before else 0
+            to = to + after if to + after < size else size
+            if start <= end and to - starts[-1] < LONGEST_INTERVAL:
+                starts[-1] = min(start, starts[-1])
+                if to > end:
+                    ends[-1] = end = to
+                reaches[-1] = max(reaches[-1], reach)
+            else:
+                starts.append(start)
+                ends.append(to)
+                reaches.append(reach)
+                end = to
+
+        self._raw.scan(body, note)
+        found = list(map(Interval, starts, ends, reaches))
+        if len(found) > 1:
+            found.sort()
+        return found
+
+    def anchors(self, text: bytes) -> list[Anchor]:
+        """Every anchor in canonical ``text``, whatever stands before it, in order of place."""
+        found: list[Anchor] = []
+        literals = self._literals
+
+        def note(which: int, _from: int, to: int, _flags: int, _context: object) -> None:
+            length, ranks = literals[which]
+            found.append(Anchor(to - length, ranks))
+
+        self._canonical.scan(text, note)
+        if len(found) > 1:
+            found.sort()
+        return found
+
+
+class _Pattern(NamedTuple):
+    """An expression over raw bytes, and how far from its end the anchor may begin."""
+
+    expression: bytes
+    fold: bool
+    before: int  # bytes
+    after: int  # bytes
+    reach: int  # bytes after the interval that a detector will want to see, if it is no false alarm
+
+
+class _Database:
+    """Expressions in block mode, with a scratch space for each scan that runs at the same time."""
+
+    __slots__ = ("_database", "_idle")
+
+    def __init__(self, expressions: Sequence[tuple[bytes, bool]]) -> None:
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        self._database.compile(
+            expressions=[expression for expression, _ in expressions],
+            ids=list(range(len(expressions))),
+            elements=len(expressions),
+            flags=[
+                hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if fold else 0)
+                for _, fold in expressions
+            ],
+        )
+        self._idle: list[hyperscan.Scratch] = []
+
+    def scan(self, data: bytes, note: Callable[[int, int, int, int, object], None]) -> None:
+        """Call ``note(which, 0, end, 0, None)`` for each match, nearly in the order of the ends.
+
+        A scratch space must not be used by two scans at once, and a scan lets other threads run: so each takes one
+        out of the list (which is atomic) and brings it back.
+        """
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = self._database.scratch.clone()
+        self._database.scan(data, match_event_handler=note, scratch=scratch)
+        self._idle.append(scratch)
+
+
+def _raw_patterns(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Pattern]:
+    """An anchor as it stands in JSON, whole, and where it may be wrapped, with one line break at each place within."""
+    before = _BOUNDARY if all(detector.boundary for detector in having) else b""
+    reach = max(detector.reach for detector in having)
+    spelt = [_in_json(literal[at : at + 1]) for at in range(len(literal))]
+    patterns = [_Pattern(before + b"".join(spelt), fold, 2 * len(literal) + 8, 0, reach)]
+    if any(detector.wraps for detector in having):
+        for at in range(1, len(literal)):
+            expression = before + b"".join(spelt[:at]) + _BREAK + b"".join(spelt[at:])
+            patterns.append(_Pattern(expression, fold, 2 * len(literal) + WRAP_WIDTH, 0, reach))
+    return patterns
+
+
+def _hints(wanted: Iterable[tuple[bytes, bool]]) -> list[_Pattern]:
+    """Characters of anchors in other spellings, and what takes no room in the midst of a key."""
+    used: set[int] = set()
+    for literal, fold in wanted:
+        used.update(literal.lower() + literal.upper() if fold else literal)
+    codes = b"|".join(sorted(b"%02x" % code for code in used))
+    expressions = (
+        (rb"\\+u00(?:" + codes + b")", True),
+        (rb"%(?:25)*(?:" + codes + b")", True),
+        (rb"\\+u00(?:25|5c)", True),  # what makes an escape of what follows
+        (rb"%(?:25)*5c", True),
+        (_KEY + _HIDDEN, False),
+    )
+    return [_Pattern(expression, fold, HIDDEN_WIDTH, HIDDEN_WIDTH, 0) for expression, fold in expressions]
+
+
+def _in_json(character: bytes) -> bytes:
+    return (rb"\\*" if character in (b"/", b'"') else b"") + _exactly(character)
+
+
+def _exactly(literal: bytes) -> bytes:
+    return b"".join(b"\\x%02x" % byte for byte in literal)

@@ -1,0 +1,144 @@
+"""A stretch of a body whose anchors are judged, as canonical text, with as much around it as its detectors may look at.
+
+A region has a *core*, in which anchors may begin, and context on both sides. Both are made of pieces that begin and end
+where no hidden form can be cut, so that pieces can be undone one by one. Context grows on demand; where it had to grow
+because of bytes that say nothing (backslashes, characters without width), the core grows after it, so that no byte is
+read for more than a few regions and the work is linear in the body.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sovereign_ext.scanner.canonical import Canonical, Trace
+
+CONTEXT: Final = 64
+"""Bytes of context a region has on its left, and more than its detectors ask for on its right."""
+
+# What can be no part of a hidden form, nor of one within another: not a backslash, percent sign, letter of an escape,
+# hexadecimal digit, or byte of a character that takes no room.
+_SAFE: Final = re.compile(rb'[^\\%"/u0-9a-fA-FnrtU\x80-\xff]')
+
+
+class Region:
+    """Judged are anchors that begin in ``body[start:end]``, widened to where it may be cut, not before ``floor``."""
+
+    __slots__ = ("_body", "_canonical", "_core", "_left", "_right", "text")
+
+    def __init__(
+        self, body: bytes, canonical: Canonical, start: int, end: int, *, floor: int = 0, reach: int = 0
+    ) -> None:
+        self._body = body
+        self._canonical = canonical
+        start = max(floor, _cut_before(body, start))
+        low, end = _cut_before(body, start - CONTEXT), _cut_after(body, end)
+        high = _cut_after(body, end + reach + reach // 4 + CONTEXT)
+        self._left = [self._piece(low, start)]
+        self._core = [self._piece(start, end)]
+        self._right = [self._piece(end, high)]
+        self.text = self._left[0].text + self._core[0].text + self._right[0].text
+
+    @property
+    def end(self) -> int:
+        """Where in the body the core ends."""
+        return self._core[-1].end
+
+    @property
+    def core(self) -> tuple[int, int]:
+        """Where in ``text`` the core begins and ends."""
+        start = _length(self._left)
+        return start, start + _length(self._core)
+
+    def grow(self, before: int, after: int, reach: int) -> bool:
+        """Read on for ``before`` and ``after`` more bytes of text; false where the body has no more.
+
+        ``reach`` is what anchors at the end of the core need; the core takes over what is read beyond it.
+        """
+        low, high = self._left[0].start, self._right[-1].end
+        more_before, more_after = before > 0 and low > 0, after > 0 and high < len(self._body)
+        if more_before:
+            start = _cut_before(self._body, low - max(before + CONTEXT, self._core[0].start - low))
+            self._left.insert(0, self._piece(start, low))
+        if more_after:
+            end = _cut_after(self._body, high + max(after + CONTEXT, 2 * (high - self.end)))
+            self._right.append(self._piece(high, end))
+            if len(self._right[-1].text) >= reach:
+                self._core += self._right[:-1]
+                self._right = self._right[-1:]
+        if more_before or more_after:
+            self.text = b"".join(piece.text for piece in (*self._left, *self._core, *self._right))
+        return more_before or more_after
+
+    def raw(self, start: int, end: int) -> tuple[int, int]:
+        """Where in the body ``text[start:end]`` stands, whole hidden forms at both ends."""
+        first, before = self._at(start)
+        last, before_last = self._at(end - 1)
+        return first.source_start(start - before), last.source_end(end - before_last)
+
+    def is_parted(self, at: int) -> bool:
+        """Whether something that takes no room stands before ``text[at]``."""
+        return at > 0 and self.raw(at, at + 1)[0] > self.raw(at - 1, at)[1]
+
+    def _at(self, at: int) -> tuple[_Piece, int]:
+        before = 0
+        for piece in (*self._left, *self._core, *self._right):
+            if at < before + len(piece.text):
+                return piece, before
+            before += len(piece.text)
+        raise IndexError(f"the text has {before} bytes, asked for the one at {at}")
+
+    def _piece(self, start: int, end: int) -> _Piece:
+        return _Piece(self._body, self._canonical, start, end)
+
+
+class _Piece:
+    """``body[start:end]`` as text. The way back is found when it is asked for, which is seldom."""
+
+    __slots__ = ("_canonical", "_raw", "_traces", "end", "start", "text")
+
+    def __init__(self, body: bytes, canonical: Canonical, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self._raw = body[start:end]
+        self._canonical = canonical
+        self._traces: list[Trace] | None = None
+        self.text = canonical.text(self._raw) if start < end else b""
+
+    def source_start(self, at: int) -> int:
+        for trace in reversed(self._traced()):
+            at = trace.start(at)
+        return self.start + at
+
+    def source_end(self, at: int) -> int:
+        for trace in reversed(self._traced()):
+            at = trace.end(at)
+        return self.start + at
+
+    def _traced(self) -> list[Trace]:
+        if self._traces is None:
+            self._traces = [] if self.text == self._raw else self._canonical.trace(self._raw)
+        return self._traces
+
+
+def _length(pieces: list[_Piece]) -> int:
+    return sum(len(piece.text) for piece in pieces)
+
+
+def _cut_before(body: bytes, at: int) -> int:
+    """The last place up to ``at`` where a cut goes through no hidden form."""
+    width = 32
+    while at > 0:
+        begin = max(0, at - width)
+        last = _SAFE.search(body[begin : at + 1][::-1])
+        if last is not None:
+            return min(at, len(body) - 1) - last.start()
+        if begin == 0:
+            break
+        width *= 2
+    return 0
+
+
+def _cut_after(body: bytes, at: int) -> int:
+    """The first place from ``at`` on where a cut goes through no hidden form."""
+    safe = _SAFE.search(body, at)
+    return safe.start() if safe is not None else len(body)

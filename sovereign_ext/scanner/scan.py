@@ -1,0 +1,241 @@
+"""A request's body without the credentials in it, and what they were: the one way into this package.
+
+1. The body's raw bytes are searched. A body without findings, which is nearly every one, comes back as the same object.
+2. Neighbouring text parts are searched as the one text they are to a model: what lies in several of them is replaced in
+   the first and cut out of the others. What stands in one of them whole has been found in step 1 and counts.
+3. Documents in base64 that are text are searched, and encoded again; nothing is searched in other base64.
+4. What was found is replaced, and the result searched again, until nothing is found: a replacement may free a
+   secret that stood right after another.
+
+Replaced is exactly the secret, so the body stays valid JSON and every other byte as it was. Time is linear in the body.
+Knows no tenant and no policy, keeps nothing of what it has seen, and logs nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.documents import Document, find_documents, may_have_documents
+from sovereign_ext.scanner.overlap import Found, resolved
+from sovereign_ext.scanner.parts import may_have_runs, text_runs
+from sovereign_ext.scanner.places import Places, Raw
+from sovereign_ext.scanner.registry import DETECTORS
+from sovereign_ext.scanner.search import Search
+from sovereign_ext.secret import Secret
+
+SEARCHES: Final = 4
+"""How often at most a body is searched. Each search after the second needs a secret that the one before has freed."""
+
+DOCUMENTS_WITHIN: Final = 3
+"""To which depth documents within documents are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place of one secret."""
+
+    kind: str
+    """What it is (``aws-access-key``); ``family`` is by what policies choose (``aws``)."""
+    family: str
+    version: int
+    """Of the detector."""
+    number: int
+    """Counts the different secrets of its kind in this body, from 1: the same secret has the same number."""
+    pointer: str
+    """RFC 6901, of the string it stands in; for the name of a member, that of the member; for a secret that is split
+    over several strings, that of the first; for one in a document, that of the document."""
+    length: int
+    """Bytes of the secret with its hidden forms undone."""
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found in a body, in order of place, and the body without it: the same object where nothing was."""
+
+    findings: tuple[Finding, ...]
+    body: bytes
+
+
+class Scanner:
+    """Finds and replaces the credentials of some detectors; made once, as it compiles their patterns.
+
+    May be used by many threads at once.
+    """
+
+    def __init__(self, detectors: Iterable[Detector] = DETECTORS) -> None:
+        self._detectors = tuple(detectors)
+        self._search = Search(self._detectors)
+
+    def scan(self, body: bytes) -> Scan:
+        """Search ``body``, which is valid JSON in UTF-8. Raises nothing for any such."""
+        numbers = _Numbers(self._detectors)
+        noted: list[tuple[int, Found]] = []
+        for _ in range(SEARCHES):
+            edits = self._edits(body)
+            if not edits:
+                break
+            rewritten = _rewritten(body, edits, numbers)
+            noted = [(rewritten.moved(at), found) for at, found in noted] + rewritten.markers
+            noted.sort(key=lambda each: each[0])
+            body = rewritten.text
+        if not noted:
+            return Scan((), body)
+        places = Places(body)
+        return Scan(tuple(self._finding(places, at, found, numbers) for at, found in noted), body)
+
+    def _finding(self, places: Places, at: int, found: Found, numbers: _Numbers) -> Finding:
+        detector = self._detectors[found.rank]
+        return Finding(
+            kind=detector.kind,
+            family=detector.family,
+            version=detector.version,
+            number=numbers.of(found),
+            pointer=places.pointer(places.at(at) or 0),
+            length=len(found.secret),
+            secret=Secret(found.secret.decode("utf-8", "replace")),
+        )
+
+    def _edits(self, body: bytes) -> list[_Edit]:
+        """What to change in a JSON body, in order of place and without overlaps."""
+        found = self._search.found(body)
+        places = Places(body) if found or may_have_runs(body) else None
+        if found and places is not None:
+            found = [one for one in found if _is_in_one(places, one)]
+        edits = self._whole(body, found, DOCUMENTS_WITHIN)
+        if places is not None:
+            splits = [split for run in text_runs(places) for split in self._split(body, run)]
+            whole = list(edits)
+            for split in splits:
+                if not any(_touches(whole, edit.start, edit.end) for edit in split):
+                    edits += split
+            edits.sort(key=_place)
+        return edits
+
+    def _whole(self, text: bytes, found: list[Found], within: int) -> list[_Edit]:
+        """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
+        edits = [_Edit(one.start, one.end, found=one) for one in resolved(found)]
+        if not within or not may_have_documents(text):
+            return edits
+        documents = find_documents(text)
+        alone = [
+            _Edit(*raw) for raw in (*(document.raw for document in documents.texts), *documents.left_alone)
+        ]
+        alone.sort(key=_place)
+        edits = [edit for edit in edits if not _touches(alone, edit.start, edit.end)]
+        for document in documents.texts:
+            inside = self._whole(document.text, self._search.found(document.text), within - 1)
+            if inside:
+                edits.append(_Edit(*document.raw, document=document, inside=tuple(inside)))
+        edits.sort(key=_place)
+        return edits
+
+    def _split(self, body: bytes, run: tuple[Raw, ...]) -> Iterator[list[_Edit]]:
+        """Secrets that stand in more than one of the strings of ``run``: for each, what is changed in each of them."""
+        ends = list(accumulate(raw.end - raw.start for raw in run))
+        text = b"".join(body[raw.start : raw.end] for raw in run)
+        crossing = [
+            one for one in self._search.found(text) if _index(ends, one.start) != _index(ends, one.end - 1)
+        ]
+        for one in resolved(crossing):
+            edits: list[_Edit] = []
+            for which in range(_index(ends, one.start), _index(ends, one.end - 1) + 1):
+                begin = ends[which] - (run[which].end - run[which].start)
+                start, end = max(one.start, begin), min(one.end, ends[which])
+                if start < end:
+                    shift = run[which].start - begin
+                    edits.append(_Edit(start + shift, end + shift, found=None if edits else one))
+            yield edits
+
+
+class _Edit(NamedTuple):
+    """Bytes ``[start:end]`` to be replaced: by a secret's marker, by a document without its secrets, or by nothing."""
+
+    start: int
+    end: int
+    found: Found | None = None
+    document: Document | None = None
+    inside: tuple[_Edit, ...] = ()
+
+
+class _Numbers:
+    """Counts the secrets of each kind within one body."""
+
+    def __init__(self, detectors: tuple[Detector, ...]) -> None:
+        self._kinds = [detector.kind for detector in detectors]
+        self._numbers: dict[str, dict[bytes, int]] = {}
+
+    def of(self, found: Found) -> int:
+        of_kind = self._numbers.setdefault(self._kinds[found.rank], {})
+        return of_kind.setdefault(found.secret, len(of_kind) + 1)
+
+    def marker(self, found: Found) -> bytes:
+        """What stands in the secret's place."""
+        return b"[REDACTED:%s:%d]" % (self._kinds[found.rank].encode(), self.of(found))
+
+
+class _Rewritten(NamedTuple):
+    """A text with its edits made."""
+
+    text: bytes
+    markers: list[tuple[int, Found]]  # each secret, and a place that lies in the string where its marker is
+    befores: list[int]  # where the edited bytes began
+    spans: list[tuple[int, int, int]]  # where they ended; where those instead of them begin and end
+
+    def moved(self, at: int) -> int:
+        """Where what was at ``at`` is now."""
+        edit = bisect_right(self.befores, at) - 1
+        if edit < 0:
+            return at
+        end, new_start, new_end = self.spans[edit]
+        return new_start if at < end else at - end + new_end
+
+
+def _rewritten(body: bytes, edits: Iterable[_Edit], numbers: _Numbers) -> _Rewritten:
+    result = _Rewritten(b"", [], [], [])
+    pieces: list[bytes] = []
+    last = length = 0
+    for edit in edits:
+        pieces.append(body[last : edit.start])
+        length += edit.start - last
+        if edit.document is not None:
+            inside = _rewritten(edit.document.text, edit.inside, numbers)
+            instead = edit.document.encoded(inside.text)
+            result.markers.extend((length, found) for _, found in inside.markers)
+        elif edit.found is not None:
+            instead = numbers.marker(edit.found)
+            result.markers.append((length, edit.found))
+        else:
+            instead = b""
+        pieces.append(instead)
+        result.befores.append(edit.start)
+        result.spans.append((edit.end, length, length + len(instead)))
+        length += len(instead)
+        last = edit.end
+    pieces.append(body[last:])
+    return result._replace(text=b"".join(pieces))
+
+
+def _is_in_one(places: Places, one: Found) -> bool:
+    """Whether it lies within one string, not in two nor between them."""
+    number = places.at(one.start)
+    return number is not None and one.end <= places.raw(number).end
+
+
+def _index(ends: list[int], at: int) -> int:
+    return bisect_right(ends, at)
+
+
+def _place(edit: _Edit) -> int:
+    return edit.start
+
+
+def _touches(edits: list[_Edit], start: int, end: int) -> bool:
+    """Whether ``[start:end]`` overlaps one of ``edits``, which are in order and do not overlap each other."""
+    after = bisect_right(edits, start, key=_place)
+    return (after > 0 and edits[after - 1].end > start) or (after < len(edits) and edits[after].start < end)

@@ -1,0 +1,141 @@
+"""The secrets in one text: intervals of the engine, made readable, each anchor in them put before its detectors.
+
+1. The engine names the intervals in which an anchor may begin.
+2. Each becomes a region of canonical text, with what its detectors may look at.
+3. Detectors are asked at their anchors; then those whose secrets may be wrapped once more, in the text without line
+   breaks. What is found there counts only where it spans a break and nothing was found with the breaks in place: the
+   line after a whole key is not taken for the rest of it.
+
+Bytes in, places out. Which of the secrets are replaced, and by what, is not decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.canonical import Canonical, Joined
+from sovereign_ext.scanner.engine import Anchor, Engine
+from sovereign_ext.scanner.overlap import Found, resolved
+from sovereign_ext.scanner.regions import Region
+
+MARKER: Final = re.compile(rb"(?:\[REDACTED:[a-z0-9-]+:[0-9]+\])+")
+"""What stands in place of secrets, one or more of them."""
+
+_ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+class Search:
+    """Finds the secrets of a sequence of detectors. Values in, values out; may be used by many threads at once."""
+
+    def __init__(self, detectors: Iterable[Detector]) -> None:
+        self._detectors = tuple(detectors)
+        self._canonical = Canonical(self._detectors)
+        self._engine = Engine(self._detectors) if self._detectors else None
+
+    def found(self, text: bytes) -> list[Found]:
+        """All secrets in ``text``, which may overlap. In JSON, one may reach from a string into the next."""
+        if self._engine is None:
+            return []
+        found: list[Found] = []
+        done = 0
+        for start, end, reach in self._engine.intervals(text):
+            if end <= done:
+                continue
+            region = Region(text, self._canonical, max(start, done), end, floor=done, reach=reach)
+            found += self._judge(self._engine, region)
+            done = region.end
+        return [one for one in found if not _is_marker(one.secret)]
+
+    def _judge(self, engine: Engine, region: Region) -> list[Found]:
+        while True:
+            text = region.text
+            low, high = region.core
+            asked = [anchor for anchor in engine.anchors(text) if low <= anchor.at < high]
+            joined = Joined(text) if b"\n" in text or b"\r" in text else None
+            asked_joined: list[Anchor] = []
+            if joined is not None:
+                low, high = joined.place(low), joined.place(high)
+                asked_joined = [anchor for anchor in engine.anchors(joined.text) if low <= anchor.at < high]
+            if not asked and not asked_joined:
+                return []
+            needs = [self._needs(asked, len(text))]
+            if joined is not None:
+                needs.append(self._needs(asked_joined, len(joined.text)))
+            before, after, reach = map(max, zip(*needs, strict=True))
+            if (before <= 0 and after <= 0) or not region.grow(before, after, reach):
+                break
+        found = self._strict(region, asked)
+        if joined is not None and asked_joined:
+            found += self._wrapped(region, joined, asked_joined, found)
+        return found
+
+    def _needs(self, asked: list[Anchor], length: int) -> tuple[int, int, int]:
+        """How many bytes of text are missing before and after, and the longest reach of all that are asked."""
+        before = after = longest = 0
+        detectors = self._detectors
+        for at, ranks in asked:
+            for rank in ranks:
+                detector = detectors[rank]
+                if detector.back > at and detector.back - at > before:
+                    before = detector.back - at
+                longest = max(longest, detector.reach)
+                if at + detector.reach > length and at + detector.reach - length > after:
+                    after = at + detector.reach - length
+        return before, after, longest
+
+    def _strict(self, region: Region, asked: list[Anchor]) -> list[Found]:
+        text = region.text
+        found: list[Found] = []
+        ends: set[int] = set()  # right after a secret another may begin
+        for at, ranks in asked:
+            is_inside = at > 0 and text[at - 1] in _ALNUM and at not in ends
+            for rank in ranks:
+                detector = self._detectors[rank]
+                if is_inside and detector.boundary and not region.is_parted(at):
+                    continue
+                span = detector.find(text, at)
+                if span is not None:
+                    start, end = span
+                    ends.add(end)
+                    found.append(Found(*region.raw(start, end), rank, text[start:end]))
+        return found
+
+    def _wrapped(
+        self, region: Region, joined: Joined, asked: list[Anchor], strict: list[Found]
+    ) -> list[Found]:
+        text = joined.text
+        whole = resolved(strict)
+        found: list[Found] = []
+        for at, ranks in asked:
+            is_inside = at > 0 and text[at - 1] in _ALNUM and not joined.begins_line(at)
+            for rank in ranks:
+                detector = self._detectors[rank]
+                if not detector.wraps or (is_inside and detector.boundary):
+                    continue
+                if not joined.has_break(at - detector.back, at + detector.reach):
+                    continue
+                span = detector.find(text, at)
+                if span is None:
+                    continue
+                source = joined.source(*span)
+                if source is None:
+                    continue
+                start, end = region.raw(*source)
+                if not _overlaps(whole, start, end):
+                    found.append(Found(start, end, rank, text[span.start : span.end]))
+        return found
+
+
+def _is_marker(secret: bytes) -> bool:
+    """What a detector may take for a password in a text that was redacted before."""
+    return secret.startswith(b"[") and MARKER.fullmatch(secret) is not None
+
+
+def _overlaps(whole: list[Found], start: int, end: int) -> bool:
+    """Whether one of ``whole``, which are in order of place, has a byte of ``[start:end]``."""
+    after = bisect_left(whole, end, key=lambda one: one.start)
+    return after > 0 and whole[after - 1].end > start
