@@ -156,7 +156,7 @@ def test_a_policy_that_is_not_in_use_here_yet_reaches_nothing(tmp_path: Path) ->
             "beta-small",
             "gamma-small",
         ]
-        assert (await refused(here, "to-come", "acme"))[0] is grpc.StatusCode.NOT_FOUND
+        assert (await refused(here, "policies/to-come", "acme"))[0] is grpc.StatusCode.NOT_FOUND
 
     run(tmp_path, scenario)
 
