@@ -107,7 +107,7 @@ def pair_of(name: str) -> Pair:
     parts = name.split("/")
     if len(parts) == 2 and parts[0] == _COLLECTION:
         return SHARED, parts[1]
-    if len(parts) == 4 and parts[0] == "tenants" and parts[2] == _COLLECTION:
+    if len(parts) == 4 and parts[0] == "tenants" and parts[2] == _COLLECTION and parts[1] != SHARED:
         return parts[1], parts[3]
     raise ValueError(name)
 
@@ -149,9 +149,13 @@ class StoredKeys:
         return changed
 
     def apply(self, row: Row) -> None:
-        """Take in one row."""
+        """Take in one row; one that cannot be read stands for a key that is damaged."""
         self._revision = max(self._revision, row.revision)
-        pair = pair_of(row.name)
+        try:
+            pair = pair_of(row.name)
+        except ValueError:
+            _log.error("%s is not the name of a provider key", row.name)
+            return
         if row.deleted:
             self._keys.pop(pair, None)
             return

@@ -14,6 +14,7 @@ import pytest
 from sovereign_ext.keystore.base import SHARED, CredentialUnavailableError
 from sovereign_ext.keystore.database import KIND, DatabaseKeys, StoredKey, StoredKeys, pair_of
 from sovereign_ext.keystore.masterkey import KeyFromEnvironment, WrappedKey
+from sovereign_ext.keystore.sealed import DamagedError
 from sovereign_ext.secret import Secret
 
 PAIR = ("acme", "alpha")
@@ -137,6 +138,26 @@ def test_rows_are_followed() -> None:
     rows.rows = [Row("providerKeys/alpha", "{}", 4, deleted=True)]
     assert stored.load(rows)
     assert stored.get((SHARED, "alpha")) is None
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{", "null", '{"master": 1}'])
+def test_a_row_that_cannot_be_read_harms_no_other(document: str) -> None:
+    """Neither its name nor its document may end the following of the rest."""
+    stored = StoredKeys()
+    good = json.dumps(sealed([ONE]).document())
+    rows = Rows(
+        [Row("tenants/acme/other/x", "{}", 1), Row(NAME, document, 2), Row("providerKeys/b", good, 3)]
+    )
+    assert stored.load(rows)
+    assert stored.get((SHARED, "b")) is not None
+    with pytest.raises(DamagedError):
+        stored.get(PAIR)
+
+
+def test_the_mark_of_shared_keys_is_no_tenant() -> None:
+    """Else a resource below a tenant of that name would stand for everybody's key."""
+    with pytest.raises(ValueError, match="tenants"):
+        pair_of(f"tenants/{SHARED}/providerKeys/alpha")
 
 
 def test_a_follower_is_told() -> None:
