@@ -276,10 +276,12 @@ class Directory:
         yield from (each for name, each in self._tenants.items() if name not in self._declared_tenants)
 
     def clashes(self, config: Config) -> tuple[str, ...]:
-        """The names of tenants and operators that ``config`` declares although the database has them."""
+        """The names of tenants, operators and keys that ``config`` declares although the database has them."""
+        keys = (grant.name for _, grant in _declared(config.tenants, config.admins))
         return (
             *(f"tenants/{each.id}" for each in config.tenants if each.id in self._tenants),
             *(f"operators/{each.id}" for each in config.admins if each.id in self._operators),
+            *(name for name in keys if name in self._places),
         )
 
     @property

@@ -190,6 +190,19 @@ def test_what_the_file_declares_is_known_and_clashes_are_named() -> None:
     assert [each.id for each in directory.tenants()] == ["a"]
 
 
+def test_a_key_belongs_to_the_file_or_to_the_database() -> None:
+    """Else the API would show the file's, and the database's could be neither seen nor revoked, and would open."""
+    directory = Directory(HASHES)
+    directory.apply(key_row("tenants/a", "ci", "one"))
+    directory.apply(key_row("operators/ops", "o", "two"))
+    mine = [{"id": "o", "hash": hash_key("three")}]
+    assert directory.clashes(config([declared("a", "ci", "other")], [{"id": "ops", "keys": mine}])) == (
+        "tenants/a/keys/ci",
+        "operators/ops/keys/o",
+    )
+    assert directory.clashes(config([declared("a", "other")])) == ()
+
+
 def test_a_workload_that_two_tenants_claim_is_nobodys() -> None:
     """Whichever came first cannot be told the same everywhere; so it opens neither until that is settled."""
     directory = Directory.of(config([declared("a", identities=["spiffe://x/1"])]), HASHES)
