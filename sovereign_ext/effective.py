@@ -148,7 +148,13 @@ class Effective(Generic[ReadyT]):
             await self._catch_up()
             await self._checked(changes)
             yield unmoved(self._stored.revision)
-            await self._catch_up()
+            try:
+                await self._catch_up()
+            except (
+                SQLAlchemyError
+            ) as error:  # what is committed is made; that it is not used yet is no failure
+                _log.warning("a change cannot be read yet: %s", type(error).__name__)
+                self.notice()
 
     async def used(self, revision: int, timeout_s: float) -> bool:
         """Wait until ``revision`` is in use, or what came after it; ``False`` if that is not so in time."""

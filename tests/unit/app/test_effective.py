@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from sovereign_ext.config.load import Loaded, decode
 from sovereign_ext.config.merge import Change
@@ -104,6 +105,27 @@ def test_a_proposal_that_is_not_committed_leaves_nothing(tmp_path: Path) -> None
                 raise RuntimeError("the log is gone")
         assert "policies/p" not in router.stored.documents
         await router.check(Change("policies/q", "policy", {"id": "q"}))
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_committed_was_made_though_the_database_is_gone_then(tmp_path: Path) -> None:
+    """The answer to a change says that it was made; that it is used comes when the database can be read again."""
+
+    async def scenario(world: World) -> None:
+        router = world.router()
+        read = world.store.since
+
+        def broken(revision: int, kinds: Any = ()) -> Any:
+            raise OperationalError("select", {}, Exception("gone"))
+
+        async with router.proposed(Change("policies/p", "policy", {"id": "p"})) as unmoved:
+            world.commit(unmoved, create("policies/p", "policy", "", '{"id": "p"}', 1))
+            world.store.since = broken  # type: ignore[method-assign]
+        world.store.since = read  # type: ignore[method-assign]
+        task = asyncio.create_task(router.run())
+        assert await router.used(0, 5)
+        task.cancel()
 
     run(tmp_path, scenario)
 
