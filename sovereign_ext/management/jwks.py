@@ -9,7 +9,6 @@ has withdrawn would stay good as long; then tokens are refused with 503, which i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -106,8 +105,9 @@ class FetchedKeys:
     async def _ask(self) -> None:
         task = self._begin()
         if task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(task)
+            await asyncio.wait([task])  # whoever is cancelled meanwhile goes; the question is everybody's
+            if not task.cancelled():
+                task.result()
 
     def _begin(self) -> asyncio.Task[None] | None:
         """The question under way, or a new one; ``None`` during the pause after the last."""

@@ -325,6 +325,24 @@ def test_a_renewal_is_not_waited_for() -> None:
     served(scenario)
 
 
+def test_who_goes_away_waits_no_longer() -> None:
+    """A call that is cancelled while the issuer is asked is over; the question goes on for the others."""
+
+    async def scenario(here: RunningIssuer, tokens: Tokens, _: Clock) -> None:
+        here.gate.clear()
+        gone, stays = (asyncio.create_task(tokens.bearer(token(RSA, claims()))) for _ in range(2))
+        while not here.asked:
+            await asyncio.sleep(0.01)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(gone, 2)
+        here.gate.set()
+        assert (await stays).role is Role.ADMIN
+        assert here.asked == 1
+
+    served(scenario)
+
+
 def test_an_issuer_behind_tls(tmp_path: Path) -> None:
     """Its certificate counts under the roots that are configured, and under no others."""
     now = datetime.now(UTC)
