@@ -1,17 +1,77 @@
-"""Documents in base64 within a request: those that are text are decoded to be scanned; pictures and sound are left alone.
+"""Base64 within a request: documents that are text are decoded to be scanned; pictures and sound are left alone.
 
-Looked at: data URLs (RFC 2397) in any string, also in the midst of text, and bare base64 (RFC 4648) in members that carry
-it (``file_data``, ``data``). Works on raw bytes with regular expressions, without the body's structure.
+Looked at: data URLs (RFC 2397) in any string, also in the midst of text or of JSON in a string, and bare base64
+(RFC 4648) in members that carry it (``file_data``, ``data``). Works on raw bytes with regular expressions, without the
+body's structure; all work is linear in the body.
+
+What a document is, its first bytes say, and for text that is hard to tell also its type. Not looked into: PDF, archives
+and other binary formats, UTF-16 without a mark or ``charset``, base64 in members of other names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, NamedTuple
 
+from sovereign_ext.scanner.base64text import RUN, WRAPPED, Hand, plain, read, read_head, write
 from sovereign_ext.scanner.places import Raw
 
-HINTS: tuple[bytes, ...] = (b";base64,", b'"file_data"', b'"data"', b'"input_audio"')
-"""Literals (in any case) one of which stands in every body that matters here, for an engine that looks for many."""
+SHORTEST_LEFT_ALONE: Final = 256
+"""Bytes of base64. Less than that may be a key that stands where a picture should; it is scanned as it is."""
+
+SHORTEST: Final = 16
+"""Bytes of base64. Less than that holds no credential."""
+
+HINTS: Final = (
+    rb";\s*(?:base64|Base64|BASE64)\s*,",
+    rb'"(?:file_)?data\\*"\s*:\s*\\*"',
+    rb"\\u00(?:5[fF]|[67])",  # every escape of a letter of the members' names begins so
+)
+"""Expressions one of which is found in every body that matters here, also for an engine that looks for many."""
+
+_HEAD: Final = 1024  # bytes of base64 by which a document is known
+_LONGEST_TYPE: Final = 200  # bytes
+
+_URL: Final = re.compile(HINTS[0])
+_TYPE: Final = re.compile(rb'data:([^",]*+)\Z', re.IGNORECASE)
+_MEMBER: Final = re.compile(rb'"((?:file_)?data)\\*+"\s*+:\s*+\\*+"')
+_ESCAPE: Final = re.compile(HINTS[2])
+_ESCAPED_MEMBER: Final = re.compile(rb'"((?:[a-z_]|\\++u00[567][0-9a-fA-F])++)\\*+"\s*+:\s*+\\*+"')
+_SOUND: Final = re.compile(rb'"input_audio\\*+"\s*+:\s*+\{[^{}]*+\Z')
+_RUN: Final = re.compile(RUN)
+_WRAPPED: Final = re.compile(WRAPPED)
+_SEVERAL: Final = re.compile(rb"\\++[nr]|[\n\r]")
+_END: Final = re.compile(rb'\\*+"')
+
+_TEXT_TYPES: Final = re.compile(
+    r"text/.*|.*\+(?:json|xml|yaml)|application/(?:x-)?"
+    r"(?:json|ndjson|jsonl|xml|yaml|toml|javascript|ecmascript|typescript|sh|csv|sql|www-form-urlencoded)"
+)
+_BINARY: Final = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF|II\*\0|MM\0\*|\0\0\x01\0|....ftyp|\x1aE\xdf\xa3|OggS|ID3|fLaC|wOF"
+    rb"|PK\x03\x04|\x1f\x8b\x08|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|\x7fELF|\0asm|\xd0\xcf\x11\xe0|SQLite",
+    re.DOTALL,
+)
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # but for white space and ESC
+_NOT_ASCII: Final = bytes(range(0x80, 0x100))
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ANY_MARK: Final = tuple(mark for mark, _ in _MARKS)
+_WIDE: Final = {
+    "utf-16": "utf-16-be",
+    "utf-32": "utf-32-be",
+    **{codec: codec for _, codec in _MARKS},
+    **{codec[:6] + codec[7:]: codec for _, codec in _MARKS},  # utf-16le
+}
+"""Python's names of the encodings that ASCII is no part of. Without a mark, big-endian is meant (RFC 2781)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +83,11 @@ class Document:
     """
 
     raw: Raw
-    text: bytes
+    text: bytes = field(repr=False)
+    _written: bytes = field(repr=False)
+    _hand: Hand = field(repr=False)
+    _mark: bytes
+    _codec: str  # empty: ``text`` is the very bytes
 
     def encoded(self, text: bytes) -> bytes:
         """The bytes to stand at ``raw`` so that the document says ``text``.
@@ -31,7 +95,11 @@ class Document:
         The alphabet, padding, lines and spelling (``\\/``, ``\\u002B``, ``%2B``) are those that were there; with
         ``text`` unchanged, the very bytes that were there.
         """
-        raise NotImplementedError
+        if text == self.text:
+            return self._written
+        if self._codec:
+            text = self._mark + text.decode("utf-8", "replace").encode(self._codec)
+        return write(text, self._hand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +111,139 @@ class Documents:
     """Base64 of pictures, sound and other binary data: what looks like a credential in there is none."""
 
 
+class _Candidate(NamedTuple):
+    """Where base64 may begin. ``name`` is the member's of bare base64, empty for a data URL."""
+
+    start: int
+    name: bytes
+    quoted: bool  # it begins with its string, so that it may have lines if it also ends with it
+    media_type: str
+    charset: str
+
+
+class _Kind(Enum):
+    TEXT = auto()
+    BINARY = auto()
+    UNKNOWN = auto()
+
+
 def may_have_documents(body: bytes) -> bool:
     """Whether ``find_documents`` could find any: a few searches for literals. Never wrong when it says no."""
-    raise NotImplementedError
+    return bool(_URL.search(body) or _MEMBER.search(body) or _ESCAPE.search(body))
 
 
 def find_documents(body: bytes) -> Documents:
-    """All base64 of ``body``, which may be a JSON body or the text of a document (then ask for what it holds itself)."""
-    raise NotImplementedError
+    """All base64 of ``body``: a JSON body, or the text of a document, which may hold some itself."""
+    texts: list[Document] = []
+    left_alone: list[Raw] = []
+    done = 0
+    for candidate in sorted((*_urls(body), *_members(body))):
+        end = _end(body, candidate)
+        if candidate.start < done or end - candidate.start < SHORTEST:
+            continue
+        raw = Raw(candidate.start, end)
+        kind = _kind(body, raw, candidate)
+        if kind is _Kind.TEXT:
+            document = _document(body, raw, candidate.charset)
+            if document is not None:
+                texts.append(document)
+                done = end
+        elif kind is _Kind.BINARY and end - raw.start >= SHORTEST_LEFT_ALONE and _is_even(body, raw):
+            left_alone.append(raw)
+            done = end
+    return Documents(tuple(texts), tuple(left_alone))
+
+
+def _urls(body: bytes) -> Iterator[_Candidate]:
+    for found in _URL.finditer(body):
+        before = body[max(0, found.start() - _LONGEST_TYPE) : found.start()]
+        head = _TYPE.search(before)
+        if head is None:
+            continue
+        media_type, *parameters = plain(head[1]).decode("ascii", "replace").lower().split(";")
+        charset = next(
+            (p.strip()[8:].strip("'\"") for p in parameters if p.strip().startswith("charset=")), ""
+        )
+        quoted = before[: head.start()].endswith(b'"')
+        yield _Candidate(found.end(), b"", quoted, media_type.strip(), charset)
+
+
+def _members(body: bytes) -> Iterator[_Candidate]:
+    for found in (_ESCAPED_MEMBER if _ESCAPE.search(body) else _MEMBER).finditer(body):
+        name = plain(found[1])
+        if name in (b"file_data", b"data"):
+            start = found.end()
+            sound = name == b"data" and _SOUND.search(
+                body, max(0, found.start() - _LONGEST_TYPE), found.start()
+            )
+            yield _Candidate(start, name, True, "audio/" if sound else "", "")
+
+
+def _end(body: bytes, candidate: _Candidate) -> int:
+    """Where its base64 ends; where it begins, if it is none."""
+    if candidate.quoted:
+        end = _match_end(_WRAPPED, body, candidate.start)
+        if _END.match(body, end):
+            return end
+        if candidate.name:
+            return candidate.start
+    return _match_end(_RUN, body, candidate.start)
+
+
+def _match_end(pattern: re.Pattern[bytes], body: bytes, start: int) -> int:
+    found = pattern.match(body, start)
+    return found.end() if found else start
+
+
+def _kind(body: bytes, raw: Raw, candidate: _Candidate) -> _Kind:
+    """What it is, by its first bytes and by what is said of it."""
+    beginning = _WRAPPED.match(body, raw.start, min(raw.end, raw.start + _HEAD))
+    head = read_head(beginning[0]) if beginning else b""
+    if not head:
+        return _Kind.UNKNOWN
+    if candidate.media_type in ("audio/", "application/pdf") or head.startswith(b"%PDF-"):
+        return _Kind.BINARY
+    if candidate.charset in _WIDE or head.startswith(_ANY_MARK) or _is_text(head):
+        return _Kind.TEXT
+    binary = _BINARY.match(head)
+    if not binary and _TEXT_TYPES.fullmatch(candidate.media_type):
+        return _Kind.TEXT
+    return _Kind.BINARY if binary or candidate.name != b"data" else _Kind.UNKNOWN
+
+
+def _is_text(head: bytes) -> bool:
+    """UTF-8, or mostly ASCII, without control characters."""
+    if _CONTROLS.search(head):
+        return False
+    try:
+        codecs.utf_8_decode(head, "strict", False)  # not final: the last character may be cut
+    except UnicodeDecodeError:
+        return len(head.translate(None, _NOT_ASCII)) >= 0.85 * len(head)
+    return True
+
+
+def _is_even(body: bytes, raw: Raw) -> bool:
+    """Whether its lines, if it has several, are as an encoder writes them: prose of letters is not."""
+    written = body[raw.start : raw.end]
+    if not _SEVERAL.search(written):
+        return True
+    said = read(written)
+    return said is not None and said[1].even
+
+
+def _document(body: bytes, raw: Raw, charset: str) -> Document | None:
+    written = body[raw.start : raw.end]
+    said = read(written)
+    if said is None:
+        return None
+    data, hand = said
+    mark, codec = b"", _WIDE.get(charset, "")
+    if data.startswith(_ANY_MARK):
+        mark, codec = next(each for each in _MARKS if data.startswith(each[0]))
+    if not codec:
+        return Document(raw, data, written, hand, b"", "")
+    try:
+        text = data[len(mark) :].decode(codec).encode()
+    except UnicodeDecodeError:
+        return None
+    return Document(raw, text, written, hand, mark, codec)

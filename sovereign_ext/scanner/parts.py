@@ -17,7 +17,7 @@ from sovereign_ext.scanner.places import Places, Raw
 
 _NAMES: Final = frozenset({"type", "text", "refusal"})
 
-_ESCAPED: Final = (b"\\u006", b"\\u007")
+_ESCAPE: Final = re.compile(rb"\\u00[67]")
 """Every escape of a letter that the names have begins so. Others (``\\u00e9``) are common, these are not."""
 
 _ARRAY: Final = re.compile(rb'"content"\s*+:\s*+\[')
@@ -36,9 +36,9 @@ def may_have_runs(body: bytes) -> bool:
 
     No is the answer also where each array has one text, its first part: clients write whole conversations so.
     """
-    if b"\\u00" in body and any(escape in body for escape in _ESCAPED):
+    if _ESCAPE.search(body):
         return True
-    if b'"content"' not in body or not _ARRAY.search(body):
+    if not _ARRAY.search(body):
         return False
     texts = len(_TEXT.findall(body)) + len(_REFUSAL.findall(body))
     if texts > 1 and texts != len(_TEXT_FIRST.findall(body)):
