@@ -109,6 +109,7 @@ class Client:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._wire is not None:
             self._wire.close("stopped")
+            await asyncio.sleep(0)  # the loop closes the socket in its next turn
 
     async def run(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Part], slow: bool = False

@@ -7,24 +7,20 @@ router knows what it sees itself; what it would have told then is not told later
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from sovereign_ext.errors import ServiceError
 from sovereign_ext.routing.health import Health
 from sovereign_ext.routing.sharing import Seen
 from sovereign_ext.routing.window import BINS
 from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client
+from sovereign_ext.shared.rounds import Rounds
 from sovereign_ext.shared.scripts import HEALTH
 from sovereign_ext.shared.wire import Part
-
-_log = logging.getLogger(__name__)
 
 EVERY_S: Final = 0.5
 SPAN_MS: Final = 60_000
@@ -56,21 +52,18 @@ class HealthExchange:
         self._router = router
         self._health = health
         self._monotonic = monotonic
-        self._every_s = every_s
         self._late_s = LATE_S + int(router, 16) % _SPREAD / 8
         self._read = ""
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(client, every_s, "exchanging health", self.round)
 
     def start(self) -> None:
         """Begin."""
         self._health.share()
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.stop()
 
     async def round(self) -> None:
         """Tell and hear once. Raises ``ServiceError`` when the store cannot be reached."""
@@ -98,18 +91,6 @@ class HealthExchange:
             return  # a router of another version; its numbers are missing, nothing else
         age_s = (now_ms - int(entry.split("-", maxsplit=1)[0])) / 1000
         self._health.merge([each for each in seen if _sound(each)], now, age_s, self._late_s)
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s)
-            if not self._client.up:
-                continue
-            try:
-                await self.round()
-            except ServiceError:
-                continue  # the client says why
-            except Exception:
-                _log.exception("health was not exchanged; the next round tries again")
 
 
 def _sound(seen: Seen) -> bool:

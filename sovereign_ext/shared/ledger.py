@@ -164,6 +164,8 @@ class SharedLedger:
         self._client.send("ZADD", layout.TENANTS, "GT", until_ms, demand.tenant)
 
     async def _hold(self, demand: Demand, now_ms: int) -> None:
+        if demand.call in self._over or demand.call not in self._held:
+            return  # it ended meanwhile
         if self._told_until.get(demand.tenant, 0) < demand.expires_ms:
             self._tell_tenant(demand)
         stored = layout.record(demand, self._members.router)

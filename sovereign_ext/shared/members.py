@@ -10,7 +10,6 @@ refused.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final
 from sovereign_ext.errors import ServiceError
 from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client
+from sovereign_ext.shared.rounds import Rounds
 from sovereign_ext.shared.scripts import BEAT
 
 _log = logging.getLogger(__name__)
@@ -60,26 +60,22 @@ class Members:
     ) -> None:
         self._client = client
         self._renewed = renewed
-        self._beat_s = beat_s
         self._gone_s = gone_s
         self._rebuild_ms = rebuild_ms
         self._monotonic = monotonic
         self._routers: dict[str, float] = {}  # seconds since their last sign, as of the last beat
-        self._beaten = asyncio.Event()
         self._server_ms, self._server_at = 0, 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(client, beat_s, "a sign of life", self._look)
         self.router = router
         self.epoch = NO_EPOCH
 
     def start(self) -> None:
         """Begin to give signs of life."""
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Give no more signs, and say goodbye: what this router still holds may be swept at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.stop()
         if self._client.up:
             try:
                 await self._client.command("ZREM", layout.ROUTERS, self.router)
@@ -123,15 +119,9 @@ class Members:
         since = self._client.up_since
         return since is not None and self._monotonic() - since >= self._gone_s
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._beat_s)
-            if self._client.up:
-                try:
-                    await self._check_server()
-                    await self.beat()
-                except ServiceError:
-                    continue  # the client says why, and connects again
+    async def _look(self) -> None:
+        await self._check_server()
+        await self.beat()
 
     async def _check_server(self) -> None:
         """A proxy may hold the connection and put another server behind it."""

@@ -8,7 +8,6 @@ settling twice does nothing. One reservation that cannot be swept does not keep 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -18,6 +17,7 @@ from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client
 from sovereign_ext.shared.ledger import SharedLedger
 from sovereign_ext.shared.members import Members
+from sovereign_ext.shared.rounds import Rounds
 from sovereign_ext.shared.scripts import DUE
 from sovereign_ext.shared.wire import Part
 from sovereign_ext.tenants.ledger import Demand, Used
@@ -54,21 +54,18 @@ class Sweeper:
         self._ledger = ledger
         self._sweep = sweep
         self._clock = clock
-        self._every_s = every_s
         self._grace_ms = grace_ms
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(client, every_s, "a sweep", self._look)
         self.swept = 0
         self.alive: Callable[[str], bool] = _nobody
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.stop()
 
     async def round(self) -> int:
         """One look at all tenants, unless another router is at it; how many calls were swept.
@@ -89,9 +86,7 @@ class Sweeper:
             self._client.send("DEL", layout.SWEEPER)
 
     async def _tenant(self, tenant: str) -> int:
-        gone = self._members.sees_gone
-        arguments: list[Part] = [_AT_ONCE, self._grace_ms, int(gone), *self._members.there()]
-        found = await self._client.run(DUE, [layout.reservations(tenant)], arguments, slow=True)
+        found = await self._due(tenant)
         swept = 0
         for call, stored in zip(found[::2], found[1::2], strict=True):
             try:
@@ -110,6 +105,21 @@ class Sweeper:
         self.swept += swept
         return swept
 
+    async def _due(self, tenant: str) -> list[bytes]:
+        """Calls and their records. What a router holds that came after our last look at who is there is not due."""
+        members, gone = self._members, self._members.sees_gone
+        while True:
+            there = members.there()
+            arguments: list[Part] = [_AT_ONCE, self._grace_ms, int(gone), *there]
+            found: list[bytes] = await self._client.run(
+                DUE, [layout.reservations(tenant)], arguments, slow=True
+            )
+            if not (gone and found):
+                return found
+            await members.beat()  # a router gives a sign of life before it holds anything
+            if set(members.there()) <= set(there):
+                return found
+
     async def _forget_tenants(self) -> None:
         """Look no more after tenants without reservations, which no router may be about to make."""
         old = await self._client.command(
@@ -119,20 +129,10 @@ class Sweeper:
             if not await self._client.command("HLEN", layout.reservations(tenant.decode())):
                 await self._client.command("ZREM", layout.TENANTS, tenant)
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s)
-            if not self._client.up:
-                continue
-            try:
-                swept = await self.round()
-            except ServiceError:
-                continue  # the client says why
-            except Exception:
-                _log.exception("a sweep failed; the next one tries again")
-                continue
-            if swept:
-                _log.warning("settled %d calls that nobody else did", swept)
+    async def _look(self) -> None:
+        swept = await self.round()
+        if swept:
+            _log.warning("settled %d calls that nobody else did", swept)
 
 
 def _nobody(call: str) -> bool:

@@ -62,15 +62,11 @@ async def ask(limiting: SharedLimiting, asked: Demand) -> Verdict:
 async def die(limiting: SharedLimiting) -> None:
     """As SIGKILL does: no goodbye, nothing settled."""
     shared = limiting._shared
-    for task in (
-        shared._members._task,
-        shared.sweeper._task,
-        shared.ledger.settling._task,
-        shared._exchange._task,
-    ):
-        assert task is not None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    for each in (shared._members, shared.sweeper, shared._exchange):
+        await each._rounds.stop()
+    assert shared.ledger.settling._task is not None
+    shared.ledger.settling._task.cancel()
+    await asyncio.gather(shared.ledger.settling._task, return_exceptions=True)
     await shared._client.stop()
 
 

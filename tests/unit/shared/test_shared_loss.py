@@ -323,6 +323,39 @@ async def test_a_sweep_that_cannot_write_the_entry_leaves_the_money_reserved(val
 
 
 @in_loop
+async def test_a_router_that_has_just_come_is_not_taken_for_gone(valkey: Valkey) -> None:
+    """The one that sweeps last heard of the others before it came; its first calls are its own all the same."""
+    books = Books()
+    pace = replace(HURRIED, gone_s=1.0)
+    async with routers(valkey, books, pace=replace(pace, beat_s=60.0, sweep_s=60.0)) as (old,):
+        await settled(lambda: old._members.sees_gone)
+        async with routers(valkey, books, pace=replace(pace, sweep_s=60.0)) as (new,):
+            assert await admits(new, demand("running", slot(9), reserve(10, 100)))
+            assert await old.sweeper.round() == 0
+            assert books.rows == {}
+            settle(new, books, "running", 3)
+            await settled(lambda: new.status().queued == 0)
+            assert spent(valkey) == 3
+
+
+@in_loop
+async def test_what_is_over_is_not_held_again(valkey: Valkey) -> None:
+    """Calls end while their router says again, some hundreds at a time, what its calls hold."""
+    books = Books()
+    async with routers(valkey, books, pace=replace(HURRIED, sweep_s=60.0)) as (shared,):
+        for number in range(300):
+            assert await admits(shared, demand(f"c{number}", slot(1000), reserve(1, 10_000)))
+        again = asyncio.ensure_future(shared.ledger.hold_again(now_ms()))
+        await asyncio.sleep(0)
+        for number in range(300):
+            settle(shared, books, f"c{number}", 1)
+        valkey.flush()
+        await again
+        await settled(lambda: shared.status().queued == 0)
+        assert not any(leftovers(valkey).values())
+
+
+@in_loop
 async def test_an_outage_makes_nobody_look_dead(valkey: Valkey) -> None:
     """All were silent while the store was away; no call in flight is swept for that."""
     books = Books()
@@ -457,13 +490,9 @@ async def test_nothing_says_where_the_store_is_or_its_password(
 
 async def _die(shared: Shared) -> None:
     """Stop without a goodbye, as SIGKILL does."""
-    for task in (
-        shared._members._task,
-        shared.sweeper._task,
-        shared.ledger.settling._task,
-        shared._exchange._task,
-    ):
-        assert task is not None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    for each in (shared._members, shared.sweeper, shared._exchange):
+        await each._rounds.stop()
+    assert shared.ledger.settling._task is not None
+    shared.ledger.settling._task.cancel()
+    await asyncio.gather(shared.ledger.settling._task, return_exceptions=True)
     await shared._client.stop()
