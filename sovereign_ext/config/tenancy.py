@@ -12,12 +12,10 @@ from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, model_validator
 
-from sovereign_ext.config.trust import Frozen, Identifier, Usd, nano_usd
+from sovereign_ext.config.trust import SPIFFE_PATTERN, Frozen, Identifier, Usd, nano_usd
 
 MAX_UNITS: Final = 10**15
 """The largest amount of a limit: sums of them stay exact where numbers are 64-bit floats (Lua's)."""
-
-SPIFFE_PATTERN: Final = r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*$"
 
 SpiffeId = Annotated[str, StringConstraints(pattern=SPIFFE_PATTERN, max_length=2048)]
 """A workload's identity (SPIFFE ID standard, section 2) as a verified client certificate shows it."""

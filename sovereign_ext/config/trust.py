@@ -9,7 +9,7 @@ import hashlib
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -138,16 +138,15 @@ def at_most_one(file: str | None, text: str | None, names: str) -> None:
         raise ValueError(f"give {names}, not both")
 
 
-class Signatory(Frozen):
-    """Somebody whose signatures count. The PEM public key (P-256 or Ed25519) is in ``key_file``, or is ``key``."""
+class Keyed(Frozen):
+    """Who is known by one PEM public key, which is in ``key_file``, or is ``key``."""
 
     id: Identifier
     key_file: str | None = Field(default=None, min_length=1)
     key: InlineText | None = None
-    organisation: Identifier | None = None
 
     @model_validator(mode="after")
-    def _has_a_key(self) -> Signatory:
+    def _has_a_key(self) -> Self:
         if (self.key_file is None) == (self.key is None):
             raise ValueError("give exactly one of key_file, key")
         return self
@@ -158,6 +157,12 @@ class Signatory(Frozen):
         path = document_path(self.key_file, self.key)
         assert path is not None
         return path
+
+
+class Signatory(Keyed):
+    """Somebody whose signatures count. The key is P-256 or Ed25519."""
+
+    organisation: Identifier | None = None
 
 
 class Witness(Signatory):
@@ -333,34 +338,20 @@ class AnchorKind(StrEnum):
     REKOR_V1 = "rekor-v1"
 
 
-class Anchor(Frozen):
-    """An external log that checkpoints are written to every ``every_s`` seconds. ``key_file`` or ``key`` (PEM) is its
-    key.
-    """
+class Anchor(Keyed):
+    """An external log that checkpoints are written to every ``every_s`` seconds."""
 
-    id: Identifier
     kind: AnchorKind = AnchorKind.REKOR_V2
     url: str = Field(pattern=URL_PATTERN)
     origin: str | None = Field(default=None, min_length=1)
-    key_file: str | None = Field(default=None, min_length=1)
-    key: InlineText | None = None
     ca_file: str | None = Field(default=None, min_length=1)
     ca: InlineText | None = None
     every_s: int = Field(default=600, ge=1, le=86_400)
 
     @model_validator(mode="after")
-    def _has_a_key(self) -> Anchor:
-        if (self.key_file is None) == (self.key is None):
-            raise ValueError("give exactly one of key_file, key")
+    def _one_bundle(self) -> Anchor:
         at_most_one(self.ca_file, self.ca, "ca_file or ca")
         return self
-
-    @cached_property
-    def key_path(self) -> str:
-        """Where the key's document is."""
-        path = document_path(self.key_file, self.key)
-        assert path is not None
-        return path
 
     @cached_property
     def ca_path(self) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sovereign_ext.config.tenancy import SPIFFE_PATTERN
+from sovereign_ext.config.trust import SPIFFE_PATTERN
 
 MAX_CHARS: Final = 32_768
 """Chains of proxies and whole certificates fit in; longer than that is nobody's."""
