@@ -17,7 +17,6 @@ MAX_PAGE: Final = 1000
 
 _RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
 _AUDIT_ROW = re.compile(r"auditRows/(0|[1-9][0-9]{0,17})")
-_PROVIDER = re.compile(r"providers/([^/]+)")
 _POLICY = re.compile(r"policies/([^/:]+)")
 _MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
 
@@ -38,14 +37,6 @@ def audit_index(name: str) -> int:
         text = "expected auditRows/{index}, the index a decimal number without leading zeros"
         raise CallerError(400, text, code="invalid_name")
     return int(match[1])
-
-
-def provider_id(name: str) -> str:
-    """The provider's id in ``providers/{provider}``. Raises 400 ``invalid_name``."""
-    match = _PROVIDER.fullmatch(name)
-    if match is None:
-        raise CallerError(400, "expected providers/{provider}", code="invalid_name")
-    return match[1]
 
 
 def policy_id(name: str) -> str:

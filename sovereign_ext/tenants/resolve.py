@@ -82,22 +82,6 @@ def resolve(
     )
 
 
-def authorize_operator(
-    authorization: str | bytes | None, directory: Directory, now: float
-) -> OperatorIdentity:
-    """The operator behind a management call; as ``resolve``, with 403 ``admin_key_required``."""
-    found = identify(authorization, directory, now)
-    if isinstance(found, OperatorIdentity):
-        return found
-    raise KeyRefused(
-        403,
-        "This is a tenant key. The management API takes an admin key (sk-admin-...).",
-        code="admin_key_required",
-        tenant=found.tenant.id,
-        key_id=found.key_id,
-    )
-
-
 def identify(
     authorization: str | bytes | None, directory: Directory, now: float, workload: str | None = None
 ) -> Identity | OperatorIdentity:

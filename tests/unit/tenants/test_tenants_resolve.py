@@ -10,7 +10,7 @@ from sovereign_ext.config.load import parse
 from sovereign_ext.errors import KeyRefused
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
-from sovereign_ext.tenants.resolve import MAX_HEADER_CHARS, authorize_operator, resolve
+from sovereign_ext.tenants.resolve import MAX_HEADER_CHARS, OperatorIdentity, identify, resolve
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 KEYS = {
@@ -129,16 +129,15 @@ def test_an_admin_key_does_not_open_the_model_api() -> None:
     assert (expired.code, expired.tenant) == ("expired_api_key", None)
 
 
-def test_the_management_api_takes_admin_keys_only() -> None:
-    """The mirror image, with the same care for what has expired."""
-    identity = authorize_operator(f"Bearer {KEYS['admin']}", DIRECTORY, NOW)
+def test_an_operators_key_stands_for_its_operator() -> None:
+    """With the same care for what has expired."""
+    identity = identify(f"Bearer {KEYS['admin']}", DIRECTORY, NOW)
+    assert isinstance(identity, OperatorIdentity)
     assert (identity.operator.id, identity.key_id) == ("ops", "ops-1")
-    cases = {"good": (403, "admin_key_required"), "revoked": (401, "revoked_api_key"),
-             "admin-expired": (401, "expired_api_key")}  # fmt: skip
-    for name, expected in cases.items():
+    for name, code in {"revoked": "revoked_api_key", "admin-expired": "expired_api_key"}.items():
         with pytest.raises(KeyRefused) as caught:
-            authorize_operator(f"Bearer {KEYS[name]}", DIRECTORY, NOW)
-        assert (caught.value.status, caught.value.code) == expected
+            identify(f"Bearer {KEYS[name]}", DIRECTORY, NOW)
+        assert (caught.value.status, caught.value.code) == (401, code)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
