@@ -51,7 +51,7 @@ class UsageReports:
     async def query_usage(self, request: usage_pb2.QueryUsageRequest, call: Call) -> Reply:
         """One page of sums."""
         caller, size = call.caller, names.page_size(request.page_size)
-        place = _place(request.page_token)
+        place = _place(request.page_token, len(set(request.group_by)))
         since, until = self._time(request) if place is None else place[:2]
         asked = _question(request, since, until, caller)
         found = await ask(lambda: self._sums(asked, None if place is None else place[2], size + 1))
@@ -87,7 +87,8 @@ class UsageReports:
         """The hours that are asked for. Raises ``InvalidFields``."""
         now = self.now_ms() // HOUR_MS
         since = request.start_time.seconds // 3_600 if request.HasField("start_time") else None
-        until = -(-request.end_time.seconds // 3_600) if request.HasField("end_time") else now + 1
+        end_s = request.end_time.seconds + bool(request.end_time.nanos)
+        until = -(-end_s // 3_600) if request.HasField("end_time") else now + 1
         since = month_of(min(max(until - 1, 0), _MAX_HOUR - 1)).start_hour if since is None else since
         for name, hour in (("start_time", since), ("end_time", until)):
             if not 0 <= hour <= _MAX_HOUR:
@@ -121,8 +122,8 @@ def _question(request: usage_pb2.QueryUsageRequest, since: int, until: int, call
     return Question(since, until, buckets, group_by, tuple(where))
 
 
-def _place(token: str) -> tuple[int, int, Place] | None:
-    """Times and place in a page token. Raises 400 ``invalid_page_token``."""
+def _place(token: str, groups: int) -> tuple[int, int, Place] | None:
+    """Times and place in a page token of a question with so many groups. Raises 400 ``invalid_page_token``."""
     text = names.after(token)
     if not text:
         return None
@@ -130,8 +131,10 @@ def _place(token: str) -> tuple[int, int, Place] | None:
         since, until, hour, group = json.loads(text)
         if not all(isinstance(number, int) and 0 <= number <= _MAX_HOUR for number in (since, until, hour)):
             raise ValueError("not hours")
-        if not since < until <= since + MOST_HOURS or not all(isinstance(value, str) for value in group):
-            raise ValueError("not a place")
+        if not since < until <= since + MOST_HOURS or not isinstance(group, list) or len(group) != groups:
+            raise ValueError("not a place of this question")
+        if not all(isinstance(value, str) for value in group):
+            raise ValueError("not a group")
         return since, until, (hour, tuple(group))
     except (ValueError, TypeError, RecursionError):
         text = "page_token is not one that this API gave out"

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf import timestamp_pb2
 from management_world import World, run
 
+from sovereign_ext.management.names import page_token
 from sovereign_ext.tlog.service import EntryDraft
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "metering"))
@@ -105,6 +106,20 @@ def test_sums_by_time_and_dimension(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_the_end_is_rounded_up_to_the_hour(tmp_path: Path) -> None:
+    """Also where it is less than a second behind one."""
+
+    async def scenario(world: World) -> None:
+        await november(world)
+        start, end = timestamp_pb2.Timestamp(), timestamp_pb2.Timestamp(nanos=1)
+        start.FromMilliseconds(NOVEMBER_MS)
+        end.seconds = start.seconds + 3_600
+        answer = await world.call("UsageService.QueryUsage", key="admin", start_time=start, end_time=end)
+        assert answer.message.usage[0].end_time.seconds == start.seconds + 7_200
+
+    run(tmp_path, scenario)
+
+
 def test_groups_are_named_and_say_who_priced_them(tmp_path: Path) -> None:
     """What is not grouped by is absent; a refused call has no model, and nothing that answered."""
 
@@ -161,6 +176,9 @@ def test_pages_are_the_whole(tmp_path: Path) -> None:
         ({"page_token": "x"}, "invalid_page_token"),
         ({"page_token": "YWZ0ZXI6WzEsMl0"}, "invalid_page_token"),
         ({"page_token": "YWZ0ZXI6WzEsIDIsIDMsIFs0XV0"}, "invalid_page_token"),
+        ({"page_token": page_token('[1, 2, 1, ["acme"]]')}, "invalid_page_token"),  # of another question
+        ({"page_token": page_token("[1, 2, 1, []]"), "group_by": ["key"]}, "invalid_page_token"),
+        ({"page_token": page_token('[1, 2, 1, "k"]'), "group_by": ["key"]}, "invalid_page_token"),
     ],
 )
 def test_questions_that_make_no_sense(tmp_path: Path, fields: dict[str, Any], code: str) -> None:
