@@ -5,7 +5,7 @@ Looked at: data URLs (RFC 2397) in any string, also in the midst of text or of J
 body's structure; all work is linear in the body.
 
 What a document is, its first bytes say, and for text that is hard to tell also its type. Not looked into: PDF, archives
-and other binary formats, UTF-16 without a mark or ``charset``, base64 in members of other names.
+and other binary formats, UTF-32 without a mark or ``charset``, base64 in members of other names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ _ESCAPED_MEMBER: Final = re.compile(rb'"((?:[a-z_]|\\++u00[567][0-9a-fA-F])++)\\
 _SOUND: Final = re.compile(rb'"input_audio\\*+"\s*+:\s*+\{[^{}]*+\Z')
 _RUN: Final = re.compile(RUN)
 _WRAPPED: Final = re.compile(WRAPPED)
-_SEVERAL: Final = re.compile(rb"\\++[nr]|[\n\r]")
 _END: Final = re.compile(rb'\\*+"')
 
 _TEXT_TYPES: Final = re.compile(
@@ -64,7 +63,6 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ANY_MARK: Final = tuple(mark for mark, _ in _MARKS)
 _WIDE: Final = {
     "utf-16": "utf-16-be",
     "utf-32": "utf-32-be",
@@ -161,9 +159,11 @@ def _urls(body: bytes) -> Iterator[_Candidate]:
         if head is None:
             continue
         media_type, *parameters = plain(head[1]).decode("ascii", "replace").lower().split(";")
-        charset = next(
-            (p.strip()[8:].strip("'\"") for p in parameters if p.strip().startswith("charset=")), ""
-        )
+        charset = ""
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "charset":
+                charset = value.strip(" '")
         quoted = before[: head.start()].endswith(b'"')
         yield _Candidate(found.end(), b"", quoted, media_type.strip(), charset)
 
@@ -203,7 +203,7 @@ def _kind(body: bytes, raw: Raw, candidate: _Candidate) -> _Kind:
         return _Kind.UNKNOWN
     if candidate.media_type in ("audio/", "application/pdf") or head.startswith(b"%PDF-"):
         return _Kind.BINARY
-    if candidate.charset in _WIDE or head.startswith(_ANY_MARK) or _is_text(head):
+    if _wide(head, candidate.charset)[1] or _is_text(head):
         return _Kind.TEXT
     binary = _BINARY.match(head)
     if not binary and _TEXT_TYPES.fullmatch(candidate.media_type):
@@ -222,10 +222,25 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
+def _wide(data: bytes, charset: str) -> tuple[bytes, str]:
+    """The mark and the encoding, if it is UTF-16 or UTF-32: by the mark, the charset, or the zeros of ASCII."""
+    for mark, codec in _MARKS:
+        if data.startswith(mark):
+            return mark, codec
+    evens, odds = data[:_HEAD:2], data[1:_HEAD:2]
+    if charset in _WIDE:
+        return b"", _WIDE[charset]
+    if 0 not in evens and odds.count(0) > 0.8 * len(evens):
+        return b"", "utf-16-le"
+    if 0 not in odds and evens.count(0) > 0.8 * len(odds):
+        return b"", "utf-16-be"
+    return b"", ""
+
+
 def _is_even(body: bytes, raw: Raw) -> bool:
     """Whether its lines, if it has several, are as an encoder writes them: prose of letters is not."""
     written = body[raw.start : raw.end]
-    if not _SEVERAL.search(written):
+    if not any(mark in written for mark in (b"\\", b"\n", b"\r")) or _RUN.fullmatch(written):
         return True
     said = read(written)
     return said is not None and said[1].even
@@ -237,9 +252,7 @@ def _document(body: bytes, raw: Raw, charset: str) -> Document | None:
     if said is None:
         return None
     data, hand = said
-    mark, codec = b"", _WIDE.get(charset, "")
-    if data.startswith(_ANY_MARK):
-        mark, codec = next(each for each in _MARKS if data.startswith(each[0]))
+    mark, codec = _wide(data, charset)
     if not codec:
         return Document(raw, data, written, hand, b"", "")
     try:

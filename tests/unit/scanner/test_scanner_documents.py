@@ -252,12 +252,14 @@ def test_a_document_is_written_in_the_hand_it_was_written_in(
         (codecs.BOM_UTF32_BE, "utf-32-be", ""),
         (b"", "utf-16-le", ";charset=utf-16le"),
         (b"", "utf-16-be", ";charset=UTF-16"),
-        (b"", "utf-16-le", ';charset="utf-16-le"'),
+        (b"", "utf-16-le", ";charset='utf-16-le'"),
+        (b"", "utf-16-le", ""),
+        (b"", "utf-16-be", ""),
     ],
 )
 def test_wide_characters_are_read_and_written(mark: bytes, codec: str, charset: str) -> None:
-    """UTF-16 and UTF-32, told by their mark or their charset; PowerShell writes files so."""
-    url = f"data:text/plain{charset};base64,".replace('"', "'")
+    """UTF-16 and UTF-32, told by their mark, their charset or their zeros; PowerShell writes files so."""
+    url = f"data:text/plain{charset};base64,"
     body, found = look({"file_data": url + b64(mark + TEXT.encode(codec))})
     (document,) = found.texts
     assert document.text == TEXT.encode()
