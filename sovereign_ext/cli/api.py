@@ -57,8 +57,8 @@ class Gateway:
         url = args.url or (os.environ.get("SF_BASE_URL") if key is not None else None)
         if url is None:
             return cls.local(args.state_dir, key)
-        key = key or os.environ.get("SF_API_KEY")
-        if not key:
+        key = key or _from_environment("SF_API_KEY")
+        if key is None:
             raise StartError("--url needs a key in SF_ADMIN_KEY or SF_API_KEY, or --admin-key-file")
         return cls.named(url, key)
 
@@ -119,14 +119,10 @@ class Gateway:
         document: Mapping[str, Any] | None = None,
     ) -> Iterator[bytes]:
         """An answer in pieces, as they come. An answer that is cut off raises, too."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise StartError(f"--url must be like https://host:8443, is {self.url}")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=self.timeout_s)
+        connection, base = self._connection()
         what = "answer"
         try:
-            target = parts.path + path + _question(query or {})
+            target = base + path + _question(query or {})
             headers = {"authorization": f"Bearer {self.key.reveal()}", "content-type": "application/json"}
             body = None if document is None else json.dumps(document)
             connection.request(method, target, body=body, headers=headers)
@@ -144,13 +140,37 @@ class Gateway:
         finally:
             connection.close()
 
+    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+        """To the gateway, not open yet, and what its paths begin with."""
+        try:
+            parts = urlsplit(self.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or parts.scheme not in ("http", "https"):
+            raise StartError(f"--url must be like https://host:8443, is {self.url}")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(host, port, timeout=self.timeout_s), parts.path
+
 
 def _key(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get("SF_ADMIN_KEY") or None
+        return _from_environment("SF_ADMIN_KEY")
     key = file.read_text(encoding="utf-8").strip()
     if not key:
         raise StartError(f"{file} is empty")
+    return _word(key, str(file))
+
+
+def _from_environment(name: str) -> str | None:
+    key = os.environ.get(name)
+    return _word(key, name) if key else None
+
+
+def _word(key: str, where: str) -> str:
+    """What a header takes. Raises ``StartError``, which shows nothing of it."""
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise StartError(f"{where} holds no key: a key is one word of printable ASCII")
     return key
 
 
@@ -160,7 +180,8 @@ def _question(query: Query) -> str:
 
 
 def _message(body: bytes) -> str:
-    """Of a ``google.rpc.Status``, or of the model API's error where Envoy answered."""
+    """Of a ``google.rpc.Status``, with a line for each field that is at fault where there are several; or of the model
+    API's error, where Envoy answered."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -169,5 +190,14 @@ def _message(body: bytes) -> str:
         error = answer.get("error")
         text = answer.get("message") or (error.get("message") if isinstance(error, dict) else None)
         if text:
-            return str(text)
+            return "\n  ".join((str(text), *_faults(answer)))
     return _UNREADABLE
+
+
+def _faults(answer: dict[str, Any]) -> list[str]:
+    faults = [
+        f"{each.get('field')}: {each.get('description')}"
+        for detail in answer.get("details") or ()
+        for each in detail.get("field_violations") or ()
+    ]
+    return faults if len(faults) > 1 else []

@@ -69,8 +69,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         )
 
     listing = actions.add_parser("list", help="show every key: whose it is, its state and its expiry")
-    listing.add_argument("owner", nargs="?", metavar="TENANT", help="only of this one; with --api")
-    for action in (rotate, revoke, listing):
+    listing.add_argument("owner", nargs="?", metavar="TENANT", help="only of this one")
+    listing.add_argument("--admin", action="store_true", help="keys for the management API")
+    for action in (rotate, revoke):
         action.add_argument("--admin", action="store_true", help="a key for the management API; with --api")
     for action in (new, rotate, revoke, listing):
         place = action.add_mutually_exclusive_group()
@@ -208,10 +209,14 @@ def _the_one(file: Path, config: Config, args: argparse.Namespace) -> tuple[Sect
     return found[0]
 
 
-def _list(file: Path, _: argparse.Namespace) -> int:
+def _list(file: Path, args: argparse.Namespace) -> int:
     from sovereign_ext.config.load import load
 
-    now = datetime.now(UTC)
+    now, config = datetime.now(UTC), load(file).config
+    owners = config.admins if args.admin else config.tenants
+    if args.owner is not None and args.owner not in {owner.id for owner in owners}:
+        raise StartError(f"{file} has no {'admin' if args.admin else 'tenant'} {args.owner!r}")
+    wanted = {"admins"} if args.admin else {"tenants"} if args.owner is not None else {"tenants", "admins"}
     rows = [("OWNER", "KIND", "KEY", "STATE", "EXPIRES", "HASH")]
     rows += [
         (
@@ -222,7 +227,8 @@ def _list(file: Path, _: argparse.Namespace) -> int:
             "never" if key.expires_at is None else _time(key.expires_at),
             key.hash[: len("sha256:") + 8] + "…",
         )
-        for section, owner, key in _keys(load(file).config)
+        for section, owner, key in _keys(config)
+        if section in wanted and args.owner in (None, owner)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from sovereign_ext.cli.api import Gateway
@@ -89,7 +90,7 @@ def _report(gateway: Gateway, args: argparse.Namespace) -> int:
 
 
 def _invoice(gateway: Gateway, args: argparse.Namespace) -> int:
-    found = gateway.get(f"/sf/v1/tenants/{args.tenant}/invoices/{args.month}")
+    found = gateway.get(f"/sf/v1/tenants/{quote(args.tenant, safe='')}/invoices/{quote(args.month, safe='')}")
     if args.json:
         print(json.dumps(found, indent=2))
         return 0

@@ -246,3 +246,16 @@ def test_what_a_rotation_in_a_file_cannot_carry_over_is_left_to_a_person(
     assert "rules of its own" in capsys.readouterr().err
     assert run("keys", "new", "acme", "--policy", "p", "--file", str(file)) == 1
     assert file.read_text() == before
+
+
+def test_a_list_may_be_of_one_owner(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As with ``--api``; one that is not there is named, not an empty list."""
+    for owner, more in (("acme", ()), ("ops", ("--admin",))):
+        assert run("keys", "new", owner, "--file", str(file), *more) == 0
+    capsys.readouterr()
+    assert run("keys", "list", "acme", "--file", str(file)) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["OWNER", "acme"]
+    assert run("keys", "list", "--admin", "--file", str(file)) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["OWNER", "ops"]
+    assert run("keys", "list", "nobody", "--file", str(file)) == 1
+    assert "no tenant 'nobody'" in capsys.readouterr().err
