@@ -65,6 +65,8 @@ class Authenticator:
         found = identify(authorization, self.directory, self.now())
         if isinstance(found, Identity):
             tenant = found.tenant
+            if self.key_use is not None:
+                self.key_use.tenant(tenant.id, found.key_id, int(self.now() * 1000))
             if found.key_policies:  # a key that is confined to some of them sees no others
                 tenant = tenant.model_copy(update={"policies": found.policies})
             actor = Actor(f"tenants/{tenant.id}", key=found.key_id)

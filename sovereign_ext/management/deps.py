@@ -59,9 +59,8 @@ class Deps:
     is how it stands with each provider that has any, ``anchors`` with each external log; it raises ``LogError``.
     ``random`` gives so many unguessable bytes; ``effective`` is the configuration of file and database, and what may
     become of it. ``key_hashes`` are the secrets behind what is kept of keys; ``applied`` waits until calls here go by a
-    revision of a key, for a second at most. ``key_use`` is told of every key that an operator shows. ``ledger`` is what
-    calls are admitted by. ``shared``
-    is how it stands with the store that routers count in, ``None`` without one.
+    revision of a key, for a second at most. ``key_use`` is told of every key that somebody shows. ``ledger`` is what
+    calls are admitted by. ``shared`` is how it stands with the store that routers count in, ``None`` without one.
     ``sealing`` seals provider keys.
     """
 

@@ -489,6 +489,22 @@ def test_last_use_is_known_a_little_later(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_tenants_key_is_used_here_too(tmp_path: Path) -> None:
+    """A program that only ever asks for its usage uses its key."""
+
+    async def scenario(world: World) -> None:
+        key = await made(world, key_id="ci")
+        world.now += 60
+        answer = await world.call("UsageService.QueryUsage", key=key.secret)
+        assert answer.code is OK, answer.text
+        assert world.key_use is not None
+        await world.key_use.flush()
+        shown = (await do(world, "Get", key.name)).message
+        assert shown.last_used_time.ToMilliseconds() == int(world.now * 1000)
+
+    run(tmp_path, scenario)
+
+
 def test_two_rotations_at_once_make_one_successor(tmp_path: Path) -> None:
     """The second sees another revision, so that no key is made that nobody asked for."""
 
