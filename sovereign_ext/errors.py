@@ -23,7 +23,8 @@
     │   ├── ResourceExists     there is one of that name
     │   ├── ResourceMissing    there is none of that name
     │   ├── ResourceChanged    it is not the revision that the change was made for
-    │   └── ResourceInUse      others refer to it
+    │   ├── ResourceInUse      others refer to it
+    │   └── ReferenceMissing   it would refer to what is not there, or is another's; carries the fields
     ├── StartError             the local stack cannot start, or did not stay up; for the user's terminal
     └── VerificationError      a receipt, proof, note or signature does not verify
         ├── EvidenceRefused    evidence of a confidential endpoint; carries the tier's reason code
@@ -220,7 +221,19 @@ class ResourceChanged(ResourceError):
 
 
 class ResourceInUse(ResourceError):
-    """Others refer to the resource, or would refer to nothing."""
+    """Others refer to the resource, and would refer to nothing without it: ``users``, by their names."""
+
+    def __init__(self, name: str, users: Sequence[str]) -> None:
+        super().__init__(name)
+        self.users = tuple(users)
+
+
+class ReferenceMissing(ResourceError):
+    """The resource would refer to what is not there, or not for it. ``fields`` are as those of ``InvalidFields``."""
+
+    def __init__(self, name: str, fields: Sequence[tuple[str, str]]) -> None:
+        super().__init__(name)
+        self.fields = tuple(fields)
 
 
 class StartError(SovereignError):

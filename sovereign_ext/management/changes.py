@@ -7,7 +7,7 @@ resource means is its kind's matter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from sovereign_ext.attest.facts import Digests
 from sovereign_ext.attest.statement import opening
 from sovereign_ext.errors import (
     CallerError,
+    InvalidFields,
+    ReferenceMissing,
     ResourceChanged,
     ResourceError,
     ResourceExists,
@@ -87,6 +89,13 @@ def answer(error: ResourceError, missing: CallerError) -> CallerError:
     if isinstance(error, ResourceChanged):
         return CallerError(409, f"{error.name} is of another revision", code="etag_mismatch")
     if isinstance(error, ResourceInUse):
-        return CallerError(400, f"{error.name} is in use", code="in_use")
+        return in_use(error.name, error.users)
+    if isinstance(error, ReferenceMissing):
+        return InvalidFields(error.fields)
     assert isinstance(error, ResourceMissing)
     return missing
+
+
+def in_use(name: str, users: Sequence[str]) -> CallerError:
+    """The answer to who would delete what others need."""
+    return CallerError(400, f"{name} is in use by {', '.join(dict.fromkeys(users[:10]))}", code="in_use")

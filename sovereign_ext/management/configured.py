@@ -20,8 +20,9 @@ from sovereign_ext.config.merge import BY_KIND, Change, name_of
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.effective import ConfigurationMoved
-from sovereign_ext.errors import CallerError, ConfigError, InvalidFields, ServiceError
+from sovereign_ext.errors import ConfigError, InvalidFields, ServiceError
 from sovereign_ext.management.auth import Caller
+from sovereign_ext.management.changes import in_use
 from sovereign_ext.management.kinds import Faults, Kind, ModelT, settable
 from sovereign_ext.management.resources import ResourceService
 from sovereign_ext.management.rpc import Call, Methods, Reply
@@ -189,11 +190,6 @@ def standard(kind: type[ConfigKind[Any]], contract: ServiceDescriptor) -> Callab
     """What makes the methods of a service that has the standard ones of ``kind`` and no others."""
     made = DerivedService if issubclass(kind, DerivedName) else ConfigService
     return lambda deps: made(kind, contract, deps).methods()
-
-
-def in_use(name: str, users: Sequence[str]) -> CallerError:
-    """The answer to who would delete what others need."""
-    return CallerError(400, f"{name} is in use by {', '.join(dict.fromkeys(users[:10]))}", code="in_use")
 
 
 def _place(fault: ConfigError) -> str:

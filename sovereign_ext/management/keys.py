@@ -7,7 +7,8 @@ deleting forgets that there was a key. Every answer to a change is given when th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -22,11 +23,18 @@ from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import IssuedKey, Tenant
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.tenancy import KeyRules
-from sovereign_ext.errors import CallerError, InvalidFields, ResourceChanged, ResourceMissing
+from sovereign_ext.errors import (
+    CallerError,
+    InvalidFields,
+    ReferenceMissing,
+    ResourceChanged,
+    ResourceMissing,
+)
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.changes import Changes, answer
 from sovereign_ext.management.kinds import Faults, Kind, settable
 from sovereign_ext.management.operators import OperatorKind
+from sovereign_ext.management.references import there
 from sovereign_ext.management.resources import FRESH, ResourceService
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.management.tenants import TenantKind
@@ -91,10 +99,14 @@ class AnyKeyKind(Kind[IssuedKey]):
         """What is wrong with its policies."""
         return ()
 
-    def guard(self, name: str, after: IssuedKey | None) -> Write | None:
+    def guard(self, caller: Caller, name: str, after: IssuedKey | None) -> Write | None:
         """Its owner is there: it may have been deleted a moment ago, together with its keys."""
         owner = name.rsplit("/", 2)[0]
-        return None if after is None or self.issuing.directory.declares(owner) else _there(owner)
+        return None if after is None or self.issuing.directory.declares(owner) else self.owned(name, after)
+
+    def owned(self, name: str, model: IssuedKey) -> Write:
+        """Refuses what its owner in the database is not there for."""
+        return there(name.rsplit("/", 2)[0])
 
     def shown(self, caller: Caller, message: Any) -> None:
         """Says whether it opens anything."""
@@ -129,11 +141,21 @@ class TenantKeyKind(AnyKeyKind):
     async def policy_faults(self, name: str, model: IssuedKey) -> Faults:
         """They are among the tenant's, as far as that is known here yet."""
         tenant: Tenant | None = self.issuing.directory.tenant(self.owner(name))
-        return [
-            (f"key.policies[{at}]", f"'{policy}' is not among this tenant's policies")
-            for at, policy in enumerate(model.policies)
-            if tenant is None or policy not in tenant.policies
-        ]
+        return _beyond(model, () if tenant is None else tenant.policies)
+
+    def owned(self, name: str, model: IssuedKey) -> Write:
+        """Its policies are still among the tenant's."""
+        tenant = f"tenants/{self.owner(name)}"
+
+        def write(connection: Connection, index: int) -> None:
+            document = writes.document_of(connection, tenant)
+            if document is None:
+                raise ResourceMissing(tenant)
+            faults = _beyond(model, json.loads(document).get("policies", ()))
+            if faults:
+                raise ReferenceMissing(name, faults)
+
+        return write
 
 
 class OperatorKeyKind(AnyKeyKind):
@@ -361,14 +383,13 @@ def _time_faults(expires_at: datetime | None, now: datetime, rules: KeyRules) ->
     return []
 
 
-def _there(owner: str) -> Write:
-    """Refuses with ``ResourceMissing`` unless ``owner`` is in the database."""
-
-    def write(connection: Connection, index: int) -> None:
-        if not writes.exists(connection, owner):
-            raise ResourceMissing(owner)
-
-    return write
+def _beyond(key: IssuedKey, policies: Collection[str]) -> list[tuple[str, str]]:
+    """Where a key names policies that its tenant has not."""
+    return [
+        (f"key.policies[{at}]", f"'{policy}' is not among this tenant's policies")
+        for at, policy in enumerate(key.policies)
+        if policy not in policies
+    ]
 
 
 def _seconds(timestamp: Any) -> float:

@@ -69,9 +69,9 @@ class Kind(Generic[ModelT]):
         """Who would refer to nothing if ``name`` were deleted, for the message."""
         return ()
 
-    def guard(self, name: str, after: ModelT | None) -> Write | None:
-        """What must hold in the transaction of the change (``after`` is ``None`` for a deletion): raises
-        ``ResourceInUse``. Changes come one after the other there, so it sees all that were made before."""
+    def guard(self, caller: Caller, name: str, after: ModelT | None) -> Write | None:
+        """What must still hold in the transaction of the change, see ``references``: all that ``faults`` and ``users``
+        ask of other resources of the database. ``after`` is ``None`` for a deletion."""
         return None
 
     def shown(self, caller: Caller, message: Message) -> None:

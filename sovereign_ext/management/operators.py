@@ -10,6 +10,8 @@ from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.tenancy import Operator
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.kinds import Faults, Kind
+from sovereign_ext.management.references import Reference, refers
+from sovereign_ext.storage.resources import Write
 from sovereign_ext.tenants.directory import Directory
 
 SERVICE: Final = operators_pb2.DESCRIPTOR.services_by_name["OperatorService"]
@@ -45,3 +47,11 @@ class OperatorKind(Kind[Operator]):
         if model.tenant is None or self._directory.tenant(model.tenant) is not None:
             return ()
         return [("operator.tenant", f"there is no tenant '{model.tenant}'")]
+
+    def guard(self, caller: Caller, name: str, after: Operator | None) -> Write | None:
+        """It still does: else the operator would be one of the next tenant of that name."""
+        assert self._directory is not None
+        if after is None or after.tenant is None or self._directory.declares(f"tenants/{after.tenant}"):
+            return None
+        fault = f"there is no tenant '{after.tenant}'"
+        return refers(name, [Reference(f"tenants/{after.tenant}", "operator.tenant", fault)])

@@ -14,21 +14,20 @@ from typing import Any, Final
 
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
-from sqlalchemy import Connection, select
 
 from sovereign_ext._gen.sovereign.management.v1 import policies_pb2
 from sovereign_ext.config.model import Policy
 from sovereign_ext.config.snapshot import policy_digest, policy_document
-from sovereign_ext.errors import CallerError, ResourceInUse
+from sovereign_ext.errors import CallerError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.configured import ConfigKind, ConfigService
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.evaluate import Evaluations
+from sovereign_ext.management.references import unnamed
 from sovereign_ext.management.resources import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.storage.resources import Resource, Version, Write
-from sovereign_ext.storage.schema import resources
 
 SERVICE: Final = policies_pb2.DESCRIPTOR.services_by_name["PolicyService"]
 _VERSION: Final = re.compile(r"(policies/[^/]+)/versions/(0|[1-9][0-9]{0,17})")
@@ -54,9 +53,12 @@ class PolicyKind(ConfigKind[Policy]):
         tenants = [f"tenants/{each.id}" for each in self.deps.directory.tenants() if policy in each.policies]
         return [*await super().users(caller, name), *tenants]
 
-    def guard(self, name: str, after: Policy | None) -> Write | None:
+    def guard(self, caller: Caller, name: str, after: Policy | None) -> Write | None:
         """A tenant made a moment ago, anywhere, may name it."""
-        return _unnamed(name, self.ids(name)[0]) if after is None else None
+        if after is not None:
+            return None
+        policy = self.ids(name)[0]
+        return unnamed(name, "tenant", policy, lambda tenant: policy in tenant.get("policies", ()))
 
     def shown(self, caller: Caller, message: Message) -> None:
         """With the digest that entries have, and the whole document behind it."""
@@ -137,20 +139,3 @@ class PolicyService(ConfigService[Policy]):
 def methods(deps: Deps) -> Methods:
     """The service's methods."""
     return PolicyService(PolicyKind, SERVICE, deps).methods()
-
-
-def _unnamed(name: str, policy: str) -> Write:
-    """Refuses with ``ResourceInUse`` if a tenant of the database names the policy."""
-
-    def write(connection: Connection, index: int) -> None:
-        table = resources.c
-        query = select(table.document).where(
-            table.kind == "tenant",
-            table.deleted.is_(False),
-            table.document.contains(json.dumps(policy), autoescape=True),
-        )
-        for (document,) in connection.execute(query):
-            if policy in json.loads(document).get("policies", ()):
-                raise ResourceInUse(name)
-
-    return write

@@ -24,6 +24,7 @@ from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.changes import answer
 from sovereign_ext.management.deps import Deps
+from sovereign_ext.management.references import there
 from sovereign_ext.management.resources import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.secret import Secret
@@ -32,6 +33,7 @@ from sovereign_ext.storage.resources import Resource
 
 SERVICE: Final = provider_keys_pb2.DESCRIPTOR.services_by_name["ProviderKeyService"]
 MAX_SECRET_BYTES: Final = 65_536
+_NOUNS: Final = {"providerKeys": "provider key", "providers": "provider", "tenants": "tenant"}
 _PATTERN: Final = "tenants/{tenant}/providerKeys/{provider} or providerKeys/{provider}"
 
 
@@ -45,7 +47,7 @@ class ProviderKeys:
         """Seal and store; the same key again changes nothing."""
         pair = self._named(call.caller, request.name)
         if pair[1] not in call.caller.snapshot.providers:
-            raise CallerError(404, "there is no such provider", code="provider_not_found")
+            raise _missing("providers")
         secret, now_ms = _secret(request.secret), self.deps.now_ms()
         before = await self._row(request.name)
         etag = request.etag
@@ -62,6 +64,7 @@ class ProviderKeys:
             write = writes.create(request.name, KIND, _owner(pair), text, now_ms)
         else:
             write = writes.replace(request.name, text, now_ms, expected=before.revision)
+        write = writes.together(self._refers(call.caller, pair), write)
         await self._change(call, request.name, pair, write, before=before, after=key.document())
         row = await self._row(request.name)
         if row is None:
@@ -82,7 +85,7 @@ class ProviderKeys:
         prefix = f"{request.parent}/providerKeys" if request.parent else "providerKeys"
         tenant = self._named(call.caller, f"{prefix}/x")[0]
         if tenant != SHARED and self.deps.directory.tenant(tenant) is None:
-            raise CallerError(404, "there is no such tenant", code="tenant_not_found")
+            raise _missing("tenants")
         store = self.deps.log.resources
         found = await asyncio.to_thread(store.page, KIND, prefix, after, size + 1)
         page, more = found[:size], len(found) > size
@@ -102,8 +105,7 @@ class ProviderKeys:
         if request.etag not in ("", str(row.revision)):
             raise CallerError(409, f"{request.name} is of another revision", code="etag_mismatch")
         if not request.validate_only:
-            expected = row.revision if request.etag else None
-            write = writes.delete(request.name, self.deps.now_ms(), expected=expected)
+            write = writes.delete(request.name, self.deps.now_ms(), expected=row.revision)
             await self._change(call, request.name, pair, write, before=row, after=None)
         return Reply(empty_pb2.Empty(), FRESH)
 
@@ -128,12 +130,20 @@ class ProviderKeys:
             raise _missing()
         return pair
 
+    def _refers(self, caller: Caller, pair: tuple[str, str]) -> writes.Write:
+        """Tenant and provider are still there: else the key would be one of the next of that name."""
+        tenant, provider = (f"tenants/{pair[0]}", f"providers/{pair[1]}")
+        names = [provider] if provider in caller.snapshot.stored else []
+        if pair[0] != SHARED and not self.deps.directory.declares(tenant):
+            names.append(tenant)
+        return there(*names)
+
     async def _sealed(
         self, pair: tuple[str, str], secret: Secret, now_ms: int, before: Resource | None
     ) -> StoredKey:
         tenant, _ = pair
         if tenant != SHARED and self.deps.directory.tenant(tenant) is None:
-            raise CallerError(404, "there is no such tenant", code="tenant_not_found")
+            raise _missing("tenants")
         nonce = self.deps.random(NONCE_BYTES)
         try:
             old = None if before is None else StoredKey.of(before.name, json.loads(before.document))
@@ -165,7 +175,8 @@ class ProviderKeys:
         try:
             await self.deps.changes().make(call, name, _owner(pair), write, before=old, after=new)
         except ResourceError as error:
-            raise answer(error, _missing()) from None
+            missing = _missing() if error.name == name else _missing(error.name.split("/")[0])
+            raise answer(error, missing) from None
 
     async def _row(self, name: str) -> Resource | None:
         return await asyncio.to_thread(self.deps.log.resources.get, name)
@@ -204,8 +215,9 @@ def _owner(pair: tuple[str, str]) -> str:
     return "" if pair[0] == SHARED else pair[0]
 
 
-def _missing() -> CallerError:
-    return CallerError(404, "there is no such provider key", code="provider_key_not_found")
+def _missing(collection: str = "providerKeys") -> CallerError:
+    noun = _NOUNS[collection]
+    return CallerError(404, f"there is no such {noun}", code=f"{noun.replace(' ', '_')}_not_found")
 
 
 def methods(deps: Deps) -> Methods:

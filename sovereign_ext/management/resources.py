@@ -8,7 +8,8 @@ order:
 3. What the file declares is not changed: 409 ``declared_in_file``.
 4. The etag, if one is given, must be the revision there is (AIP-154): 409 ``etag_mismatch``.
 5. The fields are checked, all faults at once; then what they refer to.
-6. With ``validate_only`` it ends here, with what would be answered. Else change and entry are made together.
+6. With ``validate_only`` it ends here, with what would be answered. Else change and entry are made together, if what
+   others changed meanwhile leaves it as right as it was (``Kind.guard``).
 
 An update that changes nothing makes no entry.
 """
@@ -29,7 +30,7 @@ from sovereign_ext.canonical import canonical_json
 from sovereign_ext.errors import CallerError, InvalidFields, ResourceChanged, ResourceError, ServiceError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
-from sovereign_ext.management.changes import Changes, answer
+from sovereign_ext.management.changes import Changes, answer, in_use
 from sovereign_ext.management.kinds import Kind, ModelT, settable
 from sovereign_ext.management.masks import merged
 from sovereign_ext.management.rpc import Call, Methods, Reply
@@ -42,7 +43,7 @@ Found = tuple[str, ModelT, Resource | None]
 Page = list[Found[ModelT]]  # a name of its own: in the class, ``list`` is a method
 
 _TRIES: Final = 5
-"""How often an update without an etag is made anew when others are faster."""
+"""How often a change without an etag is made anew when others are faster."""
 
 
 class ResourceService(Generic[ModelT]):
@@ -183,26 +184,18 @@ class ResourceService(Generic[ModelT]):
 
     async def update(self, request: Any, call: Call) -> Reply:
         """Change one, or make it with ``allow_missing`` (AIP-134)."""
-        wanted = getattr(request, self.kind.noun)
-        for tries_left in reversed(range(_TRIES)):
-            found = await self.found(call.caller, wanted.name)
-            if found is None:
-                if _flag(request, "allow_missing") and self.kind.visible(call.caller, wanted.name):
-                    return await self.make(
-                        call, wanted.name, wanted, validate_only=_flag(request, "validate_only")
-                    )
-                raise self.kind.missing()
-            try:
-                return await self._update(request, call, wanted, found)
-            except ResourceChanged as error:
-                if wanted.etag or not tries_left:
-                    raise answer(error, self.kind.missing()) from None
-        raise AssertionError("the last try raises")
+        return await self._anew(getattr(request, self.kind.noun).etag, lambda: self._update(request, call))
 
-    async def _update(self, request: Any, call: Call, wanted: Any, found: Found[ModelT]) -> Reply:
-        kind, caller = self.kind, call.caller
-        name, model, row = found
-        row = self._changeable(name, row, wanted.etag)
+    async def _update(self, request: Any, call: Call) -> Reply:
+        kind, caller, wanted = self.kind, call.caller, getattr(request, self.kind.noun)
+        found = await self.found(caller, wanted.name)
+        if found is None:
+            if _flag(request, "allow_missing") and kind.visible(caller, wanted.name):
+                dry = _flag(request, "validate_only")
+                return await self.make(call, wanted.name, wanted, validate_only=dry)
+            raise kind.missing()
+        name, model, declared = found
+        row = self._changeable(name, declared, wanted.etag)
         message = merged(
             kind.write(model), wanted, request.update_mask.paths, settable(kind.message.DESCRIPTOR)
         )
@@ -223,6 +216,9 @@ class ResourceService(Generic[ModelT]):
 
     async def delete(self, request: Any, call: Call) -> Reply:
         """Delete one and what is below it (AIP-135)."""
+        return await self._anew(request.etag, lambda: self._delete(request, call))
+
+    async def _delete(self, request: Any, call: Call) -> Reply:
         kind, caller, name = self.kind, call.caller, request.name
         found = await self.found(caller, name)
         if found is None:
@@ -233,18 +229,24 @@ class ResourceService(Generic[ModelT]):
         row = self._changeable(name, declared, request.etag)
         users = await kind.users(caller, name)
         if users:
-            raise CallerError(400, f"{name} is in use by {', '.join(users[:10])}", code="in_use")
+            raise in_use(name, users)
         if not _flag(request, "validate_only"):
-            expected = row.revision if request.etag else None
-            write = writes.delete(name, self._changes.now_ms(), expected=expected)
-            before = kind.public(kind.document(model))
-            try:
-                await self._make(call, name, write, None, before=before, after=None)
-            except ResourceChanged as error:
-                raise answer(error, kind.missing()) from None
+            # Of this revision also without an etag: the entry has the digest of what was deleted.
+            write = writes.delete(name, self._changes.now_ms(), expected=row.revision)
+            await self._make(call, name, write, None, before=kind.public(kind.document(model)), after=None)
         return Reply(empty_pb2.Empty(), FRESH)
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    async def _anew(self, etag: str, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+        """What ``attempt`` gives, made again while others are faster, unless the caller wants a certain revision."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return await attempt()
+            except ResourceChanged as error:
+                if etag or not tries_left:
+                    raise answer(error, self.kind.missing()) from None
+        raise AssertionError("the last try raises")
 
     def _changeable(self, name: str, row: Resource | None, etag: str) -> Resource:
         if row is None:
@@ -262,14 +264,15 @@ class ResourceService(Generic[ModelT]):
     async def _make(
         self, call: Call, name: str, write: Write, after_model: ModelT | None, **documents: Any
     ) -> int:
-        guard = self.kind.guard(name, after_model)
+        guard = self.kind.guard(call.caller, name, after_model)
         both = write if guard is None else writes.together(guard, write)
         try:
             return await self._changes.make(call, name, self.kind.owner(name), both, **documents)
         except ResourceChanged:
             raise
         except ResourceError as error:
-            raise answer(error, self.kind.missing()) from None
+            above = self.kind.parent if name.startswith(error.name + "/") else None
+            raise answer(error, (self.kind if above is None else above()).missing()) from None
 
     async def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         try:

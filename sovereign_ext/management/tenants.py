@@ -10,9 +10,12 @@ from sovereign_ext.config.model import Tenant
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.kinds import Faults, Kind
+from sovereign_ext.management.references import Reference, refers, unclaimed, unnamed
+from sovereign_ext.storage.resources import Write, together
 from sovereign_ext.tenants.directory import Directory
 
 SERVICE: Final = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
+_TAKEN: Final = "belongs to another tenant"
 
 
 class TenantKind(Kind[Tenant]):
@@ -43,12 +46,12 @@ class TenantKind(Kind[Tenant]):
         claimed = self._directory.claimants
         return [
             *(
-                (f"tenant.policies[{at}]", f"there is no policy '{policy}'")
-                for at, policy in enumerate(model.policies)
+                (each.field, each.fault)
+                for each, policy in zip(_policies(model), model.policies, strict=True)
                 if policy not in caller.snapshot.policies
             ),
             *(
-                (f"tenant.identities[{at}]", "belongs to another tenant")
+                (f"tenant.identities[{at}]", _TAKEN)
                 for at, identity in enumerate(model.identities)
                 if claimed(identity) - {model.id}
             ),
@@ -58,3 +61,21 @@ class TenantKind(Kind[Tenant]):
         """Operators of the tenant: they would be those of the next one of its name."""
         assert self._directory is not None
         return self._directory.bound_to(self.owner(name))
+
+    def guard(self, caller: Caller, name: str, after: Tenant | None) -> Write | None:
+        """The same of the database; policies that the file declares are not there."""
+        if after is None:
+            tenant = self.owner(name)
+            return unnamed(name, "operator", tenant, lambda operator: operator.get("tenant") == tenant)
+        stored = [each for each in _policies(after) if each.resource in caller.snapshot.stored]
+        return together(
+            refers(name, stored), unclaimed(name, self.noun, "identities", after.identities, _TAKEN)
+        )
+
+
+def _policies(tenant: Tenant) -> list[Reference]:
+    """What a tenant refers to, in its order."""
+    return [
+        Reference(f"policies/{policy}", f"tenant.policies[{at}]", f"there is no policy '{policy}'")
+        for at, policy in enumerate(tenant.policies)
+    ]

@@ -7,11 +7,24 @@ up to a revision misses nothing below it. What a document means is not known her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Engine, case, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from sovereign_ext.errors import ResourceChanged, ResourceExists, ResourceMissing
 from sovereign_ext.storage.dialects import insert_into
@@ -21,6 +34,8 @@ Write = Callable[[Connection, int], None]
 """Given the transaction and the index of the entry. Raises ``ResourceError`` to refuse: nothing is written then."""
 
 _AT_ONCE: Final = 1_000
+_ALTERNATIVES: Final = 200
+"""In one condition; SQLite takes a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +230,30 @@ class ResourceStore:
             return {name: int(used) for name, used in connection.execute(query)}
 
 
-def exists(connection: Connection, name: str) -> bool:
-    """Whether there is a resource of that name, within a transaction."""
-    query = select(resources.c.revision).where(resources.c.name == name, resources.c.deleted.is_(False))
-    return connection.execute(query).first() is not None
+def existing(connection: Connection, names: Collection[str]) -> frozenset[str]:
+    """Those of ``names`` that there are, within a transaction."""
+    table = resources.c
+    query = select(table.name).where(table.name.in_(names), table.deleted.is_(False))
+    return frozenset(connection.execute(query).scalars()) if names else frozenset()
+
+
+def document_of(connection: Connection, name: str) -> str | None:
+    """The document of a resource within a transaction; ``None`` if there is none."""
+    query = select(resources.c.document).where(resources.c.name == name, resources.c.deleted.is_(False))
+    return connection.execute(query).scalar()
+
+
+def holding(connection: Connection, kind: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and document of every resource of ``kind`` that has one of ``texts`` as a string, within a transaction.
+
+    Perhaps of some more, and of some twice: the database only narrows down what is to be looked at.
+    """
+    table = resources.c
+    query = select(table.name, table.document).where(table.kind == kind, table.deleted.is_(False))
+    for start in range(0, len(texts), _ALTERNATIVES):
+        some = texts[start : start + _ALTERNATIVES]
+        found = [table.document.contains(json.dumps(text), autoescape=True) for text in some]
+        yield from connection.execute(query.where(or_(*found)))
 
 
 def announce(connection: Connection, revision: int) -> None:
