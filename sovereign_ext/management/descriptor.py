@@ -9,11 +9,11 @@ does. How the pieces are meant to be used, and what real Envoy 1.40 was seen to 
   processor's filter. Routes, in this order, matched by ``route.path`` or ``route.regex`` (one by one: all in
   one expression are more than Envoy's limit on RE2 programs):
 
-  1. for each of ``routes()`` with its method: to the processor's own server, the processor's filter off; 2.
-  for each of ``routes()`` with any method: a direct response 405 with its method as ``allow``, both filters off. The
-  transcoder by itself would only say 404; 3. everything else, the model API: the transcoder is switched off
-  by ``FilterConfig{disabled: true}``, so it never sees a model call, and ``/sf/v1/nothing`` is answered like
-  any other unknown path.
+  1. for each of ``routes()`` with its method: to the processor's own server, the processor's filter off;
+  2. for each of ``routes()`` with any method: a direct response 405 with its method as ``allow``, both filters
+     off. The transcoder by itself would only say 404;
+  3. everything else, the model API: the transcoder is switched off by ``FilterConfig{disabled: true}``, so it
+     never sees a model call, and ``/sf/v1/nothing`` is answered like any other unknown path.
 
 * ``match_incoming_request_route`` keeps the route that the HTTP path picked. Without it the request is routed
   again under ``/package.Service/Method``, which would take a route that clients could use, too.

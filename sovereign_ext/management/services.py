@@ -48,15 +48,6 @@ class Served:
     methods: Callable[[Deps], Methods]
 
 
-def resource(kind: Kind[Any], contract: ServiceDescriptor) -> Served:
-    """A service that has the standard methods of one kind of resource and no others."""
-
-    def methods(deps: Deps) -> Methods:
-        return ResourceService(kind, contract, deps.log.resources, deps.changes()).methods()
-
-    return Served(contract, methods)
-
-
 def _people(kind: Kind[Any], contract: ServiceDescriptor, deps: Deps) -> Methods:
     return ResourceService(kind, contract, deps.log.resources, deps.changes()).methods()
 
