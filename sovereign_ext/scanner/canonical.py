@@ -124,55 +124,54 @@ class Trace:
 
 
 class Joined:
-    """Canonical text without its line breaks, nor the indentation, marks of quoting and backslashes around them."""
+    """Canonical text without its line breaks, nor the indentation, marks of quoting and backslashes around them.
 
-    __slots__ = ("_places", "_starts", "text")
+    The way back is found when it is first asked for, which is seldom.
+    """
+
+    __slots__ = ("_places", "_source", "_starts", "text")
 
     def __init__(self, source: bytes) -> None:
-        places, starts = array("I"), array("I")
-        pieces: list[bytes] = []
-        place = last = 0
-        for match in _LINE_BREAK.finditer(source):
-            start, end = match.span()
-            piece = source[last:start].rstrip(_BEFORE_BREAK)
-            if piece:
-                places.append(place)
-                starts.append(last)
-                pieces.append(piece)
-                place += len(piece)
-            last = end
-        places.append(place)
-        starts.append(last)
-        pieces.append(source[last:])
-        self.text = b"".join(pieces)
-        self._places, self._starts = places, starts
+        self._source = source
+        self._places: array[int] | None = None
+        self._starts = array("I")
+        self.text = b"".join([line.rstrip(_BEFORE_BREAK) for line in _LINE_BREAK.split(source)])
 
     def source(self, start: int, end: int) -> tuple[int, int] | None:
         """What ``text[start:end]`` was before lines were joined; ``None`` where it lies within one line."""
-        first = bisect_right(self._places, start) - 1
-        last = bisect_right(self._places, end - 1) - 1
+        places, starts = self._lines()
+        first, last = bisect_right(places, start) - 1, bisect_right(places, end - 1) - 1
         if first == last:
             return None
-        return self._starts[first] + start - self._places[first], self._starts[last] + end - self._places[
-            last
-        ]
-
-    def has_break(self, start: int, end: int) -> bool:
-        """Whether lines were joined within ``text[start:end]``, or at one of its ends."""
-        return bisect_right(self._places, start) != bisect_right(self._places, end)
+        return starts[first] + start - places[first], starts[last] + end - places[last]
 
     def begins_line(self, at: int) -> bool:
         """Whether ``text[at]`` was the first of a line."""
-        piece = bisect_right(self._places, at) - 1
-        return piece > 0 and self._places[piece] == at
+        places, _ = self._lines()
+        line = bisect_right(places, at) - 1
+        return line > 0 and places[line] == at
 
     def place(self, at: int) -> int:
         """Where in ``text`` stands what was at ``at``; what was left out is where the next line begins."""
-        piece = bisect_right(self._starts, at) - 1
-        if piece < 0:
-            return 0
-        until = self._places[piece + 1] if piece + 1 < len(self._places) else len(self.text)
-        return min(self._places[piece] + at - self._starts[piece], until)
+        places, starts = self._lines()
+        line = bisect_right(starts, at) - 1
+        until = places[line + 1] if line + 1 < len(places) else len(self.text)
+        return min(places[line] + at - starts[line], until)
+
+    def _lines(self) -> tuple[array[int], array[int]]:
+        """Where lines begin in ``text``, and in the source."""
+        if self._places is None:
+            places, starts = array("I", [0]), array("I", [0])
+            source = self._source
+            place = start = 0
+            for match in _LINE_BREAK.finditer(source):
+                before, after = match.span()
+                place += len(source[start:before].rstrip(_BEFORE_BREAK))
+                start = after
+                places.append(place)
+                starts.append(start)
+            self._places, self._starts = places, starts
+        return self._places, self._starts
 
 
 def _units(literal_run: bytes, after_percent: bytes) -> re.Pattern[bytes]:

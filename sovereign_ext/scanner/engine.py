@@ -22,14 +22,18 @@ LONGEST_INTERVAL: Final = 1 << 16
 """Bytes after which an interval ends although the next one overlaps it, so that no text made from one is too large."""
 
 WRAP_WIDTH: Final = 160
-"""Bytes that a line break within an anchor may take: the break itself, indentation and marks of quoting."""
+"""Bytes that the first half of an anchor, a line break and the indentation and quoting after it may take."""
 
 HIDDEN_WIDTH: Final = 96
 """Bytes on each side of a hidden character that are looked at for the anchor it may belong to."""
 
-# A run of escapes counts as one character before an anchor, whatever it stands for: canonical text decides.
-_BOUNDARY: Final = rb"(?:^|[^A-Za-z0-9]|\\[A-Za-z]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})"
-_BREAK: Final = rb"[ \t>|]*(?:\\+[nrt]|[\r\n])(?:[ \t>|\r\n]|\\+[nrt])*"
+# What may stand before an anchor, as raw bytes; canonical text decides. Patterns of their own, without alternatives or
+# repetitions: with those Vectorscan takes ten times as long to compile, and to scan.
+_HEX: Final = rb"[0-9A-Fa-f]"
+_BEFORE: Final = (rb"[^A-Za-z0-9]", rb"^", rb"\\[bfnrt]", rb"\\u" + 4 * _HEX, rb"%" + 2 * _HEX)
+_BEFORE_LINE_END: Final = (rb"[^A-Za-z0-9]", rb"\\[bfnrt]")
+_LINE_END: Final = rb"[\\\r\n]"
+_LINE_START: Final = (rb"\\[nrt]", rb"[ \t>|\r\n]")
 _KEY: Final = rb"[A-Za-z0-9_\-./+=:]"
 
 NO_WIDTH: Final = (
@@ -94,8 +98,11 @@ class Engine:
         patterns: list[_Pattern] = []
         for (literal, fold), ranks in wanted.items():
             having = [detectors[rank] for rank in ranks]
-            patterns += _raw_patterns(literal, fold, having)
+            patterns += _plain(literal, fold, having)
+            if not fold and any(detector.wraps for detector in having):
+                patterns += _wrapped(literal)
         patterns += _hints(wanted)
+        patterns = list({(pattern.expression, pattern.fold): pattern for pattern in patterns}.values())
         self._raw = _Database([(p.expression, p.fold) for p in patterns])
         self._widths = [(p.before, p.after, p.reach) for p in patterns]
         self._literals = [(len(literal), tuple(ranks)) for (literal, _), ranks in wanted.items()]
@@ -191,17 +198,26 @@ class _Database:
         self._idle.append(scratch)
 
 
-def _raw_patterns(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Pattern]:
-    """An anchor as it stands in JSON, whole, and where it may be wrapped, with one line break at each place within."""
-    before = _BOUNDARY if all(detector.boundary for detector in having) else b""
+def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Pattern]:
+    """An anchor as it stands in JSON, whole."""
     reach = max(detector.reach for detector in having)
-    spelt = [_in_json(literal[at : at + 1]) for at in range(len(literal))]
-    patterns = [_Pattern(before + b"".join(spelt), fold, 2 * len(literal) + 8, 0, reach)]
-    if any(detector.wraps for detector in having):
-        for at in range(1, len(literal)):
-            expression = before + b"".join(spelt[:at]) + _BREAK + b"".join(spelt[at:])
-            patterns.append(_Pattern(expression, fold, 2 * len(literal) + WRAP_WIDTH, 0, reach))
-    return patterns
+    spelt = b"".join(map(_in_json, literal))
+    before = _BEFORE if all(detector.boundary for detector in having) else (b"",)
+    return [_Pattern(each + spelt, fold, 2 * len(literal) + 8, 0, reach) for each in before]
+
+
+def _wrapped(literal: bytes) -> list[_Pattern]:
+    """An anchor broken over two lines, at each place: the longer half, where a line ends or begins.
+
+    Words that stand beside a secret (``fold``) are not looked for like this.
+    """
+    halves: list[bytes] = []
+    for at in range(1, len(literal)):
+        if 2 * at >= len(literal):
+            halves += [each + _exactly(literal[:at]) + _LINE_END for each in _BEFORE_LINE_END]
+        else:
+            halves += [each + _exactly(literal[at:]) for each in _LINE_START]
+    return [_Pattern(half, False, WRAP_WIDTH, WRAP_WIDTH, 0) for half in halves]
 
 
 def _hints(wanted: Iterable[tuple[bytes, bool]]) -> list[_Pattern]:
@@ -220,8 +236,8 @@ def _hints(wanted: Iterable[tuple[bytes, bool]]) -> list[_Pattern]:
     return [_Pattern(expression, fold, HIDDEN_WIDTH, HIDDEN_WIDTH, 0) for expression, fold in expressions]
 
 
-def _in_json(character: bytes) -> bytes:
-    return (rb"\\*" if character in (b"/", b'"') else b"") + _exactly(character)
+def _in_json(character: int) -> bytes:
+    return (rb"\\*" if character in b'/"' else b"") + _exactly(bytes((character,)))
 
 
 def _exactly(literal: bytes) -> bytes:

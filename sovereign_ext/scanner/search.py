@@ -116,8 +116,6 @@ class Search:
                 detector = self._detectors[rank]
                 if not detector.wraps or (is_inside and detector.boundary):
                     continue
-                if not joined.has_break(at - detector.back, at + detector.reach):
-                    continue
                 span = detector.find(text, at)
                 if span is None:
                     continue
