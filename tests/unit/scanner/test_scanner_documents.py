@@ -8,7 +8,6 @@ import gzip
 import json
 import random
 import struct
-import textwrap
 import time
 import zlib
 from itertools import pairwise
@@ -213,7 +212,8 @@ def test_a_document_is_written_in_the_hand_it_was_written_in(
         if not padded:
             encoded = encoded.rstrip("=")
         if width is not None:
-            encoded = line_break.join(textwrap.wrap(encoded, width)) + (line_break if ends_in_break else "")
+            lines = [encoded[at : at + width] for at in range(0, len(encoded), width)]
+            encoded = line_break.join(lines) + (line_break if ends_in_break else "")
         document = json.dumps({"url": "data:text/plain;base64," + encoded})
         if nested:
             document = json.dumps({"arguments": document})
