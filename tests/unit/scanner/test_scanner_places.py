@@ -15,7 +15,9 @@ from sovereign_ext.scanner.places import MAX_NAME, Places
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.text('"\\/~01[]{}:,\n', max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5), max_leaves=40
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=40,
 )
 STYLES = st.fixed_dictionaries(
     {
@@ -127,13 +129,31 @@ def test_a_member_that_is_given_twice_has_two_places() -> None:
 def test_a_value_that_repeats_its_name_is_no_name() -> None:
     """Names are told by place, not by text."""
     places = Places(b'{"a":"a","b":["b",{"a":"a"}]}')
-    assert [places.is_name(number) for number in range(len(places))] == [True, False, True, False, True, False]
+    assert [places.is_name(number) for number in range(len(places))] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
     assert [places.name_of(number) for number in range(len(places))] == ["a", "a", "b", None, "a", "a"]
 
 
 @pytest.mark.parametrize(
     "content",
-    [r"\\", r"\"", r"\\\"", r"\\\\\"x\\", r"\u0022", r"\\u0022", r"\/", r"\ud83d\ude00", r"\"\",\":{[]}", "é\u2028"],
+    [
+        r"\\",
+        r"\"",
+        r"\\\"",
+        r"\\\\\"x\\",
+        r"\u0022",
+        r"\\u0022",
+        r"\/",
+        r"\ud83d\ude00",
+        r"\"\",\":{[]}",
+        "é\u2028",
+    ],
 )
 def test_escapes_do_not_end_a_string(content: str) -> None:
     """Quotes after an odd number of backslashes are content; the spans keep the raw spelling."""
