@@ -11,7 +11,8 @@ threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import hyperscan
@@ -27,11 +28,8 @@ WRAP_WIDTH: Final = 160
 HIDDEN_WIDTH: Final = 96
 """Bytes on each side of a hidden character that are looked at for the anchor it may belong to."""
 
-# What may stand before an anchor, as raw bytes; canonical text decides. Patterns of their own, without alternatives or
-# repetitions: with those Vectorscan takes ten times as long to compile, and to scan.
-_HEX: Final = rb"[0-9A-Fa-f]"
-_BEFORE: Final = (rb"[^A-Za-z0-9]", rb"^", rb"\\[bfnrt]", rb"\\u" + 4 * _HEX, rb"%" + 2 * _HEX)
-_BEFORE_LINE_END: Final = (rb"[^A-Za-z0-9]", rb"\\[bfnrt]")
+_ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_ESCAPE: Final = re.compile(rb"(?:\\[bfnrt]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
 _LINE_END: Final = rb"[\\\r\n]"
 _LINE_START: Final = (rb"\\[nrt]", rb"[ \t>|\r\n]")
 _KEY: Final = rb"[A-Za-z0-9_\-./+=:]"
@@ -87,10 +85,11 @@ class Anchor(NamedTuple):
 class Engine:
     """The compiled patterns of a sequence of detectors; a detector's *rank* is its place in it.
 
-    Compiling takes some tenths of a second: make one and keep it.
+    ``notice`` are expressions; whether one is anywhere in a body is told besides. Compiling takes some tenths of a second: make one
+    and keep it.
     """
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
+    def __init__(self, detectors: Sequence[Detector], notice: Iterable[bytes] = ()) -> None:
         wanted: dict[tuple[bytes, bool], list[int]] = {}
         for rank, detector in enumerate(detectors):
             for literal in detector.anchors:
@@ -98,30 +97,40 @@ class Engine:
         patterns: list[_Pattern] = []
         for (literal, fold), ranks in wanted.items():
             having = [detectors[rank] for rank in ranks]
-            patterns += _plain(literal, fold, having)
-            if not fold and any(detector.wraps for detector in having):
-                patterns += _wrapped(literal)
+            patterns.append(_plain(literal, fold, having))
+            wrapped = [detector.boundary for detector in having if detector.wraps]
+            if wrapped and not fold:
+                patterns += _wrapped(literal, bounded=all(wrapped))
         patterns += _hints(wanted)
-        patterns = list({(pattern.expression, pattern.fold): pattern for pattern in patterns}.values())
-        self._raw = _Database([(p.expression, p.fold) for p in patterns])
-        self._widths = [(p.before, p.after, p.reach) for p in patterns]
+        patterns = _distinct(patterns)
+        self._first_noticed = len(patterns)
+        noticed = [(expression, hyperscan.HS_FLAG_SINGLEMATCH) for expression in notice]
+        self._raw = _Database([(p.expression, _flag(p.fold)) for p in patterns] + noticed)
+        self._patterns = [(p.before, p.after, p.reach, p.length, p.must_begin) for p in patterns]
         self._literals = [(len(literal), tuple(ranks)) for (literal, _), ranks in wanted.items()]
-        self._canonical = _Database([(_exactly(literal), fold) for literal, fold in wanted])
+        self._canonical = _Database([(_exactly(literal), _flag(fold)) for literal, fold in wanted])
 
-    def intervals(self, body: bytes) -> list[Interval]:
-        """Where anchors may begin in raw ``body``, in order and each at most about ``LONGEST_INTERVAL`` bytes long.
+    def intervals(self, body: bytes) -> tuple[list[Interval], bool]:
+        """Where anchors may begin in raw ``body``, in order, and whether one of ``notice`` is there.
 
-        Matches are merged while they come, so that a body full of them takes no memory for each.
+        An interval is at most about ``LONGEST_INTERVAL`` bytes long. Matches are merged while they come, so that a
+        body full of them takes no memory for each.
         """
-        widths, size = self._widths, len(body)
+        patterns, first_noticed, size = self._patterns, self._first_noticed, len(body)
         starts: list[int] = []
         ends: list[int] = []
         reaches: list[int] = []
         end = -1
+        noticed = False
 
         def note(which: int, _from: int, to: int, _flags: int, _context: object) -> None:
-            nonlocal end
-            before, after, reach = widths[which]
+            nonlocal end, noticed
+            if which >= first_noticed:
+                noticed = True
+                return
+            before, after, reach, length, must_begin = patterns[which]
+            if must_begin is not None and to > length and not must_begin(body, to - length):
+                return
             start = to - before if to > before else 0
             to = to + after if to + after < size else size
             if start <= end and to - starts[-1] < LONGEST_INTERVAL:
@@ -139,7 +148,7 @@ class Engine:
         found = list(map(Interval, starts, ends, reaches))
         if len(found) > 1:
             found.sort()
-        return found
+        return found, noticed
 
     def anchors(self, text: bytes) -> list[Anchor]:
         """Every anchor in canonical ``text``, whatever stands before it, in order of place."""
@@ -157,13 +166,19 @@ class Engine:
 
 
 class _Pattern(NamedTuple):
-    """An expression over raw bytes, and how far from its end the anchor may begin."""
+    """An expression over raw bytes, and how far from the end of its match the anchor may begin and end.
+
+    What must stand before a match is asked of the few there are: with it in the expressions Vectorscan would take
+    twenty times as long to compile them.
+    """
 
     expression: bytes
     fold: bool
     before: int  # bytes
     after: int  # bytes
-    reach: int  # bytes after the interval that a detector will want to see, if it is no false alarm
+    reach: int = 0  # bytes after the interval that a detector will want to see, if it is no false alarm
+    length: int = 0  # bytes of a match
+    must_begin: Callable[[bytes, int], bool] | None = None
 
 
 class _Database:
@@ -171,16 +186,13 @@ class _Database:
 
     __slots__ = ("_database", "_idle")
 
-    def __init__(self, expressions: Sequence[tuple[bytes, bool]]) -> None:
+    def __init__(self, expressions: Sequence[tuple[bytes, int]]) -> None:
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(
             expressions=[expression for expression, _ in expressions],
             ids=list(range(len(expressions))),
             elements=len(expressions),
-            flags=[
-                hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if fold else 0)
-                for _, fold in expressions
-            ],
+            flags=[hyperscan.HS_FLAG_DOTALL | flag for _, flag in expressions],
         )
         self._idle: list[hyperscan.Scratch] = []
 
@@ -198,26 +210,59 @@ class _Database:
         self._idle.append(scratch)
 
 
-def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Pattern]:
+def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> _Pattern:
     """An anchor as it stands in JSON, whole."""
     reach = max(detector.reach for detector in having)
     spelt = b"".join(map(_in_json, literal))
-    before = _BEFORE if all(detector.boundary for detector in having) else (b"",)
-    return [_Pattern(each + spelt, fold, 2 * len(literal) + 8, 0, reach) for each in before]
+    is_fixed = b"*" not in spelt
+    bounded = is_fixed and all(detector.boundary for detector in having)
+    return _Pattern(
+        spelt, fold, 2 * len(literal) + 8, 0, reach, len(literal), _after_boundary if bounded else None
+    )
 
 
-def _wrapped(literal: bytes) -> list[_Pattern]:
+def _wrapped(literal: bytes, *, bounded: bool) -> Iterator[_Pattern]:
     """An anchor broken over two lines, at each place: the longer half, where a line ends or begins.
 
     Words that stand beside a secret (``fold``) are not looked for like this.
     """
-    halves: list[bytes] = []
     for at in range(1, len(literal)):
-        if 2 * at >= len(literal):
-            halves += [each + _exactly(literal[:at]) + _LINE_END for each in _BEFORE_LINE_END]
-        else:
-            halves += [each + _exactly(literal[at:]) for each in _LINE_START]
-    return [_Pattern(half, False, WRAP_WIDTH, WRAP_WIDTH, 0) for half in halves]
+        first, second = literal[:at], literal[at:]
+        if len(first) >= len(second):
+            begins = _after_boundary if bounded else None
+            expression = _exactly(first) + _LINE_END
+            yield _Pattern(expression, False, WRAP_WIDTH, WRAP_WIDTH, length=at + 1, must_begin=begins)
+        elif len(second) > 3:
+            yield _Pattern(
+                _exactly(second), False, WRAP_WIDTH, WRAP_WIDTH, length=len(second), must_begin=_in_new_line
+            )
+        else:  # too common
+            for before in _LINE_START:
+                yield _Pattern(before + _exactly(second), False, WRAP_WIDTH, WRAP_WIDTH)
+
+
+def _after_boundary(body: bytes, at: int) -> bool:
+    """Whether canonical text may have no letter or digit before ``at``."""
+    if body[at - 1] not in _ALNUM:
+        return True
+    before = body[max(0, at - 6) : at]
+    return (b"\\" in before or b"%" in before) and _ESCAPE.search(before) is not None
+
+
+def _in_new_line(body: bytes, at: int) -> bool:
+    """Whether only a line break, indentation or marks of quoting may stand before ``at``."""
+    before = body[at - 1]
+    return before in b" \t>|\r\n" or (before in b"nrt" and body[at - 2] == 0x5C)
+
+
+def _distinct(patterns: Iterable[_Pattern]) -> list[_Pattern]:
+    """Each expression once; the one that may begin anywhere, where there are both."""
+    found: dict[tuple[bytes, bool], _Pattern] = {}
+    for pattern in patterns:
+        known = found.get((pattern.expression, pattern.fold))
+        if known is None or known.must_begin is not None:
+            found[pattern.expression, pattern.fold] = pattern
+    return list(found.values())
 
 
 def _hints(wanted: Iterable[tuple[bytes, bool]]) -> list[_Pattern]:
@@ -233,11 +278,15 @@ def _hints(wanted: Iterable[tuple[bytes, bool]]) -> list[_Pattern]:
         (rb"%(?:25)*5c", True),
         (_KEY + _HIDDEN, False),
     )
-    return [_Pattern(expression, fold, HIDDEN_WIDTH, HIDDEN_WIDTH, 0) for expression, fold in expressions]
+    return [_Pattern(expression, fold, HIDDEN_WIDTH, HIDDEN_WIDTH) for expression, fold in expressions]
 
 
 def _in_json(character: int) -> bytes:
     return (rb"\\*" if character in b'/"' else b"") + _exactly(bytes((character,)))
+
+
+def _flag(fold: bool) -> int:
+    return hyperscan.HS_FLAG_CASELESS if fold else 0
 
 
 def _exactly(literal: bytes) -> bytes:

@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
-from sovereign_ext.scanner.documents import Document, find_documents, may_have_documents
+from sovereign_ext.scanner.documents import HINTS, Document, find_documents, may_have_documents
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
@@ -70,7 +70,7 @@ class Scanner:
 
     def __init__(self, detectors: Iterable[Detector] = DETECTORS) -> None:
         self._detectors = tuple(detectors)
-        self._search = Search(self._detectors)
+        self._search = Search(self._detectors, HINTS)
 
     def scan(self, body: bytes) -> Scan:
         """Search ``body``, which is valid JSON in UTF-8. Raises nothing for any such."""
@@ -103,11 +103,11 @@ class Scanner:
 
     def _edits(self, body: bytes) -> list[_Edit]:
         """What to change in a JSON body, in order of place and without overlaps."""
-        found = self._search.found(body)
+        found, hinted = self._search.found(body)
         places = Places(body) if found or may_have_runs(body) else None
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
-        edits = self._whole(body, found, DOCUMENTS_WITHIN)
+        edits = self._whole(body, found, DOCUMENTS_WITHIN if hinted else 0)
         if places is not None:
             splits = [split for run in text_runs(places) for split in self._split(body, run)]
             whole = list(edits)
@@ -129,7 +129,8 @@ class Scanner:
         alone.sort(key=_place)
         edits = [edit for edit in edits if not _touches(alone, edit.start, edit.end)]
         for document in documents.texts:
-            inside = self._whole(document.text, self._search.found(document.text), within - 1)
+            found, hinted = self._search.found(document.text)
+            inside = self._whole(document.text, found, within - 1 if hinted else 0)
             if inside:
                 edits.append(_Edit(*document.raw, document=document, inside=tuple(inside)))
         edits.sort(key=_place)
@@ -139,9 +140,8 @@ class Scanner:
         """Secrets that stand in more than one of the strings of ``run``: for each, what is changed in each of them."""
         ends = list(accumulate(raw.end - raw.start for raw in run))
         text = b"".join(body[raw.start : raw.end] for raw in run)
-        crossing = [
-            one for one in self._search.found(text) if _index(ends, one.start) != _index(ends, one.end - 1)
-        ]
+        found, _ = self._search.found(text)
+        crossing = [one for one in found if _index(ends, one.start) != _index(ends, one.end - 1)]
         for one in resolved(crossing):
             edits: list[_Edit] = []
             for which in range(_index(ends, one.start), _index(ends, one.end - 1) + 1):

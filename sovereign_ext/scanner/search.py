@@ -29,26 +29,33 @@ _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 
 class Search:
-    """Finds the secrets of a sequence of detectors. Values in, values out; may be used by many threads at once."""
+    """Finds the secrets of a sequence of detectors, and says whether one of the expressions ``notice`` is there.
 
-    def __init__(self, detectors: Iterable[Detector]) -> None:
+    May be used by many threads at once.
+    """
+
+    def __init__(self, detectors: Iterable[Detector], notice: Iterable[bytes] = ()) -> None:
         self._detectors = tuple(detectors)
         self._canonical = Canonical(self._detectors)
-        self._engine = Engine(self._detectors) if self._detectors else None
+        self._engine = Engine(self._detectors, notice) if self._detectors else None
 
-    def found(self, text: bytes) -> list[Found]:
-        """All secrets in ``text``, which may overlap. In JSON, one may reach from a string into the next."""
+    def found(self, text: bytes) -> tuple[list[Found], bool]:
+        """All secrets in ``text``, and whether one of ``notice`` is there.
+
+        Secrets may overlap. In JSON, one may reach from a string into the next.
+        """
         if self._engine is None:
-            return []
+            return [], False
+        intervals, noticed = self._engine.intervals(text)
         found: list[Found] = []
         done = 0
-        for start, end, reach in self._engine.intervals(text):
+        for start, end, reach in intervals:
             if end <= done:
                 continue
             region = Region(text, self._canonical, max(start, done), end, floor=done, reach=reach)
             found += self._judge(self._engine, region)
             done = region.end
-        return [one for one in found if not _is_marker(one.secret)]
+        return [one for one in found if not _is_marker(one.secret)], noticed
 
     def _judge(self, engine: Engine, region: Region) -> list[Found]:
         while True:
