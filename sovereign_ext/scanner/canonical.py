@@ -175,7 +175,10 @@ class Joined:
 
 
 def _units(literal_run: bytes, after_percent: bytes) -> re.Pattern[bytes]:
-    """One hidden form. A run of backslashes is always taken as a whole, so that time is linear in it."""
+    """One hidden form. A run of backslashes is always taken as a whole, so that time is linear in it.
+
+    Alternatives are on one level and begin with a byte of their own: so Python's ``re`` skips what is none of these.
+    """
     hexadecimal = rb"[0-9A-Fa-f]"
     pair = rb"[dD][89abAB]" + hexadecimal + rb"{2}\\++u[dD][c-fC-F]" + hexadecimal + rb"{2}"
     escape = rb"\\*+(?:u(?:" + pair + rb"|" + hexadecimal + rb'{4})|["/bfnrt])?'

@@ -30,6 +30,11 @@ HIDDEN_WIDTH: Final = 96
 
 _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _ESCAPE: Final = re.compile(rb"(?:\\[bfnrt]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})\Z")
+_SHORT: Final = (
+    3  # bytes: such an anchor is a part of words (``task-``), so what stands before is in its expressions
+)
+_HEX: Final = rb"[0-9A-Fa-f]"
+_BOUNDARIES: Final = (rb"[^A-Za-z0-9]", rb"^", rb"\\[bfnrt]", rb"\\u" + 4 * _HEX, rb"%" + 2 * _HEX)
 _LINE_END: Final = rb"[\\\r\n]"
 _LINE_START: Final = (rb"\\[nrt]", rb"[ \t>|\r\n]")
 _KEY: Final = rb"[A-Za-z0-9_\-./+=:]"
@@ -49,8 +54,8 @@ NO_WIDTH: Final = (
 """First and last code point of each range of characters that take no room, so that they can stand unseen in a key."""
 
 NO_WIDTH_UTF8: Final = (
-    rb"(?:\xc2\xad|\xcd\x8f|\xd8\x9c|\xe1\xa0\x8e|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]"
-    rb"|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf|\xf3\xa0[\x80\x81][\x80-\xbf])"
+    rb"\xc2\xad|\xcd\x8f|\xd8\x9c|\xe1\xa0\x8e|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]"
+    rb"|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf|\xf3\xa0[\x80\x81][\x80-\xbf]"
 )
 """The same as a pattern over UTF-8."""
 
@@ -85,8 +90,8 @@ class Anchor(NamedTuple):
 class Engine:
     """The compiled patterns of a sequence of detectors; a detector's *rank* is its place in it.
 
-    ``notice`` are expressions; whether one is anywhere in a body is told besides. Compiling takes some tenths of a second: make one
-    and keep it.
+    ``notice`` are expressions; whether one is anywhere in a body is told besides. Compiling takes some tenths of a
+    second: make one and keep it.
     """
 
     def __init__(self, detectors: Sequence[Detector], notice: Iterable[bytes] = ()) -> None:
@@ -97,7 +102,7 @@ class Engine:
         patterns: list[_Pattern] = []
         for (literal, fold), ranks in wanted.items():
             having = [detectors[rank] for rank in ranks]
-            patterns.append(_plain(literal, fold, having))
+            patterns += _plain(literal, fold, having)
             wrapped = [detector.boundary for detector in having if detector.wraps]
             if wrapped and not fold:
                 patterns += _wrapped(literal, bounded=all(wrapped))
@@ -210,15 +215,16 @@ class _Database:
         self._idle.append(scratch)
 
 
-def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> _Pattern:
+def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Pattern]:
     """An anchor as it stands in JSON, whole."""
     reach = max(detector.reach for detector in having)
     spelt = b"".join(map(_in_json, literal))
     is_fixed = b"*" not in spelt
     bounded = is_fixed and all(detector.boundary for detector in having)
-    return _Pattern(
-        spelt, fold, 2 * len(literal) + 8, 0, reach, len(literal), _after_boundary if bounded else None
-    )
+    before = 2 * len(literal) + 8
+    if bounded and len(literal) <= _SHORT:
+        return [_Pattern(each + spelt, fold, before, 0, reach) for each in _BOUNDARIES]
+    return [_Pattern(spelt, fold, before, 0, reach, len(literal), _after_boundary if bounded else None)]
 
 
 def _wrapped(literal: bytes, *, bounded: bool) -> Iterator[_Pattern]:
@@ -232,7 +238,7 @@ def _wrapped(literal: bytes, *, bounded: bool) -> Iterator[_Pattern]:
             begins = _after_boundary if bounded else None
             expression = _exactly(first) + _LINE_END
             yield _Pattern(expression, False, WRAP_WIDTH, WRAP_WIDTH, length=at + 1, must_begin=begins)
-        elif len(second) > 3:
+        elif len(second) > _SHORT:
             yield _Pattern(
                 _exactly(second), False, WRAP_WIDTH, WRAP_WIDTH, length=len(second), must_begin=_in_new_line
             )

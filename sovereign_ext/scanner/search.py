@@ -60,13 +60,17 @@ class Search:
     def _judge(self, engine: Engine, region: Region) -> list[Found]:
         while True:
             text = region.text
-            low, high = region.core
-            asked = [anchor for anchor in engine.anchors(text) if low <= anchor.at < high]
+            anchors = engine.anchors(text)
+            asked = _between(anchors, *region.core)
             joined = Joined(text) if b"\n" in text or b"\r" in text else None
             asked_joined: list[Anchor] = []
             if joined is not None:
-                low, high = joined.place(low), joined.place(high)
-                asked_joined = [anchor for anchor in engine.anchors(joined.text) if low <= anchor.at < high]
+                asked_joined = engine.anchors(joined.text)
+                if len(asked_joined) == len(anchors):  # the same ones
+                    first = bisect_left(anchors, region.core[0], key=_place)
+                    asked_joined = asked_joined[first : first + len(asked)]
+                else:
+                    asked_joined = _between(asked_joined, *map(joined.place, region.core))
             if not asked and not asked_joined:
                 return []
             needs = [self._needs(asked, len(text))]
@@ -133,6 +137,15 @@ class Search:
                 if not _overlaps(whole, start, end):
                     found.append(Found(start, end, rank, text[span.start : span.end]))
         return found
+
+
+def _place(anchor: Anchor) -> int:
+    return anchor.at
+
+
+def _between(anchors: list[Anchor], low: int, high: int) -> list[Anchor]:
+    """Those that begin in ``[low:high]``; ``anchors`` are in order of place."""
+    return anchors[bisect_left(anchors, low, key=_place) : bisect_left(anchors, high, key=_place)]
 
 
 def _is_marker(secret: bytes) -> bool:
