@@ -94,11 +94,14 @@ class Members:
             router.decode(): (self._server_ms - float(at)) / 1000
             for router, at in zip(reply[3][::2], reply[3][1::2], strict=True)
         }
+        epoch = Epoch(name, since_ms + self._rebuild_ms)
         if name != self.epoch.name:
             if self.epoch.name:
                 _log.warning("the shared store lost what it held, or may have: counts are rebuilt")
-            self.epoch = Epoch(name, since_ms + self._rebuild_ms)
+            self.epoch = epoch
             self._renewed()
+        elif epoch != self.epoch:  # the server's clock was set back
+            self.epoch = epoch
 
     @property
     def rebuilding_s(self) -> float:

@@ -152,7 +152,7 @@ class Shared:
 
     async def _hold_again(self) -> None:
         epoch = self._members.epoch
-        while self._members.epoch is epoch:
+        while self._members.epoch.name == epoch.name:
             try:
                 await self.ledger.hold_again(self._clock())
             except ServiceError:

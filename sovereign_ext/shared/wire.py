@@ -47,9 +47,10 @@ class Wire(asyncio.Protocol):
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(hiredis.pack_command(parts))  # type: ignore[arg-type] # its stub: a tuple of one
-        self._waiting.append((future, self._loop.time() + timeout_s))
-        if self._watch is None:
-            self._watch = self._loop.call_later(timeout_s + _LOOK_S, self._look)
+        due = self._loop.time() + timeout_s
+        self._waiting.append((future, due))
+        if self._watch is None or due + _LOOK_S < self._watch.when():
+            self._look_at(due)
         return future
 
     def close(self, why: str) -> None:
@@ -102,13 +103,20 @@ class Wire(asyncio.Protocol):
         self._watch = None
         if self._ended or not self._waiting:
             return
-        left_s = self._waiting[0][1] - self._loop.time()
-        if left_s > 0:
+        now = self._loop.time()
+        # Not the first's: whoever asked first may have more time than those behind.
+        due = min(due for _, due in self._waiting)
+        if due > now:
             self._warned = False
         elif self._warned:
             self.close("no answer in time")
             return
         else:
             # If it was this process that stood still, the answer is there and only has to be read.
-            self._warned, left_s = True, 0.0
-        self._watch = self._loop.call_later(left_s + _LOOK_S, self._look)
+            self._warned, due = True, now
+        self._look_at(due)
+
+    def _look_at(self, due: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_at(due + _LOOK_S, self._look)

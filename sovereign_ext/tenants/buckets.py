@@ -8,6 +8,8 @@ whole numbers:
 * ``at_ms``: when that was so, Unix milliseconds
 
 A bucket that is not there is full: ``(0, 0, now)``. Time does not go back: an earlier ``now_ms`` counts as ``at_ms``.
+If it is earlier by more than the window, the clock was set back: the bucket stands as it stood, and fills up from
+then on.
 
 After ``elapsed`` milliseconds ``(elapsed × capacity + part) // window_ms`` units have filled up and the remainder is
 the new ``part``. Where numbers are 64-bit floats (Lua's) the product may be too large; the same is had, exactly, from::
@@ -43,7 +45,7 @@ def advanced(bucket: Bucket, capacity: int, window_ms: int, now_ms: int) -> Buck
     """The bucket as it stands at ``now_ms``."""
     used, part, at_ms = bucket
     if now_ms <= at_ms:
-        return bucket
+        return bucket if at_ms - now_ms <= window_ms else Bucket(used, part, now_ms)
     filled, part = divmod((now_ms - at_ms) * capacity + part, window_ms)
     if filled >= used:
         return Bucket(0, 0, now_ms)

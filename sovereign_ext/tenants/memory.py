@@ -169,7 +169,10 @@ class MemoryLedger:
         found = self._buckets.get((draw.scope, draw.measure, draw.window_s))
         if found is None:
             return Bucket(0, 0, now_ms)
-        return advanced(found[0], draw.capacity, draw.window_s * 1000, now_ms)
+        bucket = advanced(found[0], draw.capacity, draw.window_s * 1000, now_ms)
+        if bucket.at_ms < found[0].at_ms:
+            self._keep(draw, bucket, now_ms)  # also if the call is refused, or it would never fill up
+        return bucket
 
     def _keep(self, draw: Draw, bucket: Bucket, now_ms: int) -> None:
         key = (draw.scope, draw.measure, draw.window_s)

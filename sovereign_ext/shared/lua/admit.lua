@@ -41,6 +41,9 @@ for index = 1, buckets do
   local state = bucket(stored[index], capacity, window, now)
   state.capacity, state.window, state.before = capacity, window, state.used
   states[index] = state
+  if state.back then
+    keep(KEYS[1 + index], state, capacity, window) -- also if the call is refused, or it would never fill up
+  end
   if not again then
     state.used = state.used + amount
     full = full or state.used > capacity

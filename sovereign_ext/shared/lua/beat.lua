@@ -1,4 +1,5 @@
--- A router is there. Begins an epoch if the data are not those of the last one: lost, or another server's.
+-- A router is there. Begins an epoch if the data are not those of the last one: lost, or another server's. One that
+-- began in the future, by a clock that was set back since, begins now.
 --
 -- KEYS  epoch, routers
 -- ARGV  router, the server's lineage, a name for an epoch that begins, how long a silent router is remembered (ms)
@@ -10,8 +11,8 @@ local lineage, name, since = '', '', ''
 if stored then
   lineage, name, since = string.match(stored, '^(%S+) (%S+) (%d+)$')
 end
-if lineage ~= ARGV[2] then
-  name, since = ARGV[3], text(now)
+if lineage ~= ARGV[2] or tonumber(since) > now then
+  name, since = lineage ~= ARGV[2] and ARGV[3] or name, text(now)
   redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. name .. ' ' .. since)
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now - tonumber(ARGV[4])))

@@ -13,7 +13,8 @@ end
 if now < tonumber(ARGV[5]) then
   return { 'wait', tonumber(ARGV[5]) - now }
 end
-if row[2] and now < tonumber(row[3]) then
+local left = row[2] and tonumber(row[3]) - now or 0
+if left > 0 and left <= tonumber(ARGV[3]) then -- more is of a clock that was set back since
   return { 'busy' }
 end
 local reply = { 'begun' }

@@ -18,14 +18,18 @@ local function clock(given)
   return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
 end
 
--- A bucket filled up to now: used units, the part of a unit that has filled on top (in 1/window), and when.
+-- A bucket filled up to now: used units, the part of a unit that has filled on top (in 1/window), and when; and whether
+-- the clock was set back since.
 local function bucket(stored, capacity, window, now)
   local used, part, at = 0, 0, now
   if stored then
     local a, b, c = string.match(stored, '^(%d+) (%d+) (%d+)$')
     used, part, at = tonumber(a), tonumber(b), tonumber(c)
   end
-  if now > at then
+  local back = at - now > window
+  if back then
+    at = now
+  elseif now > at then
     local elapsed = now - at
     local windows = floor(elapsed / window)
     local rest = elapsed - windows * window
@@ -39,7 +43,7 @@ local function bucket(stored, capacity, window, now)
       used, part = used - filled, share % window
     end
   end
-  return { used = used, part = part, at = at }
+  return { used = used, part = part, at = at, back = back }
 end
 
 -- A full bucket is no key at all; another is kept until it is full, and a minute more, at most ten years.

@@ -30,6 +30,7 @@ from shared_world import (
 )
 
 from sovereign_ext.errors import LogUnavailable, ServiceError
+from sovereign_ext.shared import layout
 from sovereign_ext.shared.service import Shared
 from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Measure, Refused, Reserve, Slot, Used
 
@@ -237,6 +238,23 @@ async def test_while_it_is_rebuilt_capped_calls_are_told_when_to_come_back(valke
         assert 0 < shared.status().rebuilding_s <= 1.5
         await admitted(shared, reserve(99, 100))
         assert not await admits(shared, demand("e", reserve(1, 100)))
+
+
+@in_loop
+async def test_a_server_whose_clock_was_set_back_refuses_no_longer_than_one_that_was_not(
+    valkey: Valkey,
+) -> None:
+    """An epoch that began, and a load that has to end, in what is the future now."""
+    books = Books(before=10)
+    ahead = now_ms() + 3_600_000
+    async with routers(valkey, books) as (shared,):
+        with valkey.client() as client:
+            lineage, name, _ = client.get(layout.EPOCH).split(b" ")
+            client.set(layout.EPOCH, b"%s %s %d" % (lineage, name, ahead))
+            client.hset(f"sf:{{{TENANT}}}:w:total:0::", mapping={"loader": "x", "until": ahead, "late": 0})
+        async with asyncio.timeout(10):
+            await admitted(shared, reserve(90, 100))
+        assert not await admits(shared, demand("over", reserve(1, 100)))
 
 
 @in_loop

@@ -101,6 +101,24 @@ async def test_silence_ends_the_connection_and_all_that_wait() -> None:
 
 
 @in_loop
+async def test_the_patience_of_an_earlier_question_is_not_that_of_a_later_one() -> None:
+    """Who waits briefly behind somebody who waits long is told after his own time."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with connected(serve) as (wire, _):
+        started = time.monotonic()
+        slow = wire.ask(("PING",), 30.0)
+        await asyncio.sleep(0.02)
+        quick = wire.ask(("PING",), 0.05)
+        for each in (quick, slow):
+            with pytest.raises(WireLost, match="no answer in time"):
+                await asyncio.wait_for(each, 5.0)
+        assert 0.04 < time.monotonic() - started < 5.0
+
+
+@in_loop
 async def test_an_answer_that_came_while_this_process_stood_still_is_taken() -> None:
     """A timeout is the server's, never that of a loop which did not look."""
 

@@ -197,6 +197,16 @@ def test_time_does_not_go_back(book: Book) -> None:
     assert isinstance(book.admit(draw(), at_ms=START_MS + 20_000), Admitted)
 
 
+def test_a_clock_that_was_set_back_keeps_no_bucket_from_filling(book: Book) -> None:
+    """By more than the window: the bucket stands as it stood, and fills up from the new time on."""
+    for _ in range(3):
+        book.admit(draw(), at_ms=START_MS + HOUR_MS)
+    for wait_ms in (0, 19_999):
+        assert isinstance(book.admit(draw(), at_ms=START_MS + wait_ms), Refused)
+    assert isinstance(book.admit(draw(), at_ms=START_MS + 20_000), Admitted)
+    assert isinstance(book.admit(draw(), at_ms=START_MS + 39_999), Refused)
+
+
 # -- all or nothing ----------------------------------------------------------------------------------------------
 
 
