@@ -12,40 +12,41 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import sized
 
 _SIZE: Final = 95
 _FEW: Final = 80
 _TAIL: Final = b"AA"
-_BODY: Final = rb"[0-9]{0,4}-([0-9A-Za-z_-]{80,200}+)"
-_API: Final = re.compile(rb"sk-ant-api" + _BODY)
-_ADMIN: Final = re.compile(rb"sk-ant-admin" + _BODY)
-_TOKEN: Final = re.compile(rb"sk-ant-(?:oat|ort|sid|[a-z]{3,8})" + _BODY)
+
+_API: Final = re.compile(rb"sk-ant-api[0-9]{0,4}-")
+_ADMIN: Final = re.compile(rb"sk-ant-admin[0-9]{0,4}-")
+_TOKEN: Final = re.compile(rb"sk-ant-(?!api|admin)[a-z]{3,8}[0-9]{0,4}-")
+_BODY: Final = re.compile(rb"[0-9A-Za-z_-]{1,200}+")
 
 
 def _api_key(text: bytes, at: int) -> Span | None:
-    return _span(_API.match(text, at))
+    return _span(text, _API.match(text, at))
 
 
 def _admin_key(text: bytes, at: int) -> Span | None:
-    return _span(_ADMIN.match(text, at))
+    return _span(text, _ADMIN.match(text, at))
 
 
 def _token(text: bytes, at: int) -> Span | None:
-    if _API.match(text, at) is not None or _ADMIN.match(text, at) is not None:
-        return None
-    return _span(_TOKEN.match(text, at))
+    return _span(text, _TOKEN.match(text, at))
 
 
-def _span(match: re.Match[bytes] | None) -> Span | None:
-    """The secret of a match: 95 characters where the 95th ends one or the text goes on in another word, else all."""
-    if match is None:
+def _span(text: bytes, prefix: re.Match[bytes] | None) -> Span | None:
+    if prefix is None:
         return None
-    body = match[1]
-    if body[_SIZE - len(_TAIL) : _SIZE] == _TAIL or body[_SIZE : _SIZE + 1] in (b"-", b"_"):
-        body = body[:_SIZE]
-    if not made_at_random(body, 64) or body == body.lower():
+    start = prefix.end()
+    end = sized(text, start, _BODY, (_SIZE,), _FEW)
+    if end is None:
         return None
-    return Span(match.start(), match.start(1) + len(body))
+    if end - start > _SIZE and text[start + _SIZE - len(_TAIL) : start + _SIZE] == _TAIL:
+        end = start + _SIZE
+    body = text[start:end]
+    return Span(prefix.start(), end) if made_at_random(body, 64) and body != body.lower() else None
 
 
 ANTHROPIC: Final = (

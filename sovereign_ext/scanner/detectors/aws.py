@@ -15,6 +15,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Find, Span
 from sovereign_ext.scanner.evidence import entropy, made_at_random
+from sovereign_ext.scanner.extent import is_word, padded, unsized
 
 _NEAR: Final = 300  # bytes between an access key id and its secret
 _NAMED: Final = 120  # bytes from the beginning of a secret's name to the secret
@@ -22,15 +23,24 @@ _ID_SIZE: Final = 20
 _SECRET_SIZE: Final = 40
 _LEAST_ENTROPY: Final = 3.5  # of base64 that is no uniform draw: tokens begin with runs of one character
 
-_ID: Final = re.compile(rb"A(?:KIA|SIA|BIA|CCA)([2-7A-Z]{16})(?![0-9A-Z])")
-_SECRET: Final = re.compile(rb"(?<![0-9A-Za-z/+_.-])[0-9A-Za-z/+]{40}(?![0-9A-Za-z/+=_-])")
-_HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{40}")
-_SESSION: Final = re.compile(rb"[0-9A-Za-z]{4}[0-9A-Za-z/+]{90,4000}+={0,2}")
-_BEDROCK: Final = re.compile(
-    rb"(?:ABSK[0-9A-Za-z/+]{96,400}+|bedrock-api-key-[0-9A-Za-z/+]{100,4000}+)={0,2}"
+_ID: Final = re.compile(rb"A(?:KIA|SIA|BIA|CCA)([2-7A-Z]{16})([0-9A-Z][0-9A-Za-z]{0,24}+)?")
+_DIGITS: Final = re.compile(rb"[2-7]")
+_SECRET: Final = re.compile(  # the second group: the word of the next line, and what it ends with
+    rb"(?<![0-9A-Za-z/+_.-])([0-9A-Za-z/+]{40})([0-9A-Za-z/+]{0,24}+)(?![0-9A-Za-z/+]|=(?![0-9A-Za-z]))([=_-]?)"
 )
+_HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{40}")
+_BASE64: Final = re.compile(rb"[0-9A-Za-z/+]{1,4000}+")
+_LEAST_ENCODED: Final = 96  # characters of a session token or Bedrock key: the shortest seen have more
+_LONGEST_KEY: Final = 400  # and of a long-term Bedrock key; what is longer is base64 that happens to begin so
+# How many capitals and how many small letters there must be: words written together have few capitals.
+_LETTERS_ONLY: Final = 10
+_OTHERWISE: Final = 2
 _CAPITALS: Final = bytes(range(ord("A"), ord("Z") + 1))
 _SMALL: Final = _CAPITALS.lower()
+_EXAMPLE: Final = b"EXAMPLE"
+_BEHIND: Final = 28  # bytes that the pattern of a secret looks at behind it
+_LONG_TERM: Final = b"ABSK"
+_SHORT_TERM: Final = b"bedrock-api-key-"
 _IDS: Final = (b"AKIA", b"ASIA", b"ABIA", b"ACCA")
 _NAMES: Final = (
     *(b"secret%caccess%ckey" % (mark, mark) for mark in b"_- ."),
@@ -49,7 +59,12 @@ _SESSIONS: Final = (  # base64 of a byte or two, the length of a name, and origi
 
 def _access_key(text: bytes, at: int) -> Span | None:
     match = _ID.match(text, at)
-    return None if match is None or not made_at_random(match[1], 32) else Span(*match.span())
+    if match is None or not made_at_random(match[1], 32):
+        return None
+    # Capitals behind it are the next line's, or this is a longer text of capitals: one with digits is no language.
+    if match[2] is not None and (_DIGITS.search(match[1]) is None or not is_word(text, *match.span(2))):
+        return None
+    return Span(at, match.end(1))
 
 
 def _secret_after(text: bytes, at: int) -> Span | None:
@@ -74,26 +89,37 @@ def _secret_named(text: bytes, at: int) -> Span | None:
 
 def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
     """What may be a secret access key and lies whole in ``text[begin:end]``."""
-    for match in _SECRET.finditer(text, begin, end + 1):  # one byte more, which the boundary looks at
-        value = match[0]
-        if match.end() > end or _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
+    for match in _SECRET.finditer(text, begin, end + _BEHIND):
+        value, behind, mark = match.groups()
+        if match.end(1) > end or _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
             continue
-        if sum(map(value.count, _CAPITALS)) > 1 and sum(map(value.count, _SMALL)) > 1:
-            yield Span(*match.span())
+        if mark if not behind else not is_word(text, *match.span(2)):
+            continue
+        least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
+        if min(sum(map(value.count, _CAPITALS)), sum(map(value.count, _SMALL))) >= least:
+            yield Span(*match.span(1))
 
 
 def _session_token(text: bytes, at: int) -> Span | None:
-    return _encoded(_SESSION.match(text, at))
+    return _encoded(text, at, at, _SESSIONS)
 
 
 def _bedrock_key(text: bytes, at: int) -> Span | None:
-    return _encoded(_BEDROCK.match(text, at))
+    if text.startswith(_SHORT_TERM, at):
+        return _encoded(text, at, at + len(_SHORT_TERM), (b"bedrock",))
+    span = _encoded(text, at, at, (_LONG_TERM,))
+    return None if span is None or span.end - at > _LONGEST_KEY else span
 
 
-def _encoded(match: re.Match[bytes] | None) -> Span | None:
-    if match is None or b"EXAMPLE" in match[0] or entropy(match[0]) < _LEAST_ENTROPY:
+def _encoded(text: bytes, at: int, start: int, beginnings: tuple[bytes, ...]) -> Span | None:
+    """Base64 of unknown length from ``start`` on, with its padding."""
+    end = unsized(text, start, _BASE64, beginnings)
+    if end is None or end - start < _LEAST_ENCODED:
         return None
-    return Span(*match.span())
+    body = text[start:end]
+    if _EXAMPLE in body or entropy(body) < _LEAST_ENTROPY:
+        return None
+    return Span(at, padded(text, start, end))
 
 
 def _secret_detector(find: Find, anchors: tuple[bytes, ...], back: int, reach: int, named: bool) -> Detector:
@@ -120,11 +146,13 @@ AWS: Final = (
         about="AWS access key ids: AKIA ASIA ABIA ACCA, 16 characters of base32",
         anchors=_IDS,
         find=_access_key,
-        reach=24,
+        reach=48,
     ),
-    _secret_detector(_secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + 4, named=False),
-    _secret_detector(_secret_before, _IDS, back=_NEAR + _SECRET_SIZE + 4, reach=24, named=False),
-    _secret_detector(_secret_named, _NAMES, back=0, reach=_NAMED + _SECRET_SIZE + 4, named=True),
+    _secret_detector(
+        _secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + _BEHIND, named=False
+    ),
+    _secret_detector(_secret_before, _IDS, back=_NEAR + _SECRET_SIZE + _BEHIND, reach=48, named=False),
+    _secret_detector(_secret_named, _NAMES, back=0, reach=_NAMED + _SECRET_SIZE + _BEHIND, named=True),
     Detector(
         kind="aws-session-token",
         family="aws",
@@ -132,15 +160,15 @@ AWS: Final = (
         about="AWS session tokens, by the beginnings that the token service gives them",
         anchors=_SESSIONS,
         find=_session_token,
-        reach=4100,
+        reach=4200,
     ),
     Detector(
         kind="aws-bedrock-key",
         family="aws",
         version=1,
         about="Amazon Bedrock API keys: ABSK (long-term) and bedrock-api-key- (short-term)",
-        anchors=(b"ABSK", b"bedrock-api-key-"),
+        anchors=(_LONG_TERM, _SHORT_TERM),
         find=_bedrock_key,
-        reach=4100,
+        reach=4200,
     ),
 )

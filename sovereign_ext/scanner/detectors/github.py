@@ -12,13 +12,14 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random, sealed
+from sovereign_ext.scanner.extent import sized
 
 _PREFIX: Final = len(b"ghp_")
 _SIZES: Final = (36, 76)
 _OPAQUE: Final = re.compile(rb"[0-9A-Za-z]{36,251}+")
-_STATELESS: Final = re.compile(
-    rb"[0-9A-Za-z]{1,40}+_eyJ[0-9A-Za-z_-]{8,400}+\.eyJ[0-9A-Za-z_-]{16,1200}+\.[0-9A-Za-z_-]{40,700}+"
-)
+_STATELESS: Final = re.compile(rb"[0-9A-Za-z]{1,40}+_eyJ[0-9A-Za-z_-]{8,400}+\.eyJ[0-9A-Za-z_-]{16,1200}+\.")
+_SIGNATURE: Final = re.compile(rb"[0-9A-Za-z_-]{1,700}+")
+_SIGNATURES: Final = (43, 86, 342, 512, 683)  # characters: HS256, ES256, RS256 of 2048, 3072 and 4096 bits
 _FINE_GRAINED: Final = re.compile(rb"github_pat_([0-9A-Za-z]{22})_([0-9A-Za-z]{59})")
 
 
@@ -33,7 +34,10 @@ def _token(text: bytes, at: int) -> Span | None:
         )
         return None if size is None else Span(at, start + size)
     stateless = _STATELESS.match(text, start)
-    return None if stateless is None else Span(at, stateless.end())
+    if stateless is None:
+        return None
+    end = sized(text, stateless.end(), _SIGNATURE, _SIGNATURES, _SIGNATURES[0])
+    return None if end is None else Span(at, end)
 
 
 def _fine_grained(text: bytes, at: int) -> Span | None:

@@ -12,15 +12,17 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import sized
 
 _MARKER: Final = b"T3BlbkFJ"
 _LEGACY: Final = 20  # characters on either side of the marker
 _SIDES: Final = (20, 58, 74)
 _SHORT: Final = 8  # fewer characters than this are no name and no half of a key
+_SIZES: Final = tuple(2 * side + len(_MARKER) for side in _SIDES)
 _PREFIX: Final = re.compile(rb"sk-(?:proj|svcacct|service|None)-")
 _ADMIN: Final = re.compile(rb"sk-admin-")
 _RUN: Final = re.compile(rb"[0-9A-Za-z_-]{1,300}+")
-_UNMARKED: Final = re.compile(rb"[0-9A-Za-z]{48}(?![0-9A-Za-z_-])")
+_LETTERS: Final = re.compile(rb"[0-9A-Za-z]{1,300}+")
 
 
 def _key(text: bytes, at: int) -> Span | None:
@@ -56,30 +58,32 @@ def _long(text: bytes, at: int, start: int, least: int) -> Span | None:
     marker = text.find(_MARKER, start + _SHORT, run.end())
     if marker >= 0:
         return _marked(text, at, start, marker, run.end())
-    return (
-        Span(at, run.end())
-        if len(run[0]) >= least and made_at_random(run[0], 64) and _mixed(run[0])
-        else None
-    )
+    end = sized(text, start, _RUN, _SIZES, least)
+    if end is None:
+        return None
+    body = text[start:end]
+    return Span(at, end) if made_at_random(body, 64) and _mixed(body) else None
 
 
 def _marked(text: bytes, at: int, start: int, marker: int, limit: int) -> Span | None:
     """A key with its marker: as long behind it as before it where that is a known length, else as far as it goes."""
     side = marker - start
     after = marker + len(_MARKER)
-    if limit - after < min(side, _LEGACY):
+    if min(side, limit - after) < (side if side in _SIDES else _LEGACY):
         return None
-    end = after + side if side in _SIDES and limit - after >= side else limit
+    end = after + side if side in _SIDES else limit
     if not (made_at_random(text[start:marker], 62) and made_at_random(text[after:end], 62)):
         return None
     return Span(at, end)
 
 
 def _unmarked(text: bytes, at: int, start: int) -> Span | None:
-    match = _UNMARKED.match(text, start)
-    if match is None or not made_at_random(match[0], 62) or not _mixed(match[0]):
+    """A key of 48 letters and digits and no other length."""
+    end = sized(text, start, _LETTERS, _SIZES[:1], _SIZES[0])
+    if end is None or end - start != _SIZES[0] or text[end : end + 1] in (b"-", b"_"):
         return None
-    return Span(at, match.end())
+    body = text[start:end]
+    return Span(at, end) if made_at_random(body, 62) and _mixed(body) else None
 
 
 def _mixed(body: bytes) -> bool:

@@ -9,39 +9,67 @@ the team and the webhook stay readable.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
-from sovereign_ext.scanner.evidence import entropy, made_at_random, typed
+from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import padded, sized, unsized
 
 _ROTATED: Final = b"xoxe."
+_REFRESH: Final = b"xoxe-"
 _SURE: Final = 3  # numbers that make even a short secret certain: some old ones had ten characters
 _LONG: Final = 18
+_LEAST_WEBHOOK: Final = 20
 
-_LEAST_ENTROPY: Final = 3.5  # of base64 of numbers and hexadecimal digits, which is no uniform draw
-
-_NUMBERED: Final = re.compile(rb"xox[abceoprs]-(?:[0-9]-)?((?:[0-9]{8,15}-){1,4}+)([0-9A-Za-z]{10,64}+)")
-_ENCODED: Final = re.compile(rb"xox[bpe]-[0-9]-([0-9A-Za-z]{100,300}+)")
-_COOKIE: Final = re.compile(rb"xoxd-([0-9A-Za-z/+]{60,400}+)={0,2}")
+_NUMBERED: Final = re.compile(rb"xox[abceoprs]-(?:[0-9]-)?((?:[0-9]{8,15}-){1,4}+)")
+_NUMBERED_SECRET: Final = re.compile(rb"[0-9A-Za-z]{1,64}+")
+_NUMBERED_SIZES: Final = (10, 24, 32, 64)
+_ENCODED: Final = re.compile(rb"xox[bpe]-[0-9]-([0-9A-Za-z]{100,400}+)")
+_INNER: Final = re.compile(rb"[0-9]-(?:[0-9]-)?(?:[0-9]{6,16}-){1,6}[0-9a-f]{64}")
+_COOKIE: Final = re.compile(rb"xoxd-(?=[0-9A-Za-z/+]{60})")
+_BASE64: Final = re.compile(rb"[0-9A-Za-z/+]{1,400}+")
 _APP: Final = re.compile(rb"xapp-[0-9]-[0-9A-Z]{8,14}-[0-9]{9,15}-([0-9a-f]{64})")
 _WEBHOOK: Final = re.compile(
-    rb"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/(?:[0-9A-Za-z]{6,24}/){2,3}+([0-9A-Za-z]{20,64}+)"
+    rb"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/(?:[0-9A-Za-z]{6,24}/){2,3}+"
 )
+_WEBHOOK_SIZES: Final = (24, 32)
 
 
 def _token(text: bytes, at: int) -> Span | None:
     numbered = _NUMBERED.match(text, at)
     if numbered is not None:
-        few = numbered[1].count(b"-") < _SURE
-        if (few and len(numbered[2]) < _LONG) or not made_at_random(numbered[2]):
+        start = numbered.end()
+        least = _NUMBERED_SIZES[0] if numbered[1].count(b"-") >= _SURE else _LONG
+        end = sized(text, start, _NUMBERED_SECRET, _NUMBERED_SIZES, least)
+        if end is None or not made_at_random(text[start:end]):
             return None
-        return Span(*numbered.span())
-    match = _ENCODED.match(text, at) or _COOKIE.match(text, at)
-    if match is None or entropy(match[1]) < _LEAST_ENTROPY or typed(match[1]):
+        return Span(at, end)
+    encoded = _ENCODED.match(text, at)
+    if encoded is not None:
+        return _rotated(text, at, encoded)
+    cookie = _COOKIE.match(text, at)
+    return None if cookie is None else _cookie(text, at, cookie.end())
+
+
+def _rotated(text: bytes, at: int, match: re.Match[bytes]) -> Span | None:
+    """A token in base64, which says how long it is: numbers, and 64 hexadecimal digits at its end."""
+    body = match[1]
+    inner = _INNER.match(base64.b64decode(body + b"A" * (-len(body) % 4)))
+    if inner is None:
         return None
-    rotated = text[max(0, at - len(_ROTATED)) : at] == _ROTATED
-    return Span(at - len(_ROTATED) if rotated else at, match.end())
+    begin = at - len(_ROTATED) if text[max(0, at - len(_ROTATED)) : at] == _ROTATED else at
+    if begin == at and not text.startswith(_REFRESH, at):
+        return None  # its first line is missing
+    return Span(begin, match.start(1) + -(-inner.end() * 4 // 3))
+
+
+def _cookie(text: bytes, at: int, start: int) -> Span | None:
+    end = unsized(text, start, _BASE64, (b"xox",))
+    if end is None or not made_at_random(text[start:end], 62):
+        return None
+    return Span(at, padded(text, start, end))
 
 
 def _app_token(text: bytes, at: int) -> Span | None:
@@ -51,7 +79,13 @@ def _app_token(text: bytes, at: int) -> Span | None:
 
 def _webhook(text: bytes, at: int) -> Span | None:
     match = _WEBHOOK.match(text, at)
-    return None if match is None or not made_at_random(match[1]) else Span(*match.span(1))
+    if match is None:
+        return None
+    start = match.end()
+    end = sized(text, start, _NUMBERED_SECRET, _WEBHOOK_SIZES, _LEAST_WEBHOOK)
+    if end is None or not made_at_random(text[start:end]):
+        return None
+    return Span(start, end)
 
 
 SLACK: Final = (

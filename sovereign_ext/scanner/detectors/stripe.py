@@ -12,21 +12,39 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import sized
 
-_KEY: Final = re.compile(rb"(?:[sr]k_(?:live|test)|sk_org(?:_live|_test)?)_([0-9A-Za-z]{24,247}+)")
-_WEBHOOK: Final = re.compile(rb"whsec_([0-9A-Za-z/+]{32,88}+)={0,2}")
+_KEY: Final = re.compile(rb"(?:[sr]k_(?:live|test)|sk_org(?:_live|_test)?)_")
+_KEY_BODY: Final = re.compile(rb"[0-9A-Za-z]{1,247}+")
+_KEY_SIZES: Final = (24, 99)
+_WEBHOOK: Final = re.compile(rb"whsec_")
+_WEBHOOK_BODY: Final = re.compile(rb"[0-9A-Za-z/+]{1,88}+")
+_PADDING: Final = re.compile(rb"={1,2}")
+_WEBHOOK_SIZES: Final = (32, 43, 64, 86)  # before the padding, where it is base64
 
 
 def _key(text: bytes, at: int) -> Span | None:
-    return _span(_KEY.match(text, at))
+    return _span(text, _KEY.match(text, at), _KEY_BODY, _KEY_SIZES)
 
 
 def _webhook_secret(text: bytes, at: int) -> Span | None:
-    return _span(_WEBHOOK.match(text, at))
+    span = _span(text, _WEBHOOK.match(text, at), _WEBHOOK_BODY, _WEBHOOK_SIZES)
+    if span is None:
+        return None
+    padding = _PADDING.match(text, span.end)
+    return span if padding is None else Span(span.start, padding.end())
 
 
-def _span(match: re.Match[bytes] | None) -> Span | None:
-    return None if match is None or not made_at_random(match[1]) else Span(*match.span())
+def _span(
+    text: bytes, prefix: re.Match[bytes] | None, body: re.Pattern[bytes], sizes: tuple[int, ...]
+) -> Span | None:
+    """A key of at least the shortest of ``sizes`` that looks random."""
+    if prefix is None:
+        return None
+    end = sized(text, prefix.end(), body, sizes, sizes[0])
+    if end is None or not made_at_random(text[prefix.end() : end]):
+        return None
+    return Span(prefix.start(), end)
 
 
 STRIPE: Final = (
