@@ -4,6 +4,8 @@
 2. Every candidate, judged again, fails exactly the rules that the entry says.
 3. Whatever was planned or tried was eligible, and no more was tried than the policy allows.
 4. Whoever answered reached the required tier on the connection that answered.
+5. A request in which credentials were found was sent to nobody where the policy blocks such, and the entry that tells
+   of them is named.
 
 What only several entries together show (a decision before its outcome) is the monitor's matter.
 """
@@ -56,6 +58,8 @@ def _outcome(predicate: Mapping[str, Any], policy: PolicyDocument, evaluated: Ev
         raise VerificationError("audit is strict, but no decision entry is named")
     if predicate.get("error_code") == "no_eligible_deployment" and evaluated.eligible:
         raise VerificationError(f"the call was denied, but {min(evaluated.eligible)} was eligible")
+    if predicate.get("findings"):
+        _found(tried, predicate, policy)
     answered = predicate.get("deployment")
     if answered is not None:
         _answered(answered, tried, predicate, policy)
@@ -74,6 +78,13 @@ def _answered(
         raise VerificationError(
             f"tier {observed} was observed, policy {policy.id} requires {policy.required_tier}"
         )
+
+
+def _found(tried: list[Any], predicate: Mapping[str, Any], policy: PolicyDocument) -> None:
+    if not isinstance(predicate.get("finding_index"), int):
+        raise VerificationError("credentials were found, but no entry is named that tells of them")
+    if tried and policy.redaction is not None and policy.redaction.action == "block":
+        raise VerificationError(f"credentials were found, policy {policy.id} blocks such calls")
 
 
 def _eligible(names: list[Any], evaluated: Evaluated, policy: PolicyDocument, what: str) -> None:

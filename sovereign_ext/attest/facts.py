@@ -113,7 +113,8 @@ class CallFacts:
     price: JsonObject | None = None  # by which it was charged, as policy.cost.price_terms says it
     decision_index: int | None = None
     shadows: tuple[JsonObject, ...] = ()
-    findings: int = 0  # what detectors found in the bytes of the call; each has an entry of its own
+    findings: int = 0  # places of credentials in the request
+    finding_index: int | None = None  # of the entry that tells of them
     key: str = ""  # id of the key that called
     billed_nano_usd: int | None = None  # None: nobody charges for the call, or no price is known
     margin_percent: str | None = None  # of which billed_nano_usd was made
@@ -144,24 +145,43 @@ class DecisionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class FindingFacts:
-    """Something that was found in the bytes of a call, never the bytes themselves.
+class FoundFact:
+    """One place of a credential in a request, never its content.
 
-    ``item`` names the commitment whose bytes it was found in, ``commitment`` is its digest; ``action`` is what was
-    done about it (``redacted``, ``blocked``, ``noted``).
+    ``kind`` and ``version`` are the detector's. ``pointer`` (RFC 6901) leads to the string in the request as it was
+    redacted. ``length`` is the credential's in bytes, ``number`` tells those of one kind in the request apart.
+    ``fingerprint`` is hex HMAC-SHA256 under a key of the tenant: the same credential has the same one, and it gives
+    nothing of it away.
+    """
+
+    kind: str
+    version: int
+    pointer: str
+    length: int
+    number: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingFacts:
+    """What the finding entry of a call says: the credentials that were found in its request.
+
+    ``action`` is what was done about them: ``redacted``, ``blocked`` or ``observed``. ``count`` is of all places,
+    ``found`` tells of the first of them. ``client_request`` is the commitment that the outcome of the same call
+    repeats, ``redacted_request`` the one to the body with the credentials replaced.
     """
 
     decision_id: str
     tenant: str
+    key: str
     policy: str
     policy_digest: bytes
-    detector: str
-    category: str
-    item: str
-    commitment: bytes
-    count: int
     action: str
+    count: int
+    found: tuple[FoundFact, ...]
     found_ms: int
+    client_request: bytes
+    redacted_request: bytes | None = None
 
 
 class KeyEvent(StrEnum):

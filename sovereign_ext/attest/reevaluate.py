@@ -45,6 +45,14 @@ class Fallback(_Known, frozen=True):
     max_attempts: int = 4
 
 
+class Redaction(_Known, frozen=True):
+    """What is done about credentials in a request, and which are looked for."""
+
+    action: Literal["redact", "block", "observe"] = "redact"
+    detect: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+
 class PolicyDocument(_Known, frozen=True):
     """A policy as it was hashed. What is left out requires nothing."""
 
@@ -61,6 +69,7 @@ class PolicyDocument(_Known, frozen=True):
     fallback: Fallback = Fallback()
     audit: Literal["standard", "strict"] = "standard"
     shadows: tuple[str, ...] = ()
+    redaction: Redaction | None = None  # documents of before there was any have none
 
     @property
     def most_attempts(self) -> int:

@@ -74,20 +74,20 @@ def decision_statement(facts: DecisionFacts) -> bytes:
 
 
 def finding_statement(facts: FindingFacts) -> bytes:
-    """Something found in the bytes of a call."""
+    """The credentials that were found in a request, by kind and place."""
     predicate: dict[str, Any] = {
         "decision_id": facts.decision_id,
         "tenant": facts.tenant,
+        "key": facts.key,
         "policy": facts.policy,
         "policy_digest": _digest(facts.policy_digest),
-        "detector": facts.detector,
-        "category": facts.category,
-        "item": facts.item,
-        "count": facts.count,
         "action": facts.action,
+        "count": facts.count,
+        "found": facts.found,
         "found_ms": facts.found_ms,
     }
-    return _statement(FINDING, [(facts.item, facts.commitment)], predicate)
+    digests = Digests(client_request=facts.client_request, redacted_request=facts.redacted_request)
+    return _statement(FINDING, _subjects(digests), predicate)
 
 
 def key_event_statement(facts: KeyEventFacts) -> bytes:
@@ -181,6 +181,7 @@ def outcome_predicate(facts: CallFacts, mirror: MirrorAck | None = None) -> dict
         "margin_percent": facts.margin_percent,
         "estimated": int(facts.estimated),
         "findings": facts.findings,
+        "finding_index": facts.finding_index,
         "mirror": None if mirror is None else {"id": mirror.name, "size": mirror.size, "time": mirror.time_s},
     }
     return {name: value for name, value in predicate.items() if value is not None}

@@ -8,6 +8,7 @@ allow. For one entry after the other, in log order:
    recorded verdicts; nobody ineligible was planned or tried (``attest.audit``).
 3. A decision comes before the outcome of its call; the outcome repeats what was decided, and tried nothing but the
    plan, in its order.
+4. What was found in a request comes before the outcome of its call, which repeats how much that was and to which bytes.
 
 What cannot be judged (a document that is gone, an entry of an older or newer release) is counted with its reason,
 not passed over. Memory does not grow with the log. Reads only; may run beside a live log.
@@ -126,15 +127,18 @@ class EntryMonitor:
             predicate.get("tenant", ""),
         ):
             raise VerificationError("filed under another change or tenant than its statement names")
-        if kind not in (DECISION, OUTCOME):
+        if kind not in (DECISION, OUTCOME, FINDING):
             return
         if (row.decision_id, row.tenant) != (predicate.get("decision_id"), predicate.get("tenant")):
             raise VerificationError("filed under another decision or tenant than its statement names")
+        if kind == FINDING:
+            return  # judged with the outcome that names it
         self._judge(kind, predicate, row.index)
         if kind == DECISION:
             self._followed(row)
         else:
             self._preceded(row, predicate, subjects)
+            self._found_before(row, predicate, subjects)
 
     def _judge(self, kind: str, predicate: Mapping[str, Any], index: int) -> None:
         digest = predicate.get("policy_digest")
@@ -193,6 +197,21 @@ class EntryMonitor:
         tried = [attempt["deployment"] for attempt in predicate["attempts"]]
         if not _in_order(tried, decision["plan"]):
             raise VerificationError(f"tried {', '.join(tried)}, planned was {', '.join(decision['plan'])}")
+
+    def _found_before(self, row: StoredRow, predicate: Mapping[str, Any], subjects: Any) -> None:
+        if not predicate.get("findings"):
+            return
+        index = predicate.get("finding_index")
+        found = self._rows.get(index) if isinstance(index, int) and 0 <= index < row.index else None
+        if found is None or (found.kind, found.decision_id) != (KINDS[FINDING], row.decision_id):
+            raise VerificationError(f"entry {index} does not tell what was found in the same call")
+        _, told, about = _statement(found)
+        if told["count"] != predicate["findings"]:
+            raise VerificationError(
+                f"{predicate['findings']} places were found, entry {index} tells of {told['count']}"
+            )
+        if not isinstance(subjects, list) or any(subject not in subjects for subject in about):
+            raise VerificationError(f"it is about another request than what was found in, entry {index}")
 
 
 def verify_promised(

@@ -29,6 +29,7 @@ from sovereign_ext.attest.facts import (
     DecisionFacts,
     Digests,
     FindingFacts,
+    FoundFact,
     KeyEvent,
     KeyEventFacts,
     KeyRole,
@@ -280,23 +281,18 @@ def test_a_decision_is_told_apart_from_its_outcome() -> None:
 
 def test_findings_and_key_events() -> None:
     """Both name what they are about by a digest, and hold nothing of the bytes themselves."""
+    found = FoundFact("aws-access-key", 1, "/messages/0/content", 20, 1, "ab" * 32)
     finding = FindingFacts(
-        "d-1",
-        "mayo",
-        "phi",
-        bytes(32),
-        "us-ssn",
-        "national_id",
-        "client-request",
-        bytes(32),
-        2,
-        "redacted",
-        5,
+        "d-1", "mayo", "ci", "phi", bytes(32), "redacted", 2, (found,), 5, bytes(32), b"\1" * 32
     )
     statement = json.loads(finding_statement(finding))
     assert statement["predicateType"] == "urn:sovereign:finding:v1"
-    assert statement["subject"] == [{"name": "client-request", "digest": {"sha256": "00" * 32}}]
+    assert statement["subject"] == [
+        {"name": "client-request", "digest": {"sha256": "00" * 32}},
+        {"name": "redacted-request", "digest": {"sha256": "01" * 32}},
+    ]
     assert (statement["predicate"]["count"], statement["predicate"]["action"]) == (2, "redacted")
+    assert statement["predicate"]["found"] == [dataclasses.asdict(found)]
     event = KeyEventFacts(KeyEvent.CREATED, KeyRole.ENVELOPE, "hint", b"spki", 9)
     statement = json.loads(key_event_statement(event))
     assert statement["predicateType"] == "urn:sovereign:key-event:v1"

@@ -10,8 +10,16 @@ from typing import Any
 
 from log_world import NOW_MS, opened
 
-from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Digests, Result
-from sovereign_ext.attest.statement import decision_statement, opening, outcome_statement
+from sovereign_ext.attest.facts import (
+    AttemptFact,
+    CallFacts,
+    DecisionFacts,
+    Digests,
+    FindingFacts,
+    FoundFact,
+    Result,
+)
+from sovereign_ext.attest.statement import decision_statement, finding_statement, opening, outcome_statement
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.tlog.service import EntryDraft, Sequenced, TransparencyLog
@@ -25,6 +33,7 @@ STRICT: dict[str, Any] = {
     "fallback": {"enabled": True, "max_attempts": 2},
 }
 STANDARD: dict[str, Any] = {"id": "standard", "max_drift": "watch"}
+BLOCKING: dict[str, Any] = {**STANDARD, "id": "blocking", "redaction": {"action": "block"}}
 
 
 def document(policy: dict[str, Any]) -> Document:
@@ -101,6 +110,22 @@ async def decide(log: TransparencyLog, facts: DecisionFacts) -> Sequenced:
     )
 
 
+async def find(log: TransparencyLog, outcome: CallFacts, **changes: Any) -> Sequenced:
+    """Append what was found in the request of a call: two places."""
+    request = outcome.digests.client_request
+    assert request is not None
+    assert outcome.policy_digest is not None
+    told = FindingFacts(
+        outcome.decision_id, outcome.tenant, "ci", outcome.policy, outcome.policy_digest,
+        "redacted", 2, (FoundFact("github-token", 1, "/messages/0/content", 40, 1, "ab" * 32),), NOW_MS, request,
+    )  # fmt: skip
+    told = replace(told, **changes)
+    secret = opening(KEY, Digests(client_request=told.client_request))
+    return await log.append(
+        EntryDraft("finding", told.tenant, told.decision_id, finding_statement(told), secret)
+    )
+
+
 async def settle(log: TransparencyLog, facts: CallFacts, *, tenant: str = "") -> Sequenced:
     """Append an outcome."""
     statement = outcome_statement(facts)
@@ -126,7 +151,7 @@ def fill(state: Path, scenario: Callable[[TransparencyLog], Awaitable[None]]) ->
 
     async def run() -> None:
         async with opened(state) as log:
-            await log.keep([document(STRICT), document(STANDARD)])
+            await log.keep([document(STRICT), document(STANDARD), document(BLOCKING)])
             await scenario(log)
 
     asyncio.run(run())

@@ -19,7 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_world import ORIGIN, opened
 from log_world import fill as fill_up
-from monitor_world import STANDARD, STRICT, A, B, C, call, candidate, decide, document, fill, settle, write
+from monitor_world import (
+    BLOCKING,
+    STANDARD,
+    STRICT,
+    A,
+    B,
+    C,
+    call,
+    candidate,
+    decide,
+    document,
+    fill,
+    find,
+    settle,
+    write,
+)
 
 from sovereign_ext.attest.facts import Result
 from sovereign_ext.cli.main import main
@@ -134,6 +149,19 @@ async def planned_the_excluded(log: TransparencyLog) -> None:
     await decide(log, replace(made.decision, plan=("a", "c")))
 
 
+def found(policy: dict[str, Any] = STANDARD, told: dict[str, Any] | None = None, **changes: Any) -> Scenario:
+    """A call in whose request two credentials were found; ``told`` are changes to the entry that tells of them,
+    ``changes`` to the outcome."""
+
+    async def scenario(log: TransparencyLog) -> None:
+        outcome = call(1, policy).outcome
+        assert outcome is not None
+        index = (await find(log, outcome, **told or {})).index
+        await settle(log, replace(outcome, **{"findings": 2, "finding_index": index, **changes}))
+
+    return scenario
+
+
 async def other_tenant(log: TransparencyLog) -> None:
     made = call(1, STANDARD)
     assert made.outcome is not None
@@ -182,6 +210,15 @@ VIOLATIONS: dict[str, tuple[Scenario, str]] = {
         outcome(deployment="b"),
         "deployment b answered, but was not the last that was tried",
     ),
+    "found, but not told": (found(finding_index=None), "no entry is named that tells of them"),
+    "told in an entry that is not there": (found(finding_index=9), "entry 9 does not tell what was found"),
+    "told of another call": (found(told={"decision_id": "dec-2"}), "entry 0 does not tell what was found"),
+    "told of less": (found(told={"count": 1}), "2 places were found, entry 0 tells of 1"),
+    "told of another request": (
+        found(told={"client_request": bytes(32)}),
+        "it is about another request than what was found in, entry 0",
+    ),
+    "sent what was to be blocked": (found(BLOCKING), "policy blocking blocks such calls"),
     "answered by nobody": (outcome(deployment=None), "the call was answered, but by no deployment"),
     "denied though eligible": (
         outcome(error_code="no_eligible_deployment"),
