@@ -54,6 +54,7 @@ from sovereign_ext.config.trust import (
     document_path,
     nano_usd,
 )
+from sovereign_ext.scanner.selection import names as credential_names
 
 MODEL_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
 KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
@@ -209,6 +210,33 @@ class Audit(StrEnum):
     STRICT = "strict"  # the decision too, durable before anything is sent to a provider
 
 
+class LeakAction(StrEnum):
+    """What is done about credentials in a request."""
+
+    REDACT = "redact"  # they are replaced before anybody else sees them
+    BLOCK = "block"  # the call is refused
+    OBSERVE = "observe"  # it is written down, and they are sent
+
+
+class Redaction(Frozen):
+    """What is done about credentials in a request, and which are looked for: by kind (``github-token``) or family
+    (``github``), all that ``detect`` names, or all there are, without those that ``ignore`` names."""
+
+    action: LeakAction = LeakAction.REDACT
+    detect: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @field_validator("detect", "ignore")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in credential_names():
+                raise ValueError(
+                    f"there is no kind or family of credentials {name!r}; docs/scanner.md lists them"
+                )
+        return value
+
+
 class Policy(Frozen):
     """Which deployments may answer. ``providers`` is the preferred chain, an entry may be a group of equals.
 
@@ -229,6 +257,7 @@ class Policy(Frozen):
     fallback: Fallback = Fallback()
     audit: Audit = Audit.STANDARD
     shadows: tuple[Identifier, ...] = ()
+    redaction: Redaction = Redaction()
 
     @cached_property
     def groups(self) -> tuple[frozenset[str], ...]:

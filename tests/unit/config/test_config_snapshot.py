@@ -109,7 +109,8 @@ def test_the_policy_digest_is_sha256_of_the_canonical_document() -> None:
         '{"allowed_origins":[],"audit":"standard","condition":null,"cost_cap_usd":"0.05",'
         '"data_handling":{"max_retention_days":null,"no_training":false},'
         '"fallback":{"enabled":true,"max_attempts":4},"id":"p","latency_cap_ms":null,"max_drift":"watch",'
-        '"providers":["a",["b","c"]],"required_scopes":["fda"],"required_tier":"attested","shadows":[]}'
+        '"providers":["a",["b","c"]],"redaction":{"action":"redact","detect":[],"ignore":[]},'
+        '"required_scopes":["fda"],"required_tier":"attested","shadows":[]}'
     )
     assert json.loads(document) == policy_document(policy)
     assert policy_digest(policy) == hashlib.sha256(document.encode()).digest()

@@ -119,7 +119,7 @@ class PolicyVersion(_message.Message):
     def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("name", "digest", "document", "etag", "declared", "create_time", "update_time", "required_tier", "required_scopes", "allowed_origins", "max_drift", "latency_cap_ms", "cost_cap_usd", "data_handling", "condition", "providers", "fallback", "audit", "shadows")
+    __slots__ = ("name", "digest", "document", "etag", "declared", "create_time", "update_time", "required_tier", "required_scopes", "allowed_origins", "max_drift", "latency_cap_ms", "cost_cap_usd", "data_handling", "condition", "providers", "fallback", "audit", "shadows", "redaction")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +139,7 @@ class Policy(_message.Message):
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
     AUDIT_FIELD_NUMBER: _ClassVar[int]
     SHADOWS_FIELD_NUMBER: _ClassVar[int]
+    REDACTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     document: _struct_pb2.Struct
@@ -158,7 +159,18 @@ class Policy(_message.Message):
     fallback: Fallback
     audit: str
     shadows: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., document: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., etag: _Optional[str] = ..., declared: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., required_tier: _Optional[str] = ..., required_scopes: _Optional[_Iterable[str]] = ..., allowed_origins: _Optional[_Iterable[str]] = ..., max_drift: _Optional[str] = ..., latency_cap_ms: _Optional[int] = ..., cost_cap_usd: _Optional[str] = ..., data_handling: _Optional[_Union[DataRequirement, _Mapping]] = ..., condition: _Optional[str] = ..., providers: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., fallback: _Optional[_Union[Fallback, _Mapping]] = ..., audit: _Optional[str] = ..., shadows: _Optional[_Iterable[str]] = ...) -> None: ...
+    redaction: Redaction
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., document: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., etag: _Optional[str] = ..., declared: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., required_tier: _Optional[str] = ..., required_scopes: _Optional[_Iterable[str]] = ..., allowed_origins: _Optional[_Iterable[str]] = ..., max_drift: _Optional[str] = ..., latency_cap_ms: _Optional[int] = ..., cost_cap_usd: _Optional[str] = ..., data_handling: _Optional[_Union[DataRequirement, _Mapping]] = ..., condition: _Optional[str] = ..., providers: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., fallback: _Optional[_Union[Fallback, _Mapping]] = ..., audit: _Optional[str] = ..., shadows: _Optional[_Iterable[str]] = ..., redaction: _Optional[_Union[Redaction, _Mapping]] = ...) -> None: ...
+
+class Redaction(_message.Message):
+    __slots__ = ("action", "detect", "ignore")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DETECT_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_FIELD_NUMBER: _ClassVar[int]
+    action: str
+    detect: _containers.RepeatedScalarFieldContainer[str]
+    ignore: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, action: _Optional[str] = ..., detect: _Optional[_Iterable[str]] = ..., ignore: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DataRequirement(_message.Message):
     __slots__ = ("no_training", "max_retention_days")
