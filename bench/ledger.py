@@ -15,7 +15,7 @@ from typing import Any, Final
 from sovereign_ext.config.load import parse
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.exchange.admission import demanded, limit_headers
-from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.embedded import EmbeddedLedger
@@ -130,7 +130,7 @@ def _decided(terms: dict[str, Any]) -> Exchange:
     now = Moment(0.0, _WALL_MS)
     identity = Identity(config.tenants[0], "k")
     exchange = Exchange(f"dec-{0:032x}", now, Endpoint.CHAT, identity, snapshot, bytes(32))
-    exchange.decision = decide(exchange, _BODY, None, health, ADAPTERS, now)
+    exchange.decision = decide(exchange, *receive(exchange, _BODY, None), health, ADAPTERS, now)
     return exchange
 
 

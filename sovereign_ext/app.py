@@ -33,6 +33,7 @@ from sovereign_ext.effective import Effective, load_with_resources
 from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.envoyfiles import EnvoyFiles
 from sovereign_ext.errors import ConfigError, LogError, LogUnavailable
+from sovereign_ext.exchange.leaks import fingerprints, prepare_scanners
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
@@ -128,6 +129,7 @@ class Processor:
             self._environ,
             settings.message_timeout.total_seconds(),
         )
+        scanners = asyncio.ensure_future(asyncio.to_thread(prepare_scanners, loaded.config.policies))
         self._health.follow(self._live.snapshot)
         self._envoy = EnvoyFiles(settings, loaded.config)
         self._envoy.begin(loaded.config.providers)
@@ -149,6 +151,7 @@ class Processor:
         await self._vouching.follow(loaded, prepared)
         await self._vouching.evidence.start()
         self._limiting = await self._limits(loaded.config)
+        await scanners
         self._gateway = Gateway(
             snapshot=lambda: self._live.snapshot,
             directory=self._directory,
@@ -163,6 +166,7 @@ class Processor:
             random=os.urandom,
             management_methods=descriptor.methods_of,
             key_use=self._key_use,
+            fingerprint=fingerprints(self._hashes.current.digest),
             patience=settings.message_timeout,
         )
         self._limiting.start(self._gateway.exchanges.__contains__)
@@ -313,6 +317,7 @@ class Processor:
         _refuse_restart_changes(self._live.snapshot.config, loaded.config)
         self._refuse_clashes(loaded.config)
         _issuers(loaded)  # raises what is wrong with them
+        prepare_scanners(loaded.config.policies)
         return Ready(
             loaded,
             self._live.prepare(loaded),

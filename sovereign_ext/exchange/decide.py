@@ -1,4 +1,4 @@
-"""From a request to a plan: parse, choose the policy, evaluate it, order who is left.
+"""From a request to a plan: parse, choose the policy; then, scanned for credentials, evaluate it, order who is left.
 
 Everything here happens before any cost. A refusal is an ``ApiError``; what was already known of the call is
 left on the exchange, so that its entry can say it.
@@ -28,26 +28,33 @@ from sovereign_ext.routing.plan import plan, refusal
 _CAPABILITY = {Endpoint.CHAT: Capability.CHAT, Endpoint.EMBEDDINGS: Capability.EMBEDDINGS}
 
 
-def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the steps
-    exchange: Exchange,
-    body: bytes,
-    named_policy: str | None,
-    health: Health,
-    adapters: Mapping[ProviderKind, Adapter],
-    now: Moment,
-) -> Decision:
-    """Decide who may answer ``body``. Raises ``ApiError``.
+def receive(exchange: Exchange, body: bytes, named_policy: str | None) -> tuple[Request, Policy]:
+    """The request in ``body`` and the policy that it is to be judged by. Raises ``ApiError``.
 
     The order is deliberate: what is wrong with the request is said before what the policy thinks of it.
     """
-    snapshot = exchange.snapshot
     commitment = exchange.commitment(CLIENT_REQUEST)
     commitment.update(body)
     exchange.client_request = commitment.digest()
     request = read_request(exchange.endpoint, body)
-    exchange.model = request.model
-    policy = choose_policy(snapshot, exchange.identity, named_policy)
+    if request.model in exchange.snapshot.models:  # nobody knows yet what else the name might be
+        exchange.model = request.model
+    policy = choose_policy(exchange.snapshot, exchange.identity, named_policy)
     exchange.policy_name = policy.id
+    return request, policy
+
+
+def decide(  # noqa: PLR0917 - the driver passes all it has, in the order of the steps
+    exchange: Exchange,
+    request: Request,
+    policy: Policy,
+    health: Health,
+    adapters: Mapping[ProviderKind, Adapter],
+    now: Moment,
+) -> Decision:
+    """Decide who may answer ``request``, in which the policy's credentials are no more. Raises ``ApiError``."""
+    snapshot = exchange.snapshot
+    exchange.model = request.model
     deployments = deployments_of(snapshot, exchange.identity, request.model)
     facts = facts_of(request, exchange.identity.tenant.id)
     considered = exchange.considered = consider(snapshot, policy, deployments, facts, health, now)

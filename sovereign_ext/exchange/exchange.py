@@ -92,6 +92,9 @@ class Exchange:
     decision: Decision | None = None
     attempts: list[AttemptFact] = field(default_factory=list)
     client_request: bytes | None = None  # its commitment's digest
+    redacted_request: bytes | None = None  # … to the request without the credentials that were in it
+    findings: int = 0  # places of credentials, once the log was told of them
+    finding_index: int | None = None
     considered: Considered | None = None  # None: refused before the policy was asked
     decision_index: int | None = None  # of the decision's own entry, under strict audit
     last_error: ApiError | None = None
@@ -183,6 +186,7 @@ class Exchange:
         price = charge.by.deployment.price if charge else None
         digests = Digests(
             client_request=self.client_request,
+            redacted_request=self.redacted_request,
             sent_request=sent,
             provider_response=received,
             delivered_response=delivered,
@@ -196,7 +200,7 @@ class Exchange:
         in billionths of a dollar, which is that of the ``dearest``. Its end is not known yet, nor is the index of its
         decision."""
         found = Bill(NOTHING.used, None, estimate_nano, estimated=True)
-        digests = Digests(client_request=self.client_request)
+        digests = Digests(client_request=self.client_request, redacted_request=self.redacted_request)
         return self._call_facts(
             self.started,
             Result.LOST,
@@ -262,6 +266,8 @@ class Exchange:
             else margin_text(self.identity.tenant.margin_percent),
             estimated=found.estimated,
             decision_index=self.decision_index,
+            findings=self.findings,
+            finding_index=self.finding_index,
             attempts=tuple(self.attempts),
             key=self.identity.key_id,
             prompt_tokens=usage.prompt_tokens,

@@ -3,12 +3,14 @@
 Order of a call:
 
 1. headers: route, key, size → an ``Exchange`` (or an immediate answer)
-2. body: decide → limits → under strict audit the decision's entry → the walk for Envoy (or a denial with its entry)
+2. body: parse, policy → scan for credentials, with an entry of what was found → decide → limits → under strict audit
+   the decision's entry → the walk for Envoy (or a denial with its entry)
 3. end of stream: if no attempt settled the call, it is settled here
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any, Final
@@ -17,13 +19,14 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from sovereign_ext.attest.commit import KEY_BYTES
 from sovereign_ext.attest.facts import CallFacts, Result
-from sovereign_ext.config.model import Audit
+from sovereign_ext.config.model import Audit, Policy
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
 from sovereign_ext.exchange.admission import demanded, limit_headers
 from sovereign_ext.exchange.admission import refusal as limit_refusal
-from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.leaks import allowed, scan, told
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
@@ -31,8 +34,9 @@ from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.extproc.refusal import refusal, with_entry
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
-from sovereign_ext.openai.request import Endpoint
+from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.policy.bounds import call_limit_ms
+from sovereign_ext.scanner.scan import Scan
 from sovereign_ext.tenants.ledger import Admitted, Refused, Verdict
 from sovereign_ext.tenants.resolve import Identity, resolve
 from sovereign_ext.tenants.xfcc import spiffe_id
@@ -41,6 +45,9 @@ _log = logging.getLogger(__name__)
 
 _MODEL_ROUTES: Final = {"/v1/chat/completions": Endpoint.CHAT, "/v1/embeddings": Endpoint.EMBEDDINGS}
 _MODELS: Final = "/v1/models"
+SCANNED_AT_ONCE: Final = 64 * 1024
+"""Bytes of a body up to which it is scanned on the event loop."""
+
 _ID_BYTES: Final = 10
 """Of a decision id, the random part."""
 
@@ -156,14 +163,48 @@ class ExchangeStream:
         exchange = self._exchange
         assert exchange is not None, "Envoy sends a body after its headers"
         _check_size(len(body), exchange.snapshot.config.limits.max_request_bytes)
+        request, policy = receive(exchange, body, self._policy)
+        scanned = None
+        if len(body) <= SCANNED_AT_ONCE:
+            scanned = scan(policy, body)
+            if not scanned.findings:
+                return self._decide(exchange, request, policy)
+        self._gateway.spawn(self._walk_once_screened(exchange, request, policy, body, scanned))
+        return None
+
+    async def _walk_once_screened(
+        self, exchange: Exchange, request: Request, policy: Policy, body: bytes, scanned: Scan | None
+    ) -> None:
+        """The body is large, or holds credentials. The client may leave meanwhile."""
         gateway = self._gateway
-        decision = decide(exchange, body, self._policy, gateway.health, gateway.adapters, gateway.clock())
+        try:
+            if scanned is None:
+                scanned = await asyncio.to_thread(scan, policy, body)
+            if scanned.findings:
+                facts = told(exchange, policy, scanned, gateway.fingerprint, gateway.clock())
+                await gateway.record_findings(exchange, facts)
+            if exchange.ended:
+                return
+            step = self._decide(exchange, allowed(policy, request, scanned), policy)
+        except ApiError as error:
+            self._deny(error)
+        except Exception:
+            _log.exception("unexpected error in the scan of %s", exchange.decision_id)
+            self._deny(_internal_error())
+        else:
+            if step is not None:
+                self._send(step)
+
+    def _decide(self, exchange: Exchange, request: Request, policy: Policy) -> pb.ProcessingResponse | None:
+        """As ``_body``, for a request that may be sent as it is."""
+        gateway = self._gateway
+        decision = decide(exchange, request, policy, gateway.health, gateway.adapters, gateway.clock())
         exchange.decision = decision
         names = gateway.entry_clusters(exchange.snapshot)
         clusters = tuple(names[planned.provider.id] for planned in decision.plan)
-        stream = decision.request.stream
+        stream = request.stream
         providers = tuple(planned.provider for planned in decision.plan)
-        limit_ms = call_limit_ms(decision.policy, providers, stream=stream)
+        limit_ms = call_limit_ms(policy, providers, stream=stream)
         limit_ms += int(gateway.patience.total_seconds() * 1000)
         walk = messages.plan_exchange(clusters, "stream" if stream else "json", limit_ms)
         demand = demanded(exchange, decision, limit_ms)

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from sovereign_ext.attest.attestation import Attestations
-from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests
-from sovereign_ext.attest.statement import decision_statement, opening
+from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests, FindingFacts
+from sovereign_ext.attest.statement import decision_statement, finding_statement, opening
 from sovereign_ext.config.model import ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import entry_cluster
 from sovereign_ext.errors import LogError, ServiceError
 from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.leaks import Fingerprint
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.entries import outcome_draft
 from sovereign_ext.keystore.base import Keystore
@@ -48,6 +49,7 @@ class Gateway:
     random: Callable[[int], bytes]
     management_methods: Callable[[str], frozenset[str]]
     key_use: KeyUse
+    fingerprint: Fingerprint
     patience: timedelta = timedelta(seconds=10)  # of Envoy with the processor
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     ledger: Ledger = field(default_factory=MemoryLedger)
@@ -81,6 +83,22 @@ class Gateway:
             opening=opening(exchange.key, Digests(client_request=facts.client_request)),
         )
         return (await self._append(draft)).index
+
+    async def record_findings(self, exchange: Exchange, facts: FindingFacts) -> None:
+        """Make the entry of what was found in a request durable; the outcome will name it.
+
+        To be awaited before anything is answered or sent. Raises ``ServiceError`` 503 ``log_unavailable``.
+        """
+        digests = Digests(client_request=facts.client_request, redacted_request=facts.redacted_request)
+        draft = EntryDraft(
+            kind="finding",
+            tenant=facts.tenant,
+            decision_id=facts.decision_id,
+            statement=finding_statement(facts),
+            opening=opening(exchange.key, digests),
+        )
+        exchange.finding_index = (await self._append(draft)).index
+        exchange.findings = facts.count
 
     def admit(self, exchange: Exchange, demand: Demand) -> Verdict | Awaitable[Verdict]:
         """Ask the ledger; what it takes is given back when the call is settled, and only then."""

@@ -388,15 +388,15 @@ class Stack:
 
     # -- the log -------------------------------------------------------------------------------------------
 
-    def rows(self, where: str = "1", *values: Any) -> list[Row]:
-        """The outcomes in the log in order, as the database has them now."""
+    def rows(self, where: str = "1", *values: Any, kind: str = "outcome") -> list[Row]:
+        """The outcomes (or entries of another kind) in the log in order, as the database has them now."""
         path = self.state_dir / "log" / "log.db"
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
         try:
             found = database.execute(
                 "SELECT idx, decision_id, tenant, leaf_hash, envelope, opening FROM log_entries "
-                f"WHERE kind = 'outcome' AND ({where}) ORDER BY idx",
-                values,
+                f"WHERE kind = ? AND ({where}) ORDER BY idx",
+                (kind, *values),
             ).fetchall()
         finally:
             database.close()

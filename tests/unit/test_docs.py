@@ -18,6 +18,7 @@ from sovereign_ext.attest import commit, statement
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.cli.main import COMMANDS
+from sovereign_ext.scanner.registry import DETECTORS
 
 with warnings.catch_warnings():
     warnings.simplefilter(
@@ -27,6 +28,7 @@ with warnings.catch_warnings():
     from sovereign_ext.envoyconf.layout import Layout
 
 ERRORS = ROOT / "docs/reference/errors.md"
+SCANNER = ROOT / "docs/scanner.md"
 ATTESTATION = ROOT / "docs/reference/attestation.md"
 DEPENDENCIES = ROOT / "docs/dependencies.md"
 
@@ -145,8 +147,13 @@ def test_the_results_of_a_call_are_explained():
 
 
 def test_subjects_are_those_that_a_call_can_commit_to():
-    """All but the redacted request, which nothing makes yet."""
-    assert set(docs.column(ATTESTATION, "subject")) == set(commit.ITEMS) - {commit.REDACTED_REQUEST}
+    assert set(docs.column(ATTESTATION, "subject")) == set(commit.ITEMS)
+
+
+def test_every_kind_of_credential_is_in_the_table_and_no_other():
+    rows = next(rows for header, rows in docs.tables(SCANNER) if header[0] == "family")
+    wanted = [(f"`{each.family}`", f"`{each.kind}`", each.about) for each in DETECTORS]
+    assert list(map(tuple, rows)) == list(dict.fromkeys(wanted))
 
 
 # -- dependencies.md, commands, links -----------------------------------------------------------------------------

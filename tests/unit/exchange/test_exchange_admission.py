@@ -16,7 +16,7 @@ from sovereign_ext.config.load import parse
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import CallerError
 from sovereign_ext.exchange.admission import GRACE_MS, demanded, duration, limit_headers, refusal
-from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.lost import decode
 from sovereign_ext.exchange.moment import Moment
@@ -82,7 +82,8 @@ def decided(
         "max_tokens": 90,
         **(body or {}),
     }
-    exchange.decision = decide(exchange, json.dumps(asked).encode(), None, Health(), ADAPTERS, START)
+    received = receive(exchange, json.dumps(asked).encode(), None)
+    exchange.decision = decide(exchange, *received, Health(), ADAPTERS, START)
     return exchange
 
 

@@ -15,7 +15,7 @@ from sovereign_ext.attest.facts import Result
 from sovereign_ext.config.load import parse
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
-from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Decision, Exchange
 from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.policy.evaluate import routable
@@ -60,7 +60,7 @@ def health() -> Health:
 def decided(
     exchange: Exchange, body: bytes = BODY, policy: str | None = None, kept: Health | None = None
 ) -> Decision:
-    return decide(exchange, body, policy, kept or health(), ADAPTERS, START)
+    return decide(exchange, *receive(exchange, body, policy), kept or health(), ADAPTERS, START)
 
 
 def refused(exchange: Exchange, body: bytes = BODY, policy: str | None = None) -> ApiError:
@@ -91,7 +91,7 @@ def test_no_fallback():
         (b"{", None, 400, "invalid_json", ("", "")),
         (BODY.replace(b'"m"', b"5"), "nope", 400, "invalid_type", ("", "")),
         (BODY, "nope", 403, "policy_not_allowed", ("m", "")),
-        (BODY.replace(b'"m"', b'"x"'), "nope", 403, "policy_not_allowed", ("x", "")),
+        (BODY.replace(b'"m"', b'"x"'), "nope", 403, "policy_not_allowed", ("", "")),
         (BODY.replace(b'"m"', b'"x"'), None, 404, "model_not_found", ("x", "any")),
         (BODY, "sealed", 403, "no_eligible_deployment", ("m", "sealed")),
         (BODY.replace(b'"m"', b'"e"'), None, 403, "no_eligible_deployment", ("e", "any")),

@@ -18,7 +18,7 @@ from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Peer, Standing, Vouch
 from sovereign_ext.config.trust import Drift, Tier
 from sovereign_ext.errors import ApiError, CallerError
-from sovereign_ext.exchange.decide import decide
+from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Decision, Exchange
 from sovereign_ext.openai.request import Endpoint
 from sovereign_ext.policy.evaluate import routable
@@ -79,7 +79,7 @@ def body(**members: Any) -> bytes:
 
 
 def decided(exchange: Exchange, policy: str, health: Health | None = None, **members: Any) -> Decision:
-    return decide(exchange, body(**members), policy, health or Health(), ADAPTERS, START)
+    return decide(exchange, *receive(exchange, body(**members), policy), health or Health(), ADAPTERS, START)
 
 
 def ids(decision: Decision) -> list[str]:
@@ -204,7 +204,7 @@ def test_shadows_claim_no_probe() -> None:
         health.report(deployment, Verdict.FAILURE, START.mono, reason="x", status=429, retry_after_s=1.0)
     later = START._replace(mono=START.mono + 2)
     exchange = call()
-    decision = decide(exchange, body(max_tokens=1), "watched", health, ADAPTERS, later)
+    decision = decide(exchange, *receive(exchange, body(max_tokens=1), "watched"), health, ADAPTERS, later)
     assert ids(decision) == ["m.a", "m.b", "m.c"]
     assert [probe.deployment for probe in exchange.probes] == ["m.a", "m.b", "m.c"]
     assert exchange.considered is not None
@@ -355,7 +355,11 @@ def test_what_the_policy_excludes_is_in_no_plan(field: str, data: st.DataObject)
     exchange = call(of)
     try:
         decision = decide(
-            exchange, body(max_tokens=data.draw(st.integers(0, 2000))), "p", health, ADAPTERS, at
+            exchange,
+            *receive(exchange, body(max_tokens=data.draw(st.integers(0, 2000))), "p"),
+            health,
+            ADAPTERS,
+            at,
         )
         planned = [each.deployment for each in decision.plan]
     except ApiError:

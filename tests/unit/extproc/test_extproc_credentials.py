@@ -19,6 +19,7 @@ from sovereign_ext.config.model import Provider
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.exchange.exchange import Exchange
+from sovereign_ext.exchange.leaks import fingerprints
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
@@ -93,6 +94,7 @@ class Call:
             "snapshot": lambda: snapshot,
             "directory": Directory.of(snapshot.config),
             "key_use": KeyUse(Nowhere()),
+            "fingerprint": fingerprints(bytes),
             "health": self.health,
             "log": MemoryLog(),
             "attestations": Attestations("o", bytes(32)),

@@ -17,6 +17,7 @@ from sovereign_ext.config.media import Media
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
+from sovereign_ext.exchange.leaks import fingerprints
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
@@ -96,6 +97,7 @@ class World:
             snapshot=lambda: SNAPSHOT,
             directory=Directory.of(SNAPSHOT.config),
             key_use=KeyUse(Nowhere()),
+            fingerprint=fingerprints(bytes),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

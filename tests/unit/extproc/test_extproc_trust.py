@@ -33,6 +33,7 @@ from sovereign_ext.config.standing import Peer, Standing, Vouch
 from sovereign_ext.config.trust import Drift, Tier
 from sovereign_ext.envoyconf.names import EXCHANGE_HEADER
 from sovereign_ext.exchange.exchange import Exchange, Planned
+from sovereign_ext.exchange.leaks import fingerprints
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
@@ -221,6 +222,7 @@ class World:
             snapshot=lambda: self.snapshot,
             directory=Directory.of(self.snapshot.config),
             key_use=KeyUse(Nowhere()),
+            fingerprint=fingerprints(bytes),
             health=health,
             log=self.log,  # type: ignore[arg-type]
             attestations=Attestations("o", bytes(32)),

@@ -79,6 +79,7 @@ def gateway(log: TransparencyLog) -> Gateway:
             "random",
             "management_methods",
             "key_use",
+            "fingerprint",
         )
     )
     return Gateway(log=log, attestations=Attestations(log.origin, log.log_id), **made)
