@@ -38,7 +38,8 @@ class Detector:
     of ASCII case where ``fold`` is set. With ``boundary`` an anchor counts only where no ASCII letter or digit stands
     before it. ``back`` and ``reach``: how many bytes of canonical text before and after the beginning of the
     anchor ``find`` may look at. ``wraps`` says that such a secret may be broken over several lines; then ``find``
-    is also asked with the lines joined.
+    is also asked with the lines joined. ``then`` is for anchors that nearly every text has, such as ``https://``: an
+    expression over raw JSON (in Vectorscan's syntax), which a secret's anchor has right behind it within ``reach``.
     """
 
     kind: str
@@ -52,3 +53,4 @@ class Detector:
     back: int = 0
     reach: int = 512
     wraps: bool = True
+    then: bytes = b""

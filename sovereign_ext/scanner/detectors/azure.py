@@ -26,7 +26,9 @@ _ACCOUNT_KEY: Final = re.compile(
     + _IS
     + rb"([A-Za-z0-9+/]{85}[AQgw]==|[A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])"
 )
-_SHARED_KEY: Final = re.compile(rb"(?i:access_?key)" + _IS + rb"([A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])")
+_SHARED_KEY: Final = re.compile(
+    rb"(?i:accesskey|shared_?access_?key)" + _IS + rb"([A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])"
+)
 _SIGNATURE: Final = re.compile(rb"sig=([A-Za-z0-9+/_-]{43}=?)(?![A-Za-z0-9+/=_-])")
 _PARAMETERS: Final = re.compile(rb"[?&\s](?:sv|se|sp|sr|st|ss)=[^&\s]")
 _SAS: Final = 768
@@ -110,10 +112,9 @@ AZURE: Final = (
         family="azure",
         version=1,
         about="shared access keys of Service Bus, Event Hubs, IoT Hub and others, by their names",
-        anchors=(b"accesskey", b"access_key"),
+        anchors=(b"sharedaccesskey", b"shared_access_key", b"accesskey"),
         find=find_shared_key,
         fold=True,
-        boundary=False,
         reach=96,
     ),
     Detector(

@@ -25,9 +25,12 @@ _LONGEST: Final = 512
 """Bytes of a URL up to its host."""
 
 _URL: Final = re.compile(rb"[a-z0-9]{2,12}(?:\+[a-z0-9_]{1,24})?://([^\s:/?#@\"'`<>\\()\[\]^*|,;]{0,128}+):")
-_STRICT: Final = re.compile(rb"[^\s/?#\"'`<>\\]{4,}(?=@[^\s@])")
+_STRICT: Final = re.compile(rb"(?!\d{1,5}[,?#/])[^\s/?#\"'`<>\\]{4,}(?=@[^\s@])")
 _LOOSE: Final = re.compile(rb"(?!\d{1,5}[,/?#])([^\s@\"'`<>\\]{4,}+)@[A-Za-z0-9\[_$/{]")
 """With characters that stand percent-encoded in a URL, but not where a host with its port comes first."""
+
+_USERINFO: Final = rb"(?:[a-z0-9_]+:\\*/\\*/)?(?:[^\s\"@/\\<>]|\\+u[0-9A-Fa-f]{4})+(?:/[^\s\"@/\\<>]+)?@"
+"""What stands behind an anchor in raw JSON; the second slash ends the host of a URL without user information."""
 
 _ORACLE: Final = re.compile(rb"jdbc:oracle:[a-z0-9]{3,4}:([^\s/@\"'`<>\\]{1,128}+)/([^\s/@\"'`<>\\]{4,}+)@")
 
@@ -57,7 +60,7 @@ _CALL: Final = re.compile(rb"[,()\[\]]")
 _NAME: Final = re.compile(rb"[A-Za-z_$]+")
 
 _VARIABLE: Final = re.compile(
-    rb"\$[({].*|\$[A-Z_][A-Z0-9_]*|#\{.*|@\{.*|\{+[^}]*\}*|\[[^\]]*\]|\([^)]*\)|%[A-Za-z_][A-Za-z0-9_]*%|%\(.*|\.\.\..*",
+    rb"\$[({].*|\$[A-Z_][A-Z0-9_]*|#\{.*|@\{.*|\{+[^}]*\}*|\[[^\]]*\]|\([^)]*\)|(?:%|[\x80-\xff])[A-Za-z0-9_]*%|%\(.*|\.\.\..*",
     re.DOTALL,
 )
 _WORD_LIST: Final = (
@@ -66,10 +69,10 @@ _WORD_LIST: Final = (
     b"api app admin root user username guest anonymous service server login password passwd passphrase "
     b"pass pwd pw secret token key credential credentials value here goes change changeme replace "
     b"replaceme me this it placeholder example sample test testing dummy fake demo foo bar baz hidden "
-    b"redacted masked removed none null undefined empty xoauth oauth x y z"
+    b"redacted masked removed none null undefined empty xoauth oauth tiger x y z"
 ).split()
 _WORDS: Final = re.compile(
-    rb"[$:]?(?:(?:" + b"|".join(sorted(_WORD_LIST, reverse=True)) + rb")[-_.!*]*+)++",
+    rb"[$:\[({]*+(?:(?:" + b"|".join(sorted(_WORD_LIST, reverse=True)) + rb")[-_.!*\])}>\s]*+)++",
     re.IGNORECASE,
 )
 _ANONYMOUS: Final = b"anonymous"
@@ -146,6 +149,8 @@ CONNECTION_STRING: Final = (
         ),
         find=find_in_url,
         reach=_LONGEST,
+        wraps=False,
+        then=_USERINFO,
     ),
     Detector(
         kind="connection-string-password",
@@ -157,5 +162,6 @@ CONNECTION_STRING: Final = (
         fold=True,
         back=_AROUND,
         reach=_AROUND,
+        wraps=False,
     ),
 )

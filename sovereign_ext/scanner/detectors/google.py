@@ -23,7 +23,7 @@ _TOKEN: Final = re.compile(rb"(?:ya29\.(?:[a-z]\.)?|1//0)([A-Za-z0-9_-]{40,480}+
 _JUDGED: Final = 40
 """Letters of a token that are looked at for spread."""
 
-_NAME: Final = re.compile(rb"private_key[\"']?\s{0,8}[:=]\s{0,8}[\"']?")
+_NAME: Final = re.compile(rb"private_key[\"']\s{0,8}[:=]\s{0,8}[\"']?")
 _KEY_ID: Final = re.compile(rb"private_key_id[\"']?\s{0,8}[:=]\s{0,8}[\"']?([0-9a-f]{40})(?![0-9A-Za-z])")
 _ACCOUNT: Final = re.compile(rb"private_key_id|service_account|gserviceaccount")
 _BEFORE, _AFTER = 512, 256
@@ -100,7 +100,7 @@ GOOGLE: Final = (
         family="google",
         version=1,
         about="the private key in the JSON of a Google service account",
-        anchors=(b"private_key",),
+        anchors=(b'private_key"', b"private_key'"),
         find=find_account_key,
         back=_BEFORE,
         reach=REACH,

@@ -384,6 +384,7 @@ _NOT_PASSWORDS: Final = (
     b"pass",
     b"my_password",
     b"your-db-password",
+    b"[[password]]",
     b"YourPassword",
     b"changeme",
     b"%DB_PASSWORD%",
