@@ -183,7 +183,9 @@ def _units(literal_run: bytes, after_percent: bytes) -> re.Pattern[bytes]:
     pair = rb"[dD][89abAB]" + hexadecimal + rb"{2}\\++u[dD][c-fC-F]" + hexadecimal + rb"{2}"
     escape = rb"\\*+(?:u(?:" + pair + rb"|" + hexadecimal + rb'{4})|["/bfnrt])?'
     percent = rb"%(?!" + after_percent + rb")(?:25)*" + hexadecimal + rb"{2}"
-    return re.compile(rb"\\(?:" + literal_run + rb"|" + escape + rb")|" + percent + rb"|" + NO_WIDTH_UTF8)
+    more = rb"(?:" + NO_WIDTH_UTF8 + rb")*+"
+    no_width = b"|".join(first + more for first in NO_WIDTH_UTF8.split(b"|"))
+    return re.compile(rb"\\(?:" + literal_run + rb"|" + escape + rb")|" + percent + rb"|" + no_width)
 
 
 def _ahead(anchors: Iterable[tuple[bytes, bool]], beginning: bytes) -> bytes:

@@ -80,11 +80,8 @@ class Interval(NamedTuple):
     reach: int
 
 
-class Anchor(NamedTuple):
-    """An anchor found in canonical text: where it begins, and the ranks of the detectors that have it."""
-
-    at: int
-    ranks: tuple[int, ...]
+Anchor = tuple[int, tuple[int, ...]]
+"""An anchor found in canonical text: where it begins, and the ranks of the detectors that have it."""
 
 
 class Engine:
@@ -162,7 +159,7 @@ class Engine:
 
         def note(which: int, _from: int, to: int, _flags: int, _context: object) -> None:
             length, ranks = literals[which]
-            found.append(Anchor(to - length, ranks))
+            found.append((to - length, ranks))
 
         self._canonical.scan(text, note)
         if len(found) > 1:

@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
-from sovereign_ext.scanner.documents import HINTS, Document, find_documents, may_have_documents
+from sovereign_ext.scanner.documents import HINTS, Document, find_documents
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
@@ -104,7 +104,10 @@ class Scanner:
     def _edits(self, body: bytes) -> list[_Edit]:
         """What to change in a JSON body, in order of place and without overlaps."""
         found, hinted = self._search.found(body)
-        places = Places(body) if found or may_have_runs(body) else None
+        may_run = may_have_runs(body)
+        if not (found or hinted or may_run):
+            return []
+        places = Places(body) if found or may_run else None
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
         edits = self._whole(body, found, DOCUMENTS_WITHIN if hinted else 0)
@@ -120,7 +123,7 @@ class Scanner:
     def _whole(self, text: bytes, found: list[Found], within: int) -> list[_Edit]:
         """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
         edits = [_Edit(one.start, one.end, found=one) for one in resolved(found)]
-        if not within or not may_have_documents(text):
+        if not within:
             return edits
         documents = find_documents(text)
         alone = [

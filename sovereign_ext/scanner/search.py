@@ -102,6 +102,9 @@ class Search:
         text = region.text
         found: list[Found] = []
         ends: set[int] = set()  # right after a secret another may begin
+        last: dict[
+            int, tuple[int, int]
+        ] = {}  # for each detector: the end of its last secret, its place in ``found``
         for at, ranks in asked:
             is_inside = at > 0 and text[at - 1] in _ALNUM and at not in ends
             for rank in ranks:
@@ -109,10 +112,19 @@ class Search:
                 if is_inside and detector.boundary and not region.is_parted(at):
                     continue
                 span = detector.find(text, at)
-                if span is not None:
-                    start, end = span
-                    ends.add(end)
+                if span is None:
+                    continue
+                start, end = span
+                until, which = last.get(rank, (0, 0))
+                if start >= until:
+                    last[rank] = end, len(found)
                     found.append(Found(*region.raw(start, end), rank, text[start:end]))
+                elif (
+                    end > until
+                ):  # what one detector reads twice is one secret; a hostile body makes it read thousands
+                    last[rank] = end, which
+                    found[which] = found[which]._replace(end=region.raw(start, end)[1])
+                ends.add(end)
         return found
 
     def _wrapped(
@@ -140,7 +152,7 @@ class Search:
 
 
 def _place(anchor: Anchor) -> int:
-    return anchor.at
+    return anchor[0]
 
 
 def _between(anchors: list[Anchor], low: int, high: int) -> list[Anchor]:
