@@ -58,6 +58,7 @@ class Enrolment:
         try:
             for row in self._store.since(-1, KINDS):
                 self._apply(row)
+                self._revision = row.revision
         finally:
             gc.enable()
         for secret, count in self.directory.unopened.items():
@@ -98,6 +99,7 @@ class Enrolment:
                 self._apply(row)
             await asyncio.sleep(0)
         if rows:
+            self._revision = rows[-1].revision  # not before: several rows may be of one
             async with self._moved:
                 self._moved.notify_all()
 
@@ -106,4 +108,3 @@ class Enrolment:
             self.directory.apply(row)
         except ConfigError as error:
             _log.error("%s", error)
-        self._revision = max(self._revision, row.revision)

@@ -24,6 +24,7 @@ from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.exchange.shadows import ShadowResult
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.openai.request import Endpoint, read_request
 from sovereign_ext.openai.tokens import MOST
@@ -33,7 +34,6 @@ from sovereign_ext.routing.health import Health
 from sovereign_ext.routing.plan import Plan, preview, refusal
 from sovereign_ext.tenants.directory import Directory
 
-_FRESH: Final = (("cache-control", "private, no-store"),)
 _ENDPOINTS: Final = {Capability.CHAT: Endpoint.CHAT, Capability.EMBEDDINGS: Endpoint.EMBEDDINGS}
 
 
@@ -70,7 +70,7 @@ class Evaluations:
             refusal=_refusal(considered, policy, model, order),
             shadows=[_shadow(each) for each in considered.shadows] if caller.is_admin else [],
         )
-        return Reply(answer, _FRESH)
+        return Reply(answer, FRESH)
 
     def methods(self) -> Methods:
         """The method by its name in the contract."""

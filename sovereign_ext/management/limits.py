@@ -22,7 +22,7 @@ from sovereign_ext.errors import CallerError, InvalidFields, ServiceError
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.database import ask
 from sovereign_ext.management.deps import Deps
-from sovereign_ext.management.resources import FRESH
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.tenants.demand import window
 from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot, Standing

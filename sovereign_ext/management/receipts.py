@@ -14,6 +14,7 @@ from google.api import httpbody_pb2
 
 from sovereign_ext._gen.sovereign.log.v1 import log_pb2
 from sovereign_ext.management.names import receipt_index
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 
 WAIT_S: Final = 5.0
@@ -48,7 +49,7 @@ class Receipts:
         tenant = None if caller.tenant is None else caller.tenant.id
         document = await self.log.receipt(index, tenant, wait)
         body = httpbody_pb2.HttpBody(content_type="application/json", data=msgspec.json.encode(document))
-        return Reply(body, (("cache-control", "private, no-store"),))
+        return Reply(body, FRESH)
 
     def methods(self) -> Methods:
         """The methods by their names in the contract."""

@@ -16,6 +16,7 @@ from sovereign_ext._gen.sovereign.management.v1 import config_pb2
 from sovereign_ext.management import (
     audit,
     configured,
+    keykinds,
     keys,
     limits,
     models,
@@ -49,11 +50,11 @@ class Served:
 
 
 def _people(kind: Kind[Any], contract: ServiceDescriptor, deps: Deps) -> Methods:
-    return ResourceService(kind, contract, deps.log.resources, deps.changes()).methods()
+    return ResourceService(kind, contract, deps.log.resources, deps.changes(), deps.applied).methods()
 
 
-def _keys(kind: type[keys.AnyKeyKind], contract: ServiceDescriptor, deps: Deps) -> Methods:
-    issuing = keys.Issuing(deps.key_hashes, deps.directory, deps.now_ms, deps.random, deps.applied)
+def _keys(kind: type[keykinds.AnyKeyKind], contract: ServiceDescriptor, deps: Deps) -> Methods:
+    issuing = keykinds.Issuing(deps.key_hashes, deps.directory, deps.now_ms, deps.random, deps.applied)
     return keys.KeyService(kind(issuing), contract, deps.log.resources, deps.changes()).methods()
 
 
@@ -79,12 +80,12 @@ REGISTRY: Final[tuple[Served, ...]] = (
         _CONFIG, lambda deps: Configuration(deps.snapshot, deps.faults, deps.effective, deps.shared).methods()
     ),
     Served(tenants.SERVICE, lambda deps: _people(tenants.TenantKind(deps.directory), tenants.SERVICE, deps)),
-    Served(keys.SERVICE, lambda deps: _keys(keys.TenantKeyKind, keys.SERVICE, deps)),
+    Served(keys.SERVICE, lambda deps: _keys(keykinds.TenantKeyKind, keys.SERVICE, deps)),
     Served(
         operators.SERVICE,
         lambda deps: _people(operators.OperatorKind(deps.directory), operators.SERVICE, deps),
     ),
-    Served(keys.OPERATOR_KEYS, lambda deps: _keys(keys.OperatorKeyKind, keys.OPERATOR_KEYS, deps)),
+    Served(keys.OPERATOR_KEYS, lambda deps: _keys(keykinds.OperatorKeyKind, keys.OPERATOR_KEYS, deps)),
     Served(openapi.SERVICE, lambda _: openapi.OpenApi.packaged().methods()),
     Served(
         usage.SERVICE,

@@ -14,12 +14,14 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from management_world import CONFIG, HASHES, World, run
+from sqlalchemy import insert
 from test_management_tenants import change_entry, create, faults, reason, tenant, update
 
 from sovereign_ext._gen.sovereign.management.v1 import keys_pb2, operators_pb2
 from sovereign_ext.attest.changes import document_digest
 from sovereign_ext.errors import KeyRefused
 from sovereign_ext.secret import Secret
+from sovereign_ext.storage.schema import resources
 from sovereign_ext.tenants.keys import checksum_ok
 from sovereign_ext.tenants.resolve import Identity, identify
 
@@ -474,17 +476,99 @@ def test_last_use_is_known_a_little_later(tmp_path: Path) -> None:
         assert not key.HasField("last_used_time")
         size = world.log.status().size
         assert world.key_use is not None
-        world.key_use.tenant("acme", "ci", 1_700_000_000_123)
+        used_ms = int(world.now * 1000) + 60_123
+        world.key_use.tenant("acme", "ci", used_ms)
         world.key_use.tenant("acme", "spiffe://acme.test/app", 1)
         await world.key_use.flush()
-        world.key_use.tenant("acme", "ci", 1_600_000_000_000)
+        world.key_use.tenant("acme", "ci", used_ms - 30_000)
         await world.key_use.flush()
         shown = (await do(world, "Get", key.name)).message
-        assert shown.last_used_time.ToMilliseconds() == 1_700_000_000_123
+        assert shown.last_used_time.ToMilliseconds() == used_ms
         listed = await world.call("OperatorKeyService.ListOperatorKeys", key="admin", parent="operators/ops")
         used = {each.name: each.HasField("last_used_time") for each in listed.message.operator_keys}
         assert used == {"operators/ops/keys/admin": True, "operators/ops/keys/old-admin": False}
         assert world.log.status().size == size
+
+    run(tmp_path, scenario)
+
+
+def test_a_key_of_an_earlier_name_was_not_this_one(tmp_path: Path) -> None:
+    """What was deleted and made again under its name was not used yet."""
+
+    async def scenario(world: World) -> None:
+        key = await made(world, key_id="ci")
+        assert world.key_use is not None
+        world.key_use.tenant("acme", "ci", int(world.now * 1000) + 1)
+        await world.key_use.flush()
+        assert (await do(world, "Get", key.name)).message.HasField("last_used_time")
+        assert (await do(world, "Delete", key.name)).code is OK
+        world.now += 60
+        assert not (await made(world, key_id="ci")).HasField("last_used_time")
+        assert not (await do(world, "Get", key.name)).message.HasField("last_used_time")
+
+    run(tmp_path, scenario)
+
+
+def test_when_an_answer_to_a_change_is_there_calls_go_by_it(tmp_path: Path) -> None:
+    """Every change of keys and of whose they are, not only those that show a secret."""
+
+    async def scenario(world: World) -> None:
+        for number in range(5):
+            name = f"new-{number}"
+            assert (await create(world, name)).code is OK
+            assert world.directory.tenant(name) is not None
+            key = await made(world, f"tenants/{name}", policies=["any"])
+            assert opens(world, key.secret) == name
+            assert (await do(world, "Delete", key.name)).code is OK
+            assert opens(world, key.secret) == "invalid_api_key"
+            key = await made(world, f"tenants/{name}")
+            gone = await world.call("TenantService.DeleteTenant", key="admin", name=f"tenants/{name}")
+            assert gone.code is OK
+            assert opens(world, key.secret) == "invalid_api_key"
+            secret = await operator(world, name, role="auditor")
+            assert opens(world, secret) == name
+            gone = await world.call("OperatorService.DeleteOperator", key="admin", name=f"operators/{name}")
+            assert opens(world, secret) == "invalid_api_key"
+
+    run(tmp_path, scenario)
+
+
+def test_keys_that_are_made_at_once_have_names_of_their_own(tmp_path: Path) -> None:
+    """Who leaves the name to us does not hear that it exists already."""
+
+    async def scenario(world: World) -> None:
+        answers = await asyncio.gather(*(make(world) for _ in range(12)))
+        assert {answer.code for answer in answers} == {OK}, [answer.text for answer in answers]
+        assert len({answer.message.name for answer in answers}) == 12
+        ones = [await made(world, key_id=f"ci-{number}") for number in range(6)]
+        answers = await asyncio.gather(*(do(world, "Rotate", each.name) for each in ones))
+        assert {answer.code for answer in answers} == {OK}, [answer.text for answer in answers]
+
+    run(tmp_path, scenario)
+
+
+def test_a_name_is_found_fast_among_many(tmp_path: Path) -> None:
+    """Also where thousands were made and deleted before: their names are not given out again."""
+
+    async def scenario(world: World) -> None:
+        rows = [
+            {"name": f"tenants/acme/keys/acme-{number}", "kind": "key", "tenant": "acme", "document": "{}",
+             "revision": -1, "created_ms": 1, "updated_ms": 1, "deleted": True}
+            for number in range(1, 3_001)
+        ]  # fmt: skip
+        with world.log.resources._engine.begin() as connection:
+            connection.execute(insert(resources), rows)
+        asked = 0
+        ever = world.log.resources.ever
+
+        def counted(name: str) -> bool:
+            nonlocal asked
+            asked += 1
+            return ever(name)
+
+        world.log.resources.ever = counted  # type: ignore[method-assign]
+        assert (await made(world)).name == "tenants/acme/keys/acme-3001"
+        assert asked < 40
 
     run(tmp_path, scenario)
 

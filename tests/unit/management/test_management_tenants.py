@@ -308,6 +308,19 @@ def test_allow_missing(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_what_is_gone_is_of_no_revision(tmp_path: Path) -> None:
+    """Whoever names one means the tenant that was there: it is not made anew."""
+
+    async def scenario(world: World) -> None:
+        made = (await create(world)).message
+        await world.call("TenantService.DeleteTenant", key="admin", name=made.name)
+        answer = await update(world, tenant=made, allow_missing=True)
+        assert (answer.code, reason(answer)) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+        assert (await get(world)).code is grpc.StatusCode.NOT_FOUND
+
+    run(tmp_path, scenario)
+
+
 def test_pages_are_in_the_order_of_names_and_complete(tmp_path: Path) -> None:
     """Tenants of the file and of the database in one sequence; what comes and goes repeats and skips no other."""
 

@@ -69,6 +69,23 @@ def test_everything_is_there_after_loading_and_changes_follow() -> None:
     run(scenario, tenant_row("a"), key_row("tenants/a", "one", "k1"))
 
 
+def test_a_revision_is_reached_with_all_of_its_rows() -> None:
+    """A tenant takes its keys along under one revision; who waits for it waits for the last of them."""
+
+    async def scenario(database: Database, enrolment: Enrolment) -> None:
+        rows = [gone(key_row("tenants/a", f"k{number}", f"key {number}")) for number in range(3 * AT_ONCE)]
+        for row in rows:
+            database.rows.append(Resource(row.name, row.kind, "", "{}", 10_000, 1, 1, True))
+        enrolment.changed()
+        while enrolment.directory.grant("key 0") is not None:
+            await asyncio.sleep(0)
+        assert await enrolment.applied(10_000)
+        assert enrolment.directory.issued("tenants/a") == 0
+
+    keys = [key_row("tenants/a", f"k{number}", f"key {number}") for number in range(3 * AT_ONCE)]
+    run(scenario, tenant_row("a"), *keys)
+
+
 def test_many_changes_at_once_are_all_applied() -> None:
     """A few at a time, so that calls get their turn."""
 
