@@ -23,7 +23,7 @@ from sovereign_ext.errors import CallerError, ServiceError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.database import ask
-from sovereign_ext.management.resources import FRESH
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.metering.audit import AuditRow, AuditRows
 from sovereign_ext.metering.filters import parse_filter
@@ -116,11 +116,7 @@ def _scope(caller: Caller) -> str | None:
 
 def _after(token: str) -> int | None:
     text = names.after(token)
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise CallerError(400, "page_token is not one that this API gave out", code="invalid_page_token")
-    return int(text)
+    return names.index_in(text) if text else None
 
 
 def _newest_first(order_by: str, *, default: bool) -> bool:

@@ -18,6 +18,7 @@ MAX_PAGE: Final = 1000
 _RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
 _AUDIT_ROW = re.compile(r"auditRows/(0|[1-9][0-9]{0,17})")
 _POLICY = re.compile(r"policies/([^/:]+)")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 _MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
 
 
@@ -72,5 +73,17 @@ def after(token: str) -> str:
     except (binascii.Error, ValueError):
         text = ""
     if not text.startswith("after:") or page_token(text.removeprefix("after:")) != token:
-        raise CallerError(400, "page_token is not one that this API gave out", code="invalid_page_token")
+        raise bad_token()
     return text.removeprefix("after:")
+
+
+def index_in(last: str) -> int:
+    """The log index that a list ordered by it went on behind. Raises 400 ``invalid_page_token``."""
+    if _INDEX.fullmatch(last) is None:
+        raise bad_token()
+    return int(last)
+
+
+def bad_token() -> CallerError:
+    """The answer to a token that was made up, or is of another list."""
+    return CallerError(400, "page_token is not one that this API gave out", code="invalid_page_token")

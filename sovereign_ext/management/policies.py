@@ -6,7 +6,6 @@ of the change's entry. What a policy would decide is in ``evaluate``.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -22,10 +21,11 @@ from sovereign_ext.errors import CallerError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.configured import ConfigKind, ConfigService
+from sovereign_ext.management.database import ask
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.evaluate import Evaluations
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.references import unnamed
-from sovereign_ext.management.resources import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.storage.resources import Resource, Version, Write
 
@@ -90,8 +90,8 @@ class PolicyService(ConfigService[Policy]):
         size, after = names.page_size(request.page_size), names.after(request.page_token)
         if await self.found(call.caller, request.parent) is None:
             raise self.kind.missing()
-        before = int(after) if after.isdecimal() else None
-        found = await asyncio.to_thread(self._store.versions, request.parent, before, size + 1)
+        before = names.index_in(after) if after else None
+        found = await ask(lambda: self._store.versions(request.parent, before, size + 1))
         page, more = found[:size], len(found) > size
         token = names.page_token(str(page[-1].revision)) if more else ""
         versions = [self._version(call.caller, version) for version in page]
@@ -103,6 +103,8 @@ class PolicyService(ConfigService[Policy]):
         match = _VERSION.fullmatch(request.name)
         if match is None:
             raise CallerError(400, "expected policies/{policy}/versions/{revision}", code="invalid_name")
+        if not self.kind.visible(call.caller, match[1]):
+            raise _no_version()
         return Reply(self._version(call.caller, await self._at(match[1], int(match[2]))), FRESH)
 
     async def rollback(self, request: policies_pb2.RollbackPolicyRequest, call: Call) -> Reply:
@@ -118,9 +120,9 @@ class PolicyService(ConfigService[Policy]):
         return await self.update(update, call)
 
     async def _at(self, name: str, revision: int) -> Version:
-        found = await asyncio.to_thread(self._store.versions, name, revision + 1, 1)
+        found = await ask(lambda: self._store.versions(name, revision + 1, 1))
         if not found or found[0].revision != revision:
-            raise CallerError(404, "there is no such version", code="policy_version_not_found")
+            raise _no_version()
         return found[0]
 
     def _policy(self, version: Version) -> Policy:
@@ -134,6 +136,10 @@ class PolicyService(ConfigService[Policy]):
         )
         shown.create_time.FromMilliseconds(version.time_ms)
         return shown
+
+
+def _no_version() -> CallerError:
+    return CallerError(404, "there is no such version", code="policy_version_not_found")
 
 
 def methods(deps: Deps) -> Methods:

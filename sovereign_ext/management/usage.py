@@ -20,7 +20,7 @@ from sovereign_ext.errors import CallerError, InvalidFields
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.database import ask
-from sovereign_ext.management.resources import FRESH
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.metering.invoice import LINE_BY, Invoice, invoice
 from sovereign_ext.metering.periods import DAY_HOURS, HOUR_MS, month_of, months, parse_month
@@ -137,8 +137,7 @@ def _place(token: str, groups: int) -> tuple[int, int, Place] | None:
             raise ValueError("not a group")
         return since, until, (hour, tuple(group))
     except (ValueError, TypeError, RecursionError):
-        text = "page_token is not one that this API gave out"
-        raise CallerError(400, text, code="invalid_page_token") from None
+        raise names.bad_token() from None
 
 
 # -- the answer ----------------------------------------------------------------------------------------------------

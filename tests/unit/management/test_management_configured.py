@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -16,6 +17,7 @@ from google.rpc import error_details_pb2
 from management_world import World, run
 
 from sovereign_ext._gen.sovereign.management.v1 import policies_pb2
+from sovereign_ext.management.names import page_token
 
 OK = grpc.StatusCode.OK
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -236,6 +238,99 @@ def test_versions_are_kept_and_come_back(tmp_path: Path) -> None:
             name="policies/p",
             revision="999",
         )
+
+    run(tmp_path, scenario)
+
+
+def test_versions_are_of_policies_that_the_caller_sees(tmp_path: Path) -> None:
+    """An auditor of one tenant sees those of its tenant's policies; of others it does not learn that there are any."""
+
+    async def scenario(world: World) -> None:
+        made = {}
+        for name in ("seen", "hidden"):
+            first = await ok(world, "PolicyService.CreatePolicy", policy_id=name, policy={})
+            made[name] = f"policies/{name}/versions/{first.etag}"
+        tenant = {"policies": ["seen"], "default_policy": "seen"}
+        await ok(world, "TenantService.CreateTenant", tenant_id="initech", tenant=tenant)
+        duty = {"role": "auditor", "tenant": "initech"}
+        await ok(world, "OperatorService.CreateOperator", operator_id="eve", operator=duty)
+        key = await ok(world, "OperatorKeyService.CreateOperatorKey", parent="operators/eve")
+        for method, field in (("GetPolicyVersion", "name"), ("ListPolicyVersions", "parent")):
+            asked = {
+                name: await world.call(
+                    f"PolicyService.{method}",
+                    key=key.secret,
+                    **{field: version if field == "name" else f"policies/{name}"},
+                )
+                for name, version in {**made, "nope": "policies/nope/versions/1"}.items()
+            }
+            assert asked["seen"].code is grpc.StatusCode.OK, method
+            assert asked["hidden"].code is grpc.StatusCode.NOT_FOUND, method
+            assert asked["hidden"].status == asked["nope"].status
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("last", ["policies/p", "1" + "0" * 30, "٣", "-1", "1" * 5_000])
+def test_a_token_of_something_else_is_refused(tmp_path: Path, last: str) -> None:
+    """It would be the first page again, without end."""
+
+    async def scenario(world: World) -> None:
+        await ok(world, "PolicyService.CreatePolicy", policy_id="p", policy={})
+        answer = await world.call(
+            "PolicyService.ListPolicyVersions", key="admin", parent="policies/p", page_token=page_token(last)
+        )
+        assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "page_token" in answer.text
+
+    run(tmp_path, scenario)
+
+
+def test_a_database_that_does_not_answer_is_503(tmp_path: Path) -> None:
+    """Whoever asks it, and however: nothing of ours is an internal error or the caller's fault."""
+
+    async def scenario(world: World) -> None:
+        await ok(world, "PolicyService.CreatePolicy", policy_id="p", policy={})
+        with world.log.resources._engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE resource_versions RENAME TO versions_elsewhere")
+        for method, fields in (
+            ("PolicyService.ListPolicyVersions", {"parent": "policies/p"}),
+            ("PolicyService.GetPolicyVersion", {"name": "policies/p/versions/1"}),
+            ("PolicyService.RollbackPolicy", {"name": "policies/p", "revision": "1"}),
+        ):
+            await refused(world, grpc.StatusCode.UNAVAILABLE, method, **fields)
+        with world.log.resources._engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE resources RENAME TO resources_elsewhere")
+        key = {"name": "providerKeys/alpha"}
+        for method, fields in (
+            ("ProviderKeyService.GetProviderKey", key),
+            ("ProviderKeyService.SetProviderKey", {**key, "secret": "sk-x"}),
+            ("ProviderKeyService.DeleteProviderKey", key),
+            ("ProviderKeyService.ListProviderKeys", {}),
+            ("PolicyService.GetPolicy", {"name": "policies/p"}),
+            ("KeyService.ListKeys", {"parent": "tenants/acme"}),
+        ):
+            await refused(world, grpc.StatusCode.UNAVAILABLE, method, **fields)
+
+    run(tmp_path, scenario)
+
+
+def test_the_last_page_is_the_last(tmp_path: Path) -> None:
+    """A resource that is gone in the database and still in use here ends no list of whoever is bound to a tenant."""
+
+    async def scenario(world: World) -> None:
+        early = world.directory.tenant("acme")
+        assert early is not None
+        more = {"policies": ("alpha-only", "any", "beta-only", "ant", "bee")}
+        world.directory._declared_tenants["acme"] = early.model_copy(update=more)
+        found, token = [], ""
+        while True:
+            page = await world.call("PolicyService.ListPolicies", key="acme", page_size=1, page_token=token)
+            found += [each.name for each in page.message.policies]
+            token = page.message.next_page_token
+            if not token:
+                break
+        assert found == ["policies/alpha-only", "policies/any", "policies/beta-only"]
 
     run(tmp_path, scenario)
 
