@@ -6,7 +6,6 @@ fingerprint and version. An error of a request says nothing of the key that it h
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,16 +15,25 @@ from google.protobuf import empty_pb2
 
 from sovereign_ext._gen.sovereign.management.v1 import provider_keys_pb2
 from sovereign_ext.canonical import canonical_json
-from sovereign_ext.errors import CallerError, InvalidFields, ResourceError, ServiceError
+from sovereign_ext.errors import (
+    CallerError,
+    InvalidFields,
+    ResourceChanged,
+    ResourceError,
+    ResourceExists,
+    ServiceError,
+)
 from sovereign_ext.keystore.base import SHARED, CredentialUnavailableError
 from sovereign_ext.keystore.database import KIND, StoredKey, pair_of
 from sovereign_ext.keystore.sealed import NONCE_BYTES, DamagedError
 from sovereign_ext.management import names
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.changes import answer
+from sovereign_ext.management.database import ask
 from sovereign_ext.management.deps import Deps
+from sovereign_ext.management.providers import ProviderKind
+from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.references import there
-from sovereign_ext.management.resources import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.secret import Secret
 from sovereign_ext.storage import resources as writes
@@ -33,6 +41,9 @@ from sovereign_ext.storage.resources import Resource
 
 SERVICE: Final = provider_keys_pb2.DESCRIPTOR.services_by_name["ProviderKeyService"]
 MAX_SECRET_BYTES: Final = 65_536
+_TRIES: Final = 5
+"""How often a key is set anew when others are faster."""
+
 _NOUNS: Final = {"providerKeys": "provider key", "providers": "provider", "tenants": "tenant"}
 _PATTERN: Final = "tenants/{tenant}/providerKeys/{provider} or providerKeys/{provider}"
 
@@ -46,30 +57,43 @@ class ProviderKeys:
     async def set_key(self, request: provider_keys_pb2.SetProviderKeyRequest, call: Call) -> Reply:
         """Seal and store; the same key again changes nothing."""
         pair = self._named(call.caller, request.name)
-        if pair[1] not in call.caller.snapshot.providers:
+        # By what the caller sees: to set a key for it is no way to learn of a provider.
+        visible = ProviderKind().visible(call.caller, f"providers/{pair[1]}")
+        if not visible or pair[1] not in call.caller.snapshot.providers:
             raise _missing("providers")
-        secret, now_ms = _secret(request.secret), self.deps.now_ms()
-        before = await self._row(request.name)
-        etag = request.etag
-        if etag and (before is None or etag != str(before.revision)):
-            raise CallerError(409, f"{request.name} is of another revision", code="etag_mismatch")
+        secret = _secret(request.secret)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return await self._set(request, call, pair, secret)
+            except (ResourceChanged, ResourceExists) as error:
+                if request.etag or not tries_left:
+                    raise answer(error, _missing()) from None
+        raise AssertionError("the last try raises")
+
+    async def _set(
+        self,
+        request: provider_keys_pb2.SetProviderKeyRequest,
+        call: Call,
+        pair: tuple[str, str],
+        secret: Secret,
+    ) -> Reply:
+        name, now_ms = request.name, self.deps.now_ms()
+        before = await self._row(name)
+        if request.etag and (before is None or request.etag != str(before.revision)):
+            raise CallerError(409, f"{name} is of another revision", code="etag_mismatch")
         key = await self._sealed(pair, secret, now_ms, before)
-        text = canonical_json(key.document()).decode()
-        if before is not None and text == before.document:
-            return Reply(_shown(before), FRESH)
-        if request.validate_only:
-            created = now_ms if before is None else before.created_ms
-            return Reply(_shown(Resource(request.name, KIND, _owner(pair), text, -1, created, now_ms)), FRESH)
-        if before is None:
-            write = writes.create(request.name, KIND, _owner(pair), text, now_ms)
-        else:
-            write = writes.replace(request.name, text, now_ms, expected=before.revision)
-        write = writes.together(self._refers(call.caller, pair), write)
-        await self._change(call, request.name, pair, write, before=before, after=key.document())
-        row = await self._row(request.name)
-        if row is None:
-            raise _missing()
-        return Reply(_shown(row), FRESH)
+        text, created_ms = canonical_json(key.document()).decode(), now_ms
+        write = writes.create(name, KIND, _owner(pair), text, now_ms)
+        if before is not None:
+            if text == before.document:
+                return Reply(_shown(before), FRESH)
+            created_ms = before.created_ms
+            write = writes.replace(name, text, now_ms, expected=before.revision)
+        revision = -1
+        if not request.validate_only:
+            write = writes.together(self._refers(call.caller, pair), write)
+            revision = await self._change(call, name, pair, write, before=before, after=key.document())
+        return Reply(_shown(Resource(name, KIND, _owner(pair), text, revision, created_ms, now_ms)), FRESH)
 
     async def get(self, request: provider_keys_pb2.GetProviderKeyRequest, call: Call) -> Reply:
         """What may be known of one."""
@@ -87,7 +111,7 @@ class ProviderKeys:
         if tenant != SHARED and self.deps.directory.tenant(tenant) is None:
             raise _missing("tenants")
         store = self.deps.log.resources
-        found = await asyncio.to_thread(store.page, KIND, prefix, after, size + 1)
+        found = await ask(lambda: store.page(KIND, prefix, after, size + 1))
         page, more = found[:size], len(found) > size
         token = names.page_token(page[-1].name) if more else ""
         shown = [_shown(row) for row in page]
@@ -106,7 +130,10 @@ class ProviderKeys:
             raise CallerError(409, f"{request.name} is of another revision", code="etag_mismatch")
         if not request.validate_only:
             write = writes.delete(request.name, self.deps.now_ms(), expected=row.revision)
-            await self._change(call, request.name, pair, write, before=row, after=None)
+            try:
+                await self._change(call, request.name, pair, write, before=row, after=None)
+            except ResourceChanged as error:
+                raise answer(error, _missing()) from None
         return Reply(empty_pb2.Empty(), FRESH)
 
     def methods(self) -> Methods:
@@ -169,17 +196,20 @@ class ProviderKeys:
         *,
         before: Resource | None,
         after: Mapping[str, Any] | None,
-    ) -> None:
+    ) -> int:
+        """The new revision. Raises ``ResourceChanged`` and ``ResourceExists`` as they come."""
         old = None if before is None else _public(json.loads(before.document))
         new = None if after is None else _public(after)
         try:
-            await self.deps.changes().make(call, name, _owner(pair), write, before=old, after=new)
+            return await self.deps.changes().make(call, name, _owner(pair), write, before=old, after=new)
+        except (ResourceChanged, ResourceExists):
+            raise
         except ResourceError as error:
             missing = _missing() if error.name == name else _missing(error.name.split("/")[0])
             raise answer(error, missing) from None
 
     async def _row(self, name: str) -> Resource | None:
-        return await asyncio.to_thread(self.deps.log.resources.get, name)
+        return await ask(lambda: self.deps.log.resources.get(name))
 
 
 def _secret(text: str) -> Secret:
@@ -193,18 +223,21 @@ def _secret(text: str) -> Secret:
     return Secret(text)
 
 
-def _public(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What is shown, and what entries have the digest of."""
-    return {name: document[name] for name in ("fingerprint", "version")}
+def _public(document: Any) -> dict[str, Any]:
+    """What is shown, and what entries have the digest of; of a damaged key nothing."""
+    fingerprint, version = (
+        (document.get("fingerprint"), document.get("version")) if isinstance(document, dict) else (None, None)
+    )
+    if not isinstance(fingerprint, str) or not isinstance(version, int):
+        return {"fingerprint": "", "version": 0}
+    return {"fingerprint": fingerprint, "version": version}
 
 
 def _shown(row: Resource) -> provider_keys_pb2.ProviderKey:
-    document = json.loads(row.document)
     shown = provider_keys_pb2.ProviderKey(
         name=row.name,
         etag=str(row.revision) if row.revision >= 0 else "",
-        fingerprint=document["fingerprint"],
-        version=document["version"],
+        **_public(json.loads(row.document)),
     )
     shown.create_time.FromMilliseconds(row.created_ms)
     shown.update_time.FromMilliseconds(row.updated_ms)

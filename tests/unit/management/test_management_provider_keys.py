@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
@@ -92,9 +93,58 @@ def test_who_may(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_who_is_bound_to_a_tenant_learns_of_no_provider_that_it_does_not_see(tmp_path: Path) -> None:
+    """To set a key for one is answered as for one that does not exist."""
+
+    async def scenario(world: World) -> None:
+        hidden, absent = [
+            await put(world, f"tenants/acme/providerKeys/{provider}", key="acme-admin", validate_only=True)
+            for provider in ("gamma", "nope")
+        ]
+        assert hidden.code is grpc.StatusCode.NOT_FOUND
+        assert hidden.status == absent.status
+        assert (await put(world, "tenants/acme/providerKeys/gamma")).code is OK
+
+    run(tmp_path, scenario)
+
+
+def test_two_who_set_a_key_at_once_have_both_set_it(tmp_path: Path) -> None:
+    """Setting is no creation: who did not name a revision does not hear of one."""
+
+    async def scenario(world: World) -> None:
+        answers = await asyncio.gather(
+            *(put(world, NAMES["acme"], secret=f"{SECRET}-{number}") for number in range(4))
+        )
+        assert {answer.code for answer in answers} == {OK}, [answer.text for answer in answers]
+        assert sorted(answer.message.version for answer in answers) == [1, 2, 3, 4]
+        assert len({answer.message.etag for answer in answers}) == 4
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("document", ["{}", '{"fingerprint": 1, "version": "x"}', "[]"])
+def test_a_damaged_key_is_shown_and_deleted(tmp_path: Path, document: str) -> None:
+    """As its refusal advises; and the others are still listed."""
+
+    async def scenario(world: World) -> None:
+        assert (await put(world, NAMES["acme"])).code is OK
+        with world.log.resources._engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE resources SET document = ? WHERE kind = 'provider_key'", (document,)
+            )
+        assert "delete it first" in (await put(world, NAMES["acme"])).text
+        listed = await world.call("ProviderKeyService.ListProviderKeys", key="admin", parent="tenants/acme")
+        assert [each.name for each in listed.message.provider_keys] == [NAMES["acme"]]
+        gone = await world.call("ProviderKeyService.DeleteProviderKey", key="admin", name=NAMES["acme"])
+        assert gone.code is OK, gone.text
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     ("name", "secret", "code", "text"),
     [
+        ("tenants/*/providerKeys/alpha", SECRET, grpc.StatusCode.INVALID_ARGUMENT, "expected"),
         ("providerKeys/nope", SECRET, grpc.StatusCode.NOT_FOUND, "no such provider"),
         ("tenants/nope/providerKeys/alpha", SECRET, grpc.StatusCode.NOT_FOUND, "no such tenant"),
         ("keys/alpha", SECRET, grpc.StatusCode.INVALID_ARGUMENT, "expected"),
