@@ -20,6 +20,7 @@ import grpc.aio
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.errors import CallerError
 from sovereign_ext.management.access import Access, access_of
@@ -169,6 +170,8 @@ def _header(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str | Non
 
 def _failure(error: Exception, name: str) -> Failure:
     failure = known(error)
+    if isinstance(error, SQLAlchemyError):
+        _log.warning("%s: the database cannot answer: %s", name, type(error).__name__)
     if failure is None:
         incident = secrets.token_hex(8)
         _log.error("%s failed, incident %s", name, incident, exc_info=error)

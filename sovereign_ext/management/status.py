@@ -15,6 +15,7 @@ from typing import Final
 import grpc
 from google.protobuf import duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
+from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.errors import ApiError, EntryNotFound, EntryPending, InvalidFields, LogUnavailable
 
@@ -76,6 +77,9 @@ def known(error: BaseException) -> Failure | None:
         return _failure(
             grpc.StatusCode.UNAVAILABLE, "the log cannot answer right now", "log_unavailable", LOG_RETRY_S
         )
+    if isinstance(error, SQLAlchemyError):
+        text = "the database cannot answer right now"
+        return _failure(grpc.StatusCode.UNAVAILABLE, text, "storage_unavailable", LOG_RETRY_S)
     if isinstance(error, ApiError) and error.status in CODES:
         code = SPECIAL.get(error.code or "", CODES[error.status])
         fields = error.fields if isinstance(error, InvalidFields) else ()

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from sqlalchemy.exc import OperationalError
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.errors import (
@@ -149,6 +150,18 @@ def test_what_nobody_foresaw_leaks_nothing(
     assert request.request_id in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+def test_a_database_that_does_not_answer_is_no_internal_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever method asked it: 503, and a line in our log that has nothing of the question."""
+    error = OperationalError(f"SELECT {SECRET}", {"key": SECRET}, Exception("gone"))
+    answer = ask(Scripted(error), tmp_path / "s")
+    assert answer["code"] is grpc.StatusCode.UNAVAILABLE
+    assert answer["message"] == "the database cannot answer right now"
+    assert "the database cannot answer: OperationalError" in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_two_incidents_have_two_ids(tmp_path: Path) -> None:
