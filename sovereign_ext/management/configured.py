@@ -43,6 +43,7 @@ class ConfigKind(Kind[ModelT]):
 
     def __init__(self, deps: Deps | None = None) -> None:
         self._deps = deps
+        self._declared: tuple[Snapshot, Mapping[str, ModelT]] | None = None
 
     @property
     def deps(self) -> Deps:
@@ -64,9 +65,12 @@ class ConfigKind(Kind[ModelT]):
         return name
 
     def declared(self, snapshot: Snapshot) -> Mapping[str, ModelT]:
-        """What is in use and not the database's."""
-        named = ((self.name(item), item) for item in self.items(snapshot.config))
-        return {name: item for name, item in named if name not in snapshot.stored}
+        """What is in use and not the database's. Worked out once for a configuration: every name is looked up here."""
+        if self._declared is None or self._declared[0] is not snapshot:
+            named = ((self.name(item), item) for item in self.items(snapshot.config))
+            found = {name: item for name, item in named if name not in snapshot.stored}
+            self._declared = snapshot, found
+        return self._declared[1]
 
     def visible(self, caller: Caller, name: str) -> bool:
         """As ``Kind``; what is no name is 400 for everybody."""

@@ -7,7 +7,8 @@ see.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -21,6 +22,7 @@ from sovereign_ext.config.standing import Standing
 from sovereign_ext.config.trust import EvidenceKind
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.configured import ConfigKind, ConfigService
+from sovereign_ext.management.reads import Found
 from sovereign_ext.management.rpc import Methods
 from sovereign_ext.routing.health import DeploymentHealth, State
 from sovereign_ext.storage.resources import Resource
@@ -108,10 +110,22 @@ class DeploymentKind(ConfigKind[Deployment]):
 class ProviderService(ConfigService[Provider]):
     """Shows deployments and their health with a provider."""
 
+    def all_shown(self, caller: Caller, found: Sequence[Found[Provider]]) -> Sequence[Message]:
+        """Providers, with what is known of them now."""
+        known, seen = _Known.of(self.deps), _by_provider(caller)
+        return [self._shown(caller, each, known, seen.get(each[1].id, ())) for each in found]
+
     def shown(self, caller: Caller, name: str, model: Provider, row: Resource | None) -> Message:
-        """A provider, with what is known of it now; little of it to those who are no admins."""
+        """One of them."""
+        (message,) = self.all_shown(caller, [(name, model, row)])
+        return message
+
+    def _shown(
+        self, caller: Caller, found: Found[Provider], known: _Known, deployments: Iterable[Deployment]
+    ) -> Message:
+        """Little of it to those who are no admins."""
+        name, model, row = found
         message: Any = super().shown(caller, name, model, row)
-        known = _Known.of(self.deps)
         if not caller.is_admin:
             message = providers_pb2.Provider(name=name, kind=message.kind, declared=message.declared)
         elif model.evidence is None:
@@ -119,24 +133,31 @@ class ProviderService(ConfigService[Provider]):
         status = known.evidence.get(model.id)
         if status is not None:
             message.evidence.MergeFrom(_evidence(status, show_error=caller.is_admin))
-        for deployment in _seen(caller):
-            if deployment.provider == model.id:
-                shown = _bare(caller, deployment)
-                _now(shown, deployment, caller, known)
-                message.deployments.append(shown)
+        for deployment in deployments:
+            shown = _bare(deployment)
+            _now(shown, deployment, caller, known)
+            message.deployments.append(shown)
         return message  # type: ignore[no-any-return]
 
 
 class DeploymentService(ConfigService[Deployment]):
     """Shows its health with a deployment."""
 
+    def all_shown(self, caller: Caller, found: Sequence[Found[Deployment]]) -> Sequence[Message]:
+        """Deployments, with what is known of them now; no prices to those who are no admins."""
+        known, messages = _Known.of(self.deps), []
+        for name, model, row in found:
+            message: Any = super().shown(caller, name, model, row)
+            if not caller.is_admin:
+                message.ClearField("price")
+            _now(message, model, caller, known)
+            messages.append(message)
+        return messages
+
     def shown(self, caller: Caller, name: str, model: Deployment, row: Resource | None) -> Message:
-        """A deployment, with what is known of it now; no prices to those who are no admins."""
-        message: Any = super().shown(caller, name, model, row)
-        if not caller.is_admin:
-            message.ClearField("price")
-        _now(message, model, caller, _Known.of(self.deps))
-        return message  # type: ignore[no-any-return]
+        """One of them."""
+        (message,) = self.all_shown(caller, [(name, model, row)])
+        return message
 
 
 def providers(deps: Deps) -> Methods:
@@ -166,9 +187,13 @@ class _Known:
         )
 
 
-def _seen(caller: Caller) -> Iterable[Deployment]:
-    """The deployments in use that the caller may see, in their order."""
-    return caller.snapshot.config.deployments if caller.tenant is None else _visible(caller).deployments
+def _by_provider(caller: Caller) -> Mapping[str, list[Deployment]]:
+    """The deployments in use that the caller may see, in their order, by their provider."""
+    found: defaultdict[str, list[Deployment]] = defaultdict(list)
+    seen = caller.snapshot.config.deployments if caller.tenant is None else _visible(caller).deployments
+    for deployment in seen:
+        found[deployment.provider].append(deployment)
+    return found
 
 
 def _visible(caller: Caller) -> Visible:
@@ -177,7 +202,7 @@ def _visible(caller: Caller) -> Visible:
     return caller.snapshot.visible(caller.tenant.policies)
 
 
-def _bare(caller: Caller, deployment: Deployment) -> providers_pb2.Deployment:
+def _bare(deployment: Deployment) -> providers_pb2.Deployment:
     """A deployment inside its provider: what it is, without its price."""
     return providers_pb2.Deployment(
         name=f"providers/{deployment.provider}/deployments/{deployment.id}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,17 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from management_world import CONFIG, World, run
+from management_world import world as world_of
 
 from sovereign_ext._gen.sovereign.management.v1 import providers_pb2
-from sovereign_ext.config.model import Deployment
+from sovereign_ext.config.model import Config, Deployment
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Peer, Standing, Vouch
 from sovereign_ext.config.trust import DigestBasis, Drift, EvidenceKind, Tier
 from sovereign_ext.evidence.service import EvidenceStatus
+from sovereign_ext.management.configured import ConfigKind
 from sovereign_ext.policy.evaluate import routable
-from sovereign_ext.routing.health import Verdict
+from sovereign_ext.routing.health import Health, Verdict
 
 State = providers_pb2.Health.State
 
@@ -79,6 +83,49 @@ def test_a_deployment_out_of_reach_is_left_out_of_its_provider(tmp_path: Path) -
         assert [each.name for each in providers[0].deployments] == ["providers/alpha/deployments/alpha-small"]
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("key", ["admin", "globex"])
+def test_a_list_costs_as_much_as_it_has_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Not their square: tenants ask, on the loop that serves the model API."""
+    many = 60
+    found = {
+        "deployments": [
+            {"id": f"d{number}", "model": "org/small", "provider": "alpha", "upstream_model": "m"}
+            for number in range(many)
+        ]
+    }
+    config = Config.model_validate({**CONFIG.model_dump(), **found})
+    counts = Counter[str]()
+    name, view = ConfigKind.name, Health.snapshot_view
+
+    def counted_name(self: Any, model: Any) -> str:
+        counts["names"] += 1
+        return name(self, model)
+
+    def counted_view(self: Health, now: float) -> Any:
+        counts["views"] += 1
+        return view(self, now)
+
+    monkeypatch.setattr(ConfigKind, "name", counted_name)
+    monkeypatch.setattr(Health, "snapshot_view", counted_view)
+
+    async def scenario() -> None:
+        async with world_of(tmp_path, config) as here:
+            for method, fields in (
+                ("DeploymentService.ListDeployments", {"parent": "providers/alpha"}),
+                ("ProviderService.ListProviders", {}),
+                ("ModelService.ListModels", {}),
+            ):
+                counts.clear()
+                answer = await here.call(method, key=key, **fields)
+                assert answer.code is grpc.StatusCode.OK
+                assert counts["names"] <= 2 * many, method
+                assert counts["views"] <= 1, method
+
+    asyncio.run(scenario())
 
 
 def test_get_answers_as_list_does(tmp_path: Path) -> None:
