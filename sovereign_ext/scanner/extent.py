@@ -19,7 +19,7 @@ _LINES: Final = 64  # that a wrapped credential is followed over
 
 
 def sized(
-    text: bytes, start: int, characters: re.Pattern[bytes], sizes: tuple[int, ...], least: int
+    text: bytes, start: int, characters: re.Pattern[bytes], sizes: tuple[int, ...], least: int = 1
 ) -> int | None:
     """The end of the run of ``characters`` at ``start``, of which ``sizes`` are the known lengths in bytes.
 

@@ -9,6 +9,7 @@ where it could be a hash, a path or a piece of something longer. The example cre
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -93,6 +94,8 @@ def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
         value, behind, mark = match.groups()
         if match.end(1) > end or _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
             continue
+        if base64.b64decode(value).isascii():
+            continue  # thirty bytes of text
         if mark if not behind else not is_word(text, *match.span(2)):
             continue
         least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE

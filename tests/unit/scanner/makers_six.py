@@ -447,6 +447,9 @@ NEAR_MISSES: dict[str, list[Maker]] = {
         around(b"aws_secret_access_key=", fixed(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + b"EXAMPLEKEY")),
         around(b"aws_secret_access_key=", repeated(b"", 40)),
         around(b"secretKey: ", _camel),
+        around(
+            b"secret key ", lambda rng: base64.b64encode(b'{"id":%s,"name":"signed"' % number(rng, 9))[:40]
+        ),
         around(b"secret_key = ", prose(b"", 40, b"/")),
         lambda rng: aws_key(rng) + b" " * 400 + aws_secret(rng),
         lambda rng: b"AWS_SECRET_ACCESS_KEY " + b"." * 200 + b" " + aws_secret(rng),
