@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
@@ -23,7 +22,7 @@ from sovereign_ext.effective import ConfigurationMoved
 from sovereign_ext.errors import ConfigError, InvalidFields, ServiceError
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.changes import in_use
-from sovereign_ext.management.kinds import Faults, Kind, ModelT, settable
+from sovereign_ext.management.kinds import Faults, Kind, ModelT
 from sovereign_ext.management.resources import ResourceService
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.storage.resources import Write, together
@@ -82,10 +81,7 @@ class ConfigKind(Kind[ModelT]):
         clean = type(message)()
         clean.CopyFrom(message)
         _drop_outputs(clean)
-        data = MessageToDict(clean, preserving_proto_field_name=True)
-        members = settable(self.message.DESCRIPTOR)
-        given = {member: value for member, value in data.items() if member in members}
-        return self.checked({**given, **self.from_name(name)})
+        return self.checked({**self.sent(clean), **self.from_name(name)})
 
     def from_name(self, name: str) -> dict[str, str]:
         """The members of the model that its name says."""

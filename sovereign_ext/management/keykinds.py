@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
@@ -21,7 +20,7 @@ from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.tenancy import KeyRules
 from sovereign_ext.errors import ReferenceMissing, ResourceMissing
 from sovereign_ext.management.auth import Caller
-from sovereign_ext.management.kinds import Faults, Kind, settable
+from sovereign_ext.management.kinds import Faults, Kind
 from sovereign_ext.management.operators import OperatorKind
 from sovereign_ext.management.references import there
 from sovereign_ext.management.tenants import TenantKind
@@ -64,10 +63,7 @@ class AnyKeyKind(Kind[IssuedKey]):
 
     def read(self, message: Message, name: str) -> IssuedKey:
         """Keeps what the standard methods do not set, which ``merged`` took from the key as it is."""
-        data = MessageToDict(message, preserving_proto_field_name=True)
-        members = settable(self.message.DESCRIPTOR) | KEPT
-        known = {member: value for member, value in data.items() if member in members}
-        return self.checked({**known, "id": self.ids(name)[-1]})
+        return self.checked({**self.sent(message, KEPT), "id": self.ids(name)[-1]})
 
     async def faults(self, caller: Caller, name: str, model: IssuedKey) -> Faults:
         """It ends, in time, and its policies are its tenant's."""

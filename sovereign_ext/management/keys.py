@@ -150,8 +150,11 @@ class KeyService(ResourceService[IssuedKey]):
 
     async def _successor(self, caller: Caller, request: Any, old: IssuedKey, name: str) -> IssuedKey:
         """The key ``name`` that takes the place of ``old``, without its hash: the same rights under another id."""
-        asked = request.HasField("expires_at")
-        end = request.expires_at.ToDatetime(UTC) if asked else self._default_end(caller)
+        try:
+            asked = request.expires_at.ToDatetime(UTC) if request.HasField("expires_at") else None
+        except (ValueError, OverflowError):
+            raise InvalidFields([("expires_at", "is out of range")]) from None
+        end = self._default_end(caller) if asked is None else asked
         fields = {"id": self.kind.ids(name)[-1], "replaces": old.id, "expires_at": end.isoformat()}
         try:
             new = self.kind.checked({**old.model_dump(mode="json", exclude={"hash"}), **fields})

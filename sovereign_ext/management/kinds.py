@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from google.api import field_behavior_pb2
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import Error, MessageToDict, ParseDict
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
@@ -109,10 +109,32 @@ class Kind(Generic[ModelT]):
 
     def read(self, message: Message, name: str) -> ModelT:
         """The model of what a caller sent. Raises ``InvalidFields`` with every fault."""
-        data = MessageToDict(message, preserving_proto_field_name=True)
-        members = settable(self.message.DESCRIPTOR)
-        data = {member: value for member, value in data.items() if member in members}
-        return self.checked({**data, "id": self.ids(name)[-1]})
+        return self.checked({**self.sent(message), "id": self.ids(name)[-1]})
+
+    def sent(self, message: Message, more: Collection[str] = ()) -> dict[str, Any]:
+        """What a caller sent, as JSON has it, of the fields that callers set, and of ``more``.
+
+        Raises ``InvalidFields`` for a time that JSON does not have.
+        """
+        members, faults = {*settable(self.message.DESCRIPTOR), *more}, []
+        found: dict[str, Any] = {}
+        for field, value in message.ListFields():
+            if field.name not in members:
+                continue
+            alone = type(message)()
+            if field.is_repeated:
+                getattr(alone, field.name).MergeFrom(value)
+            elif field.message_type is not None:
+                getattr(alone, field.name).CopyFrom(value)
+            else:
+                setattr(alone, field.name, value)
+            try:
+                found |= MessageToDict(alone, preserving_proto_field_name=True)
+            except (ValueError, Error):
+                faults.append((f"{self.noun}.{field.name}", "is out of range"))
+        if faults:
+            raise InvalidFields(faults)
+        return found
 
     def checked(self, data: Mapping[str, Any]) -> ModelT:
         """``data`` as a model. Raises ``InvalidFields``."""

@@ -151,6 +151,23 @@ def test_a_life_is_bounded(tmp_path: Path, span: dict[str, float], text: str) ->
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("seconds", [1 << 62, -(1 << 62), 253_402_300_800])
+def test_a_time_beyond_all_years_is_the_fault_of_its_field(tmp_path: Path, seconds: int) -> None:
+    """JSON has none; who speaks gRPC can send one. What is not the caller's to set is not even looked at."""
+
+    async def scenario(world: World) -> None:
+        when = Timestamp(seconds=seconds)
+        key = await made(world, key_id="ci", create_time=when, revoked_at=when)
+        answer = await make(world, expires_at=when)
+        assert (answer.code, list(faults(answer))) == (INVALID, ["key.expires_at"])
+        answer = await do(world, "Rotate", key.name, expires_at=when)
+        assert (answer.code, list(faults(answer))) == (INVALID, ["expires_at"])
+        asked = tenant(name="tenants/initech", create_time=when)
+        assert (await update(world, tenant=asked, allow_missing=True)).code is OK
+
+    run(tmp_path, scenario)
+
+
 def test_a_key_may_be_confined_but_not_beyond_its_tenant(tmp_path: Path) -> None:
     """Its policies are some of the tenant's; its limits hold beside the tenant's."""
 
