@@ -473,7 +473,7 @@ NEAR_MISSES: dict[str, list[Maker]] = {
         github(b"ghx_", b"gha_"),
         repeated(b"ghp_", 36),
         fixed(b"ghp_" + BASE62[10:46].encode(), b"ghp_your_token_here"),
-        cut(github(b"ghp_"), 39),
+        cut(github(b"ghp_"), 34),
         hexadecimal(40),
         glued(github(b"ghp_")),
         cut(github_stateless, 100),
