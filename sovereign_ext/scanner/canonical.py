@@ -43,7 +43,19 @@ class Canonical:
         after_percent = _ahead(anchors, rb"[0-9A-Fa-f]{2}")
         self._first = _units(rb"\\(?:\\\\)*+(?=" + after_backslash + rb")", after_percent)
         self._deeper = _units(rb"\\*+(?=" + after_backslash + rb")", after_percent)
+        self._kept = re.compile(after_backslash + b"|" + after_percent)
+        self._longest = 1 + max((len(literal) for literal, _ in anchors), default=0)
         self._known: dict[bytes, bytes] = {}
+
+    def across(self, raw: bytes, at: int) -> tuple[int, int] | None:
+        """Where an anchor stands that may keep what is before it from being an escape, if ``at`` is within."""
+        low = max(0, at - self._longest)
+        before = raw[low:at]
+        if b"\\" in before or b"%" in before:
+            for match in self._kept.finditer(raw, low, at + self._longest):
+                if match.start() < at < match.end():
+                    return match.span()
+        return None
 
     def text(self, raw: bytes) -> bytes:
         """``raw`` with its hidden forms undone. The same object where there are none."""

@@ -31,9 +31,9 @@ class Region:
     ) -> None:
         self._body = body
         self._canonical = canonical
-        start = max(floor, _cut_before(body, start))
-        low, end = _cut_before(body, start - CONTEXT), _cut_after(body, end)
-        high = _cut_after(body, end + reach + reach // 4 + CONTEXT)
+        start = max(floor, self._cut_before(start))
+        low, end = self._cut_before(start - CONTEXT), self._cut_after(end)
+        high = self._cut_after(end + reach + reach // 4 + CONTEXT)
         self._left = [self._piece(low, start)]
         self._core = [self._piece(start, end)]
         self._right = [self._piece(end, high)]
@@ -58,10 +58,10 @@ class Region:
         low, high = self._left[0].start, self._right[-1].end
         more_before, more_after = before > 0 and low > 0, after > 0 and high < len(self._body)
         if more_before:
-            start = _cut_before(self._body, low - max(before + CONTEXT, self._core[0].start - low))
+            start = self._cut_before(low - max(before + CONTEXT, self._core[0].start - low))
             self._left.insert(0, self._piece(start, low))
         if more_after:
-            end = _cut_after(self._body, high + max(after + CONTEXT, 2 * (high - self.end)))
+            end = self._cut_after(high + max(after + CONTEXT, 2 * (high - self.end)))
             self._right.append(self._piece(high, end))
             if len(self._right[-1].text) >= reach:
                 self._core += self._right[:-1]
@@ -87,6 +87,20 @@ class Region:
                 return piece, before
             before += len(piece.text)
         raise IndexError(f"the text has {before} bytes, asked for the one at {at}")
+
+    def _cut_before(self, at: int) -> int:
+        """The last place up to ``at`` where a cut goes through no hidden form, nor through what decides of one."""
+        at = _safe_before(self._body, at)
+        while (across := self._canonical.across(self._body, at)) is not None:
+            at = _safe_before(self._body, across[0])
+        return at
+
+    def _cut_after(self, at: int) -> int:
+        """The first such place from ``at`` on."""
+        at = _safe_after(self._body, at)
+        while (across := self._canonical.across(self._body, at)) is not None:
+            at = _safe_after(self._body, across[1])
+        return at
 
     def _piece(self, start: int, end: int) -> _Piece:
         return _Piece(self._body, self._canonical, start, end)
@@ -124,8 +138,7 @@ def _length(pieces: list[_Piece]) -> int:
     return sum(len(piece.text) for piece in pieces)
 
 
-def _cut_before(body: bytes, at: int) -> int:
-    """The last place up to ``at`` where a cut goes through no hidden form."""
+def _safe_before(body: bytes, at: int) -> int:
     width = 32
     while at > 0:
         begin = max(0, at - width)
@@ -138,7 +151,6 @@ def _cut_before(body: bytes, at: int) -> int:
     return 0
 
 
-def _cut_after(body: bytes, at: int) -> int:
-    """The first place from ``at`` on where a cut goes through no hidden form."""
+def _safe_after(body: bytes, at: int) -> int:
     safe = _SAFE.search(body, at)
     return safe.start() if safe is not None else len(body)
