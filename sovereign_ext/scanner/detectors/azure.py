@@ -17,34 +17,32 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import is_word
 
 _IS: Final = rb"[\"']?\s{0,4}(?:[=:]|=>)\s{0,4}[\"']?"
 """Between a name and its value: ``Name=``, ``"name": "``, ``name = '``."""
 
 _ACCOUNT_KEY: Final = re.compile(
-    rb"(?i:account_?key|storage_?key)"
-    + _IS
-    + rb"([A-Za-z0-9+/]{85}[AQgw]==|[A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])"
+    rb"(?i:account_?key|storage_?key)" + _IS + rb"([A-Za-z0-9+/]{85}[AQgw]==|[A-Za-z0-9+/]{43}=)(?!=)"
 )
-_SHARED_KEY: Final = re.compile(
-    rb"(?i:accesskey|shared_?access_?key)" + _IS + rb"([A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])"
-)
-_SIGNATURE: Final = re.compile(rb"sig=([A-Za-z0-9+/_-]{43}=?)(?![A-Za-z0-9+/=_-])")
+_SHARED_KEY: Final = re.compile(rb"(?i:accesskey|shared_?access_?key)" + _IS + rb"([A-Za-z0-9+/]{43}=)(?!=)")
+_SIGNATURE: Final = re.compile(rb"sig=([A-Za-z0-9+/_-]{43}(?:=|(?![ \t\\]*(?:\r\n?|\n)[ \t>|]*=)))(?!=)")
 _PARAMETERS: Final = re.compile(rb"[?&\s](?:sv|se|sp|sr|st|ss)=[^&\s]")
 _SAS: Final = 768
 """Bytes on either side in which the other parameters of a SAS stand."""
 
-_CLIENT: Final = re.compile(
-    rb"[A-Za-z0-9._~-]{3}(?:8Q~[A-Za-z0-9._~-]{34}|7Q~[A-Za-z0-9._~-]{31})(?![A-Za-z0-9_~-])"
-)
+_CLIENT: Final = re.compile(rb"[A-Za-z0-9._~-]{3}(?:8Q~[A-Za-z0-9._~-]{34}|7Q~[A-Za-z0-9._~-]{31})")
 _CLIENT_BEFORE: Final = 3
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/_~]{1,64}+")
+"""What would belong to a secret, if it is no word of a next line."""
+
 _CLIENT_LETTER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~-")
 
 _HEX_KEY: Final = re.compile(
     rb"(?:api-key|(?:ocp-apim-)?subscription-key|"
     rb"azure_?(?:openai|ai|cognitive|speech|search|translator|vision)[a-z_]{0,32}_?key)"
     + _IS
-    + rb"([0-9a-fA-F]{32})(?![A-Za-z0-9-])",
+    + rb"([0-9a-fA-F]{32})",
     re.IGNORECASE,
 )
 _NAME_LETTER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
@@ -52,12 +50,12 @@ _NAME_LETTER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 
 def find_account_key(text: bytes, at: int) -> Span | None:
     """The value of the ``AccountKey`` at ``at``."""
-    return _value(_ACCOUNT_KEY.match(text, at), 64)
+    return _value(text, _ACCOUNT_KEY.match(text, at), 64)
 
 
 def find_shared_key(text: bytes, at: int) -> Span | None:
     """The value of the ``SharedAccessKey`` at ``at``."""
-    return _value(_SHARED_KEY.match(text, at), 64)
+    return _value(text, _SHARED_KEY.match(text, at), 64)
 
 
 def find_signature(text: bytes, at: int) -> Span | None:
@@ -68,7 +66,7 @@ def find_signature(text: bytes, at: int) -> Span | None:
     beside = _PARAMETERS.search(text, max(0, at - _SAS), at) or _PARAMETERS.search(
         text, found.end(), min(len(text), found.end() + _SAS)
     )
-    return _value(found, 64) if beside else None
+    return _value(text, found, 64) if beside else None
 
 
 def find_client_secret(text: bytes, at: int) -> Span | None:
@@ -77,22 +75,26 @@ def find_client_secret(text: bytes, at: int) -> Span | None:
     if start < 0 or (start and text[start - 1] in _CLIENT_LETTER):
         return None
     found = _CLIENT.match(text, start)
-    if found is None or not made_at_random(found[0][6:], 64):
-        return None
-    return Span(*found.span())
+    return _whole(text, found, 0, found[0][6:], 64) if found else None
 
 
 def find_hex_key(text: bytes, at: int) -> Span | None:
     """The value of 32 hexadecimal digits of the name at ``at``."""
     if at and text[at - 1] in _NAME_LETTER:
         return None
-    return _value(_HEX_KEY.match(text, at), 16)
+    return _value(text, _HEX_KEY.match(text, at), 16)
 
 
-def _value(found: re.Match[bytes] | None, alphabet: int) -> Span | None:
-    if found is None or not made_at_random(found[1].rstrip(b"="), alphabet):
+def _value(text: bytes, found: re.Match[bytes] | None, alphabet: int) -> Span | None:
+    return _whole(text, found, 1, found[1].rstrip(b"="), alphabet) if found else None
+
+
+def _whole(text: bytes, found: re.Match[bytes], group: int, body: bytes, alphabet: int) -> Span | None:
+    """Where ``group`` stands, if ``body`` is random and does not go on."""
+    further = _FURTHER.match(text, found.end())
+    if not made_at_random(body, alphabet) or (further and not is_word(text, *further.span())):
         return None
-    return Span(*found.span(1))
+    return Span(*found.span(group))
 
 
 AZURE: Final = (

@@ -15,6 +15,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import is_word
 
 _BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _BASE64URL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -28,14 +29,13 @@ class _Form:
     before: int
     """Letters before the signature."""
     after: re.Pattern[bytes]
-    """The signature and all that follows, which no further letter may."""
+    """The signature and all that follows."""
     letters: frozenset[int]
     """What the key is written with."""
 
 
 def _form(before: int, after: bytes, letters: frozenset[int] = _BASE64) -> _Form:
-    ends = rb"(?![A-Za-z0-9+/=])" if letters is _BASE64 else rb"(?![A-Za-z0-9])"
-    return _Form(before, re.compile(after + ends), letters)
+    return _Form(before, re.compile(after + rb"(?!=)"), letters)
 
 
 _LONG: Final = rb"[A-Za-z0-9+/]{5}[AQgw]=="
@@ -64,6 +64,7 @@ _FORMS: Final[dict[bytes, tuple[_Form, ...]]] = {
     b"AzSe": (_form(42, rb"AzSe[A-D][A-Za-z0-9]{5}", _ALPHANUMERIC),),
 }
 _BACK: Final = 89
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/]{1,64}+")
 _SIGNED: Final = re.compile(b"|".join(re.escape(signature) for signature in _FORMS))
 
 
@@ -78,9 +79,15 @@ def find(text: bytes, at: int) -> Span | None:
             continue
         before = text[start:at]
         after = form.after.match(text, at)
-        if after and form.letters.issuperset(before) and made_at_random(before, 64):
+        if after and form.letters.issuperset(before) and made_at_random(before, 64) and _ends(text, after):
             return Span(start, after.end())
     return None
+
+
+def _ends(text: bytes, key: re.Match[bytes]) -> bool:
+    """Whether nothing follows that would belong to the key, but for a word of a next line."""
+    further = _FURTHER.match(text, key.end())
+    return further is None or is_word(text, *further.span())
 
 
 AZURE_KEYS: Final = (

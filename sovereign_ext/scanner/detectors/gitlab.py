@@ -16,6 +16,7 @@ from typing import Final
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.detectors.jwt import token_end
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import is_word
 
 INSTANCE: Final = 20
 """Bytes that the prefix of an instance may have."""
@@ -42,13 +43,13 @@ _FIXED: Final[dict[bytes, bytes]] = {
 }
 """What follows each prefix; the last is that of registration tokens, which runners still take."""
 
-_SHAPES: Final = {
-    prefix: re.compile(prefix + b"(" + body + rb")(?![A-Za-z0-9_-])") for prefix, body in _FIXED.items()
-}
-_ROUTABLE: Final = re.compile(
-    rb"[a-z]{4,7}-(?:t\d_)?([A-Za-z0-9_-]{27,300}+)\.([0-9a-z]{2})([0-9a-z]{7})(?![A-Za-z0-9])"
-)
+_SHAPES: Final = {prefix: re.compile(prefix + b"(" + body + b")") for prefix, body in _FIXED.items()}
+_ROUTABLE: Final = re.compile(rb"[a-z]{4,7}-(?:t\d_)?([A-Za-z0-9_-]{27,300}+)\.([0-9a-z]{2})([0-9a-z]{7})")
 _INSTANCE: Final = re.compile(rb"[A-Za-z0-9_+-]{0,20}\Z")
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}+")
+_NEXT_LINE: Final = re.compile(rb"[ \t\\]*(?:\r\n?|\n)[ \t>|]*[A-Za-z0-9_-]{0,300}+\.[0-9a-z]{9}")
+"""The end of a routable token."""
+
 _HEX: Final = frozenset(b"0123456789abcdef")
 
 
@@ -57,15 +58,14 @@ def find(text: bytes, at: int) -> Span | None:
     routable = _ROUTABLE.match(text, at)
     if routable is not None and int(routable[2], 36) == len(routable[1]):
         start = _checked_from(text, at, routable)
-        if start is not None:
-            return Span(start, routable.end())
+        return Span(start, routable.end()) if start is not None else None
     if text.startswith(b"glcbt-ey", at):
         end = token_end(text, at + len(b"glcbt-"), min(len(text), at + REACH))
         return Span(at, end) if end is not None else None
     for prefix, shape in _SHAPES.items():
         if text.startswith(prefix, at):
             fixed = shape.match(text, at)
-            return Span(at, fixed.end()) if fixed and _spread(fixed[1]) else None
+            return Span(at, fixed.end()) if fixed and _spread(fixed[1]) and _ends(text, fixed) else None
     return None
 
 
@@ -78,6 +78,16 @@ def _checked_from(text: bytes, at: int, token: re.Match[bytes]) -> int | None:
     width = len(before[0]) if before else 0
     starts = range(at - width, at)
     return next((start for start in starts if zlib.crc32(text[start:covered]) == checksum), None)
+
+
+def _ends(text: bytes, token: re.Match[bytes]) -> bool:
+    """Whether nothing follows that would belong to the token, but for a word of a next line. The first line of a
+    routable token may look like a whole one of fixed length.
+    """
+    further = _FURTHER.match(text, token.end())
+    if further is not None and not is_word(text, *further.span()):
+        return False
+    return _NEXT_LINE.match(text, further.end() if further else token.end()) is None
 
 
 def _spread(body: bytes) -> bool:

@@ -15,16 +15,18 @@ from typing import Final
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.detectors import private_key
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import sized
 
-_FIXED: Final = re.compile(
-    rb"(?:AIza([A-Za-z0-9_-]{35})|AQ\.Ab([A-Za-z0-9_-]{48})|GOCSPX-([A-Za-z0-9_-]{28}))(?![A-Za-z0-9_-])"
-)
+_SIZES: Final = {b"AIza": 35, b"AQ.Ab": 48, b"GOCSPX-": 28}
+"""Characters behind each beginning."""
+
+_LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}+")
 _TOKEN: Final = re.compile(rb"(?:ya29\.(?:[a-z]\.)?|1//0)([A-Za-z0-9_-]{40,480}+)")
 _JUDGED: Final = 40
 """Letters of a token that are looked at for spread."""
 
 _NAME: Final = re.compile(rb"private_key[\"']\s{0,8}[:=]\s{0,8}[\"']?")
-_KEY_ID: Final = re.compile(rb"private_key_id[\"']?\s{0,8}[:=]\s{0,8}[\"']?([0-9a-f]{40})(?![0-9A-Za-z])")
+_KEY_ID: Final = re.compile(rb"private_key_id[\"']?\s{0,8}[:=]\s{0,8}[\"']?([0-9a-f]{40})")
 _ACCOUNT: Final = re.compile(rb"private_key_id|service_account|gserviceaccount")
 _BEFORE, _AFTER = 512, 256
 """Bytes around a ``private_key`` in which a service account shows itself."""
@@ -34,10 +36,14 @@ REACH: Final = private_key.REACH + 64 + _AFTER
 
 def find_fixed(text: bytes, at: int) -> Span | None:
     """The key or client secret that begins at ``at``."""
-    found = _FIXED.match(text, at)
-    if found is None or not made_at_random(found[found.lastindex or 0], 64):
+    beginning = next(one for one in _SIZES if text.startswith(one, at))
+    start = at + len(beginning)
+    end = start + _SIZES[beginning]
+    if sized(text, start, _LETTERS, (end - start,), end - start) != end or not made_at_random(
+        text[start:end], 64
+    ):
         return None
-    return Span(*found.span())
+    return Span(at, end)
 
 
 def find_token(text: bytes, at: int) -> Span | None:
@@ -64,6 +70,8 @@ def find_key_id(text: bytes, at: int) -> Span | None:
     """The value of the ``private_key_id`` at ``at``."""
     found = _KEY_ID.match(text, at)
     if found is None or not made_at_random(found[1], 16):
+        return None
+    if sized(text, found.start(1), _LETTERS, (40,), 40) != found.end():
         return None
     return Span(*found.span(1))
 
@@ -94,6 +102,7 @@ GOOGLE: Final = (
         about="Google OAuth access and refresh tokens",
         anchors=(b"ya29.", b"1//0"),
         find=find_token,
+        wraps=False,
     ),
     Detector(
         kind="google-service-account-key",

@@ -11,8 +11,10 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
+from sovereign_ext.scanner.extent import sized
 
-_TOKEN: Final = re.compile(rb"(?:hf|api_org)_([A-Za-z0-9]{34})(?![A-Za-z0-9_])")
+_TOKEN: Final = re.compile(rb"(?:hf|api_org)_([A-Za-z0-9]{34})")
+_WORD: Final = re.compile(rb"[A-Za-z0-9_]{1,96}+")
 _LETTERS: Final = 52
 
 
@@ -20,6 +22,8 @@ def find(text: bytes, at: int) -> Span | None:
     """The token that begins at ``at``."""
     found = _TOKEN.match(text, at)
     if found is None or not made_at_random(found[1], _LETTERS):
+        return None
+    if sized(text, found.start(1), _WORD, (34,), 34) != found.end():
         return None
     return Span(*found.span())
 

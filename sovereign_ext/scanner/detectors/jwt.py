@@ -15,13 +15,22 @@ from typing import Final
 import msgspec
 
 from sovereign_ext.scanner.base import Detector, Span
+from sovereign_ext.scanner.extent import sized
 
 REACH: Final = 16 * 1024
 """Bytes of canonical text; servers take headers of 8 KB, seldom of 16."""
 
 _HEADER: Final = re.compile(rb"([A-Za-z0-9_-]{12,4096}+)\.")
-_SIGNED: Final = re.compile(rb"[A-Za-z0-9_-]{2,}+\.[A-Za-z0-9_-]{20,}+")
-_ENCRYPTED: Final = re.compile(rb"[A-Za-z0-9_-]*+\.[A-Za-z0-9_-]{8,64}+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{16,}+")
+_SIGNED: Final = re.compile(rb"[A-Za-z0-9_-]{2,}+\.")
+_ENCRYPTED: Final = re.compile(rb"[A-Za-z0-9_-]*+\.[A-Za-z0-9_-]{8,64}+\.[A-Za-z0-9_-]+\.")
+"""All between the header and the last part."""
+
+_LAST: Final = re.compile(rb"[A-Za-z0-9_-]{1,1024}+")
+_SIGNATURES: Final = (43, 64, 86, 128, 171, 176, 342, 512, 683)
+"""Letters of HMACs of 256 to 512 bits, of ECDSA and EdDSA, of RSA with 1024 to 4096 bits."""
+
+_TAGS: Final = (22, 32, 43)
+_LEAST: Final = 20
 _PART_LETTER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _NO_ALGORITHM: Final = "none"
 
@@ -43,8 +52,9 @@ def token_end(text: bytes, at: int, limit: int) -> int | None:
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm.lower() == _NO_ALGORITHM:
         return None
-    rest = (_ENCRYPTED if "enc" in header else _SIGNED).match(text, head.end(), limit)
-    return rest.end() if rest else None
+    middle, sizes = (_ENCRYPTED, _TAGS) if "enc" in header else (_SIGNED, _SIGNATURES)
+    rest = middle.match(text, head.end(), limit)
+    return sized(text, rest.end(), _LAST, sizes, _LEAST) if rest else None
 
 
 def _object(part: bytes) -> dict[str, object]:

@@ -53,7 +53,8 @@ def _size(macaroon: bytes) -> int | None:
             continue
         size, body = _varint(macaroon, at + 1)
         if kind == _SIGNATURE:
-            return body + size if size == _SIGNATURE_BYTES else None
+            cut_off = at + 1 >= len(macaroon)
+            return body + _SIGNATURE_BYTES if size == _SIGNATURE_BYTES or cut_off else None
         if kind > _SIGNATURE:
             return None
         at = body + size

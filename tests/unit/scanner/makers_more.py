@@ -441,7 +441,7 @@ NEAR_MISSES: Final[dict[str, list[Maker]]] = {
         _around("azure-sas-signature", lambda rng: draw(rng, HEX, 64)),
     ],
     "azure-client-secret": [
-        lambda rng: draw(rng, ALPHANUMERIC, 3) + b"8Q~" + draw(rng, ALPHANUMERIC, 30) + b" ",
+        lambda rng: draw(rng, ALPHANUMERIC, 3) + b"8Q~" + draw(rng, ALPHANUMERIC, 20) + b" ",
         lambda rng: draw(rng, ALPHANUMERIC, 4) + b"8Q~" + draw(rng, ALPHANUMERIC, 34),
         lambda rng: draw(rng, ALPHANUMERIC, 3) + b"9Q~" + draw(rng, ALPHANUMERIC, 34),
         lambda rng: b"abc8Q~" + b"x" * 34,
@@ -453,7 +453,7 @@ NEAR_MISSES: Final[dict[str, list[Maker]]] = {
         lambda rng: draw(rng, HEX, 32),
         lambda rng: b"md5: " + draw(rng, HEX, 32),
         lambda rng: b"etag=" + draw(rng, HEX, 32),
-        _around("azure-ai-key", lambda rng: draw(rng, HEX, 40)),
+        _around("azure-ai-key", lambda rng: draw(rng, HEX, 64)),
     ],
     "azure-key": [
         lambda rng: draw(rng, ALPHANUMERIC, 51) + b"JQQJ99" + b"BFAC" + draw(rng, ALPHANUMERIC, 22) + b" ",

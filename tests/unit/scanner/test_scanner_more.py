@@ -237,7 +237,7 @@ def test_no_text_takes_a_detector_long(detector: Detector) -> None:
         for part in (*HOSTILE, draw(rng, BASE64URL, 1), b"a", b" ", b"\n", b"="):
             filler = part * (detector.reach // len(part) + 1)
             text = filler[: detector.back] + anchor + filler
-            started = time.perf_counter()
+            started = time.thread_time()
             detector.find(text[: detector.back + detector.reach], min(detector.back, len(text)))
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.thread_time() - started)
     assert slowest < 0.02 + detector.reach * 2e-6
