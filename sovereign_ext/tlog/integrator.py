@@ -125,6 +125,8 @@ class Integrator:
                     return
             else:
                 self.last_error = None
+                if self._stopping and self._publisher.checkpoint.size == self.published.checkpoint.size:
+                    return  # there is not as much as was said: a database that went back
                 self.published = Published(self._publisher.checkpoint, self._publisher.note)
                 self._on_published(self.published)
             last = time.monotonic()

@@ -9,7 +9,8 @@ All of them sequence; one integrates. Its steps, several times a second:
 4. As follower, take the lease if it is over: recover (``Publisher``), then integrate (``Integrator``).
 
 Between two looks processes wake each other (``storage.listen``): ``published``, ``note``, ``free``, ``grown SIZE`` and
-``hurry SIZE``, the last two meant for the leader. A word that is lost costs half a second, nothing else.
+``hurry SIZE``, the last two meant for the leader. A word that is lost costs half a second, nothing else, and none is
+believed: any role of the database could say it.
 
 To its owner it is what an ``Integrator`` is to a log that one process has open.
 """
@@ -190,13 +191,11 @@ class Replica:
 
     def _heard(self, word: str) -> None:
         what, _, size = word.partition(" ")
-        if what in ("grown", "hurry") and size.isdecimal():
-            self.head = max(self.head, int(size))
-            term = self._term
-            if term is not None:
-                term.integrator.notify(int(size))
-                if what == "hurry":
-                    term.integrator.hurry(int(size))
+        if what in ("grown", "hurry"):
+            if self._term is not None:
+                if what == "hurry" and size.isdecimal():
+                    self._hurried = max(self._hurried, int(size))
+                self._wake()
         elif self._term is None:  # all else is said by the leader
             self._wake()
 
@@ -386,6 +385,7 @@ class Replica:
 
     def _lead(self, term: _Term, standing: Standing) -> None:
         term.integrator.notify(standing.head)
+        term.integrator.hurry(min(self._hurried, standing.head))
         if not term.integrator.recovered:
             return
         if not self._leading:
@@ -418,6 +418,8 @@ class Replica:
     def _fail(self, reason: str) -> None:
         self._error = reason
         self._on_corrupt(reason)
+        if self._term is not None:
+            self._term.tenure.end()  # nothing more is signed
         self._resign(reason)
 
     def _open(self, note: bytes) -> Checkpoint:

@@ -10,6 +10,7 @@ them needs to be encoded. No multipart, no presigned URLs.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import threading
@@ -41,7 +42,6 @@ CACHED_TILES: Final = 512  # of 8 KiB
 AT_ONCE: Final = 8
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _KEY: Final = re.compile(rb"<Key>([A-Za-z0-9._/-]+)</Key>")
-_PROBE: Final = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class S3Tiles:
 
     def probe(self) -> None:
         """Whether the store can be used. Raises ``LogUnavailable`` with the reason."""
-        path = f"{_PROBE}-{sha256(self._bucket.prefix.encode()).hexdigest()[:8]}"
+        path = f"probe-{os.urandom(8).hex()}"  # of its own: others may look, and tidy up, at the same time
         try:
             self._put(path, b"probe", {})
             refused = self._put(path, b"other", {"if-none-match": "*"}).status

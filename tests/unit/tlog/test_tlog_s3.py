@@ -107,6 +107,23 @@ def test_a_wrong_key_is_refused_and_not_shown(bucket: Bucket) -> None:
         assert "forged" not in repr(bucket)
 
 
+def test_routers_that_start_at_once_do_not_spoil_each_others_probe(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks, and tidies up, while another is half-way."""
+    with opened(bucket) as one, opened(bucket) as two:
+        put = one._put
+
+        def interrupted(path: str, data: bytes, condition: dict[str, str]) -> Any:
+            two.probe()
+            return put(path, data, condition)
+
+        monkeypatch.setattr(one, "_put", interrupted)
+        one.probe()
+        names = one._request("GET", one._root, "list-type=2", b"", {}).body
+        assert b"<Key>" not in names
+
+
 def test_the_checkpoint_does_not_go_backwards(bucket: Bucket) -> None:
     """Two writers: whoever was overtaken is told so, and the newer one stays. Further signatures may be added."""
     with opened(bucket) as one, opened(bucket) as two:

@@ -240,6 +240,53 @@ def test_a_restored_database_stops_every_running_replica(site: Site) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("left", [4, 2])
+def test_nothing_is_signed_once_entries_are_found_to_be_gone(left: int, site: Site) -> None:
+    """A fail-over lost the last commits: what is left of those that no checkpoint covers yet is not signed any more,
+    nor waited for."""
+
+    async def scenario() -> None:
+        async with site.replica("a", publish_interval_s=60.0) as a:
+            await fill(a, 2)
+            await a.receipt(1, None, 5)
+            await fill(a, 3)
+            engine = site.engine()
+            with engine.begin() as connection:
+                connection.execute(text(f"DELETE FROM log_entries WHERE idx >= {left}"))
+                connection.execute(text(f"UPDATE log_head SET next = {left}"))
+            await until(lambda: not a.status().healthy)
+            assert "5 were there" in str(a.status().last_error)
+            await asyncio.to_thread(a._integrator._thread.join, 10)  # type: ignore[union-attr]
+            assert not a._integrator._thread.is_alive()
+            standing = PublishedStore(engine).standing()
+            engine.dispose()
+            assert standing is not None
+            assert standing.size == 2
+
+    run(scenario)
+
+
+def test_what_others_say_on_the_channel_is_a_reason_to_look_and_never_believed(site: Site) -> None:
+    """Any role of the database may say it, and another log in another schema of it does."""
+
+    async def scenario() -> None:
+        async with site.replica("a") as a, site.replica("b") as b:
+            await fill(a, 2)
+            await b.receipt(1, None, 5)
+            engine = site.engine()
+            for word in ("grown 4711", "hurry 4711", "hurry", "published", "free", "", "\u0661"):
+                PublishedStore(engine).tell(word)
+            engine.dispose()
+            await asyncio.sleep(1.5)  # nothing is to happen
+            for log in (a, b):
+                status = log.status()
+                assert (status.healthy, status.size) == (True, 2), status
+            await fill(b, 1)
+            await a.receipt(2, None, 5)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("known_by", ["memory", "tiles"])
 def test_a_restored_database_is_noticed_at_start(known_by: str, site: Site) -> None:
     """By the memory of each replica, wherever it is kept; by the published checkpoint where a replica has none."""
