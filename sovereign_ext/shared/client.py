@@ -175,10 +175,8 @@ class Client:
             self._down.clear()
             try:
                 await self._connect()
-            except (OSError, WireLost, ServiceError, ValueError) as error:
-                # Errors of the system name the address: say their kind only.
-                why = str(error) if isinstance(error, WireLost | ValueError) else self.why
-                self._note(why if not isinstance(error, OSError) else _kind(error))
+            except Exception as error:  # whatever it was: connect again
+                self._note(self._reason(error))
                 if self._wire is not None:
                     self._wire.close(self.why)
             else:
@@ -241,6 +239,17 @@ class Client:
         self._note(why)
         self._standing.clear()
         self._down.set()
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return _kind(error)  # errors of the system name the address
+        if isinstance(error, ServiceError):
+            return self.why
+        return (
+            str(error)
+            if isinstance(error, WireLost)
+            else f"its answer is not understood ({type(error).__name__})"
+        )
 
     def _note(self, why: str) -> None:
         if why and why != "could not begin":

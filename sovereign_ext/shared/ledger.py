@@ -159,9 +159,16 @@ class SharedLedger:
 
     def _tell_tenant(self, demand: Demand) -> None:
         """Put the tenant where the sweeper looks: once an hour, on the way, not waited for."""
-        until_ms = demand.expires_ms + HOUR_MS
-        self._told_until[demand.tenant] = until_ms
-        self._client.send("ZADD", layout.TENANTS, "GT", until_ms, demand.tenant)
+        tenant, until_ms = demand.tenant, demand.expires_ms + HOUR_MS
+
+        def heard(reply: asyncio.Future[Any]) -> None:
+            if reply.cancelled() or reply.exception() or isinstance(reply.result(), Exception):
+                self._told_until.pop(tenant, None)  # the next call tells it
+
+        told = self._client.ask("ZADD", layout.TENANTS, "GT", until_ms, tenant)
+        if told is not None:
+            self._told_until[tenant] = until_ms
+            told.add_done_callback(heard)
 
     async def _hold(self, demand: Demand, now_ms: int) -> None:
         if demand.call in self._over or demand.call not in self._held:

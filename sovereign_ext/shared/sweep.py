@@ -121,13 +121,13 @@ class Sweeper:
                 return found
 
     async def _forget_tenants(self) -> None:
-        """Look no more after tenants without reservations, which no router may be about to make."""
-        old = await self._client.command(
-            "ZRANGEBYSCORE", layout.TENANTS, "-inf", self._clock() - layout.HOUR_MS
-        )
-        for tenant in old:
-            if not await self._client.command("HLEN", layout.reservations(tenant.decode())):
-                await self._client.command("ZREM", layout.TENANTS, tenant)
+        """Look no more after tenants without reservations. Removed by their times: a router may name one just now."""
+        now_ms = self._clock()
+        before = now_ms - layout.HOUR_MS
+        for tenant in await self._client.command("ZRANGEBYSCORE", layout.TENANTS, "-inf", before):
+            if await self._client.command("HLEN", layout.reservations(tenant.decode())):
+                await self._client.command("ZADD", layout.TENANTS, "GT", now_ms, tenant)
+        await self._client.command("ZREMRANGEBYSCORE", layout.TENANTS, "-inf", before)
 
     async def _look(self) -> None:
         swept = await self.round()

@@ -30,8 +30,12 @@ from shared_world import (
 )
 
 from sovereign_ext.errors import LogUnavailable, ServiceError
+from sovereign_ext.secret import Secret
 from sovereign_ext.shared import layout
+from sovereign_ext.shared.address import parse
+from sovereign_ext.shared.client import Client
 from sovereign_ext.shared.service import Shared
+from sovereign_ext.shared.wire import WireLost
 from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Measure, Refused, Reserve, Slot, Used
 
 pytestmark = pytest.mark.services
@@ -374,6 +378,52 @@ async def test_what_is_over_is_not_held_again(valkey: Valkey) -> None:
 
 
 @in_loop
+async def test_the_sweeper_is_told_of_a_tenant_again_if_that_got_lost(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would look after the tenant's calls only after an hour."""
+    async with routers(valkey, Books()) as (shared,):
+        ask, lost = shared._client.ask, list[Any]()
+
+        def losing(*parts: Any, **more: Any) -> Any:
+            if parts[0] == "ZADD" and not lost:
+                lost.append(asyncio.get_running_loop().create_future())
+                lost[0].set_exception(WireLost("gone"))
+                return lost[0]
+            return ask(*parts, **more)
+
+        monkeypatch.setattr(shared._client, "ask", losing)
+        for number in range(2):
+            assert await admits(shared, demand(f"c{number}", slot(9)))
+        with valkey.client() as client:
+            await settled(lambda: client.zscore(layout.TENANTS, TENANT) is not None, 5.0)
+        assert len(lost) == 1
+
+
+@in_loop
+async def test_a_tenant_that_comes_back_while_it_is_forgotten_stays(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose calls cannot be settled; only who has none for hours is not looked after any more."""
+    long_ago, soon = now_ms() - 2 * layout.HOUR_MS, now_ms() + layout.HOUR_MS
+    async with routers(valkey, Books(), pace=replace(HURRIED, sweep_s=60.0)) as (shared,):
+        with valkey.client() as client:
+            client.zadd(layout.TENANTS, {"idle": long_ago, "back": long_ago, "stuck": long_ago})
+            client.hset(layout.reservations("stuck"), "call", f"{soon} somebody []")
+            command = shared._client.command
+
+            async def slowly(*parts: Any, **more: Any) -> Any:
+                found = await command(*parts, **more)
+                if parts[:2] == ("HLEN", layout.reservations("back")):
+                    client.zadd(layout.TENANTS, {"back": soon}, gt=True)
+                return found
+
+            monkeypatch.setattr(shared._client, "command", slowly)
+            await shared.sweeper.round()
+            assert set(client.zrange(layout.TENANTS, 0, -1)) == {b"back", b"stuck"}
+
+
+@in_loop
 async def test_an_outage_makes_nobody_look_dead(valkey: Valkey) -> None:
     """All were silent while the store was away; no call in flight is swept for that."""
     books = Books()
@@ -435,6 +485,24 @@ async def test_another_server_behind_a_proxy_is_noticed(valkey: Valkey) -> None:
             client.replicaof("127.0.0.1", 1)
             client.replicaof("NO", "ONE")
         await settled(lambda: shared._members.epoch is not epoch)
+
+
+@in_loop
+async def test_a_server_that_answers_nonsense_is_tried_again(valkey: Valkey) -> None:
+    """Something else behind the address for a moment: whatever that does to us, we connect again."""
+    greeted = 0
+
+    async def greet() -> None:
+        nonlocal greeted
+        greeted += 1
+        if greeted == 1:
+            raise AttributeError("'int' object has no attribute 'decode'")
+
+    client = Client(parse(Secret(valkey.url), None), greet)
+    try:
+        assert await client.start(10.0), client.why
+    finally:
+        await client.stop()
 
 
 @in_loop
