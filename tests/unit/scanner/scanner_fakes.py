@@ -40,7 +40,7 @@ RUN = detector("run", (b"lo-",), rb"lo-[A-Za-z0-9-]{20,100}(?![A-Za-z0-9-])")
 NAMED = detector(
     "named",
     (b"secret_name",),
-    rb"secret_name[\"'\s:=\\]{1,12}([A-Za-z0-9+/]{24})(?![A-Za-z0-9+/])",
+    rb"(?i:secret_name)[\"'\s:=\\]{1,12}([A-Za-z0-9+/]{24})(?![A-Za-z0-9+/])",
     fold=True,
     boundary=False,
 )
