@@ -224,8 +224,10 @@ def usage_of(usage: Any) -> Usage:
     read, written = (
         _shared.count(usage.get(name)) for name in ("cacheReadInputTokens", "cacheWriteInputTokens")
     )
-    prompt = None if plain is None else plain + (read or 0) + (written or 0)
     completion = _shared.count(usage.get("outputTokens"))
+    if plain is None:
+        return Usage(None, completion)  # parts of what nobody told would make the rest of it negative
+    prompt = plain + (read or 0) + (written or 0)
     return Usage(prompt, completion, cached_tokens=read, cache_write_tokens=written)
 
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from sovereign_ext.storage.listen import Listener
 from sovereign_ext.storage.resources import CHANNEL, ResourceStore
@@ -111,7 +110,7 @@ class Feed:
             self._due.clear()
             try:
                 self._looked(await self._newest())
-            except SQLAlchemyError as error:
+            except Exception as error:  # whatever it was: nobody else looks
                 if self._status.error is None:
                     _log.warning("changes cannot be looked for: %s", type(error).__name__)
                 self._status = FeedStatus(self._status.revision, self._status.looked_s, type(error).__name__)

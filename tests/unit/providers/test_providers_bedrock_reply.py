@@ -238,6 +238,13 @@ def test_odd_usage(usage: Any) -> None:
     assert done.terminal
 
 
+def test_parts_of_a_prompt_that_nobody_counted_are_not_counted() -> None:
+    """They would be taken off a prompt of nothing, and the answer would cost less than nothing."""
+    counts = {"outputTokens": 3, "cacheReadInputTokens": 9000, "cacheWriteInputTokens": 100}
+    end = bedrock_event("messageStop", stopReason="end_turn") + bedrock_event("metadata", usage=counts)
+    assert translate(ADAPTER, streamed(), [BEDROCK_START + end]).usage == Usage(None, 3)
+
+
 def test_no_metadata() -> None:
     """Case 24: after the stop a missing usage is no failure; before it, the end is missing."""
     stream = BEDROCK_START + bedrock_text("x") + bedrock_event("messageStop", stopReason="end_turn")

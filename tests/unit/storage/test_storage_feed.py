@@ -91,6 +91,28 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scenario())  # type: ignore[arg-type]
 
 
+def test_a_look_that_fails_for_whatever_reason_is_not_the_last(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only for the database's; and the feed can be stopped."""
+    engine = ready(postgres)
+
+    async def scenario() -> None:
+        writer, seen = Writer(engine), Seen()
+        async with following(engine) as feed:
+            feed.follow(seen)
+            with monkeypatch.context() as broken:
+                broken.setattr(feed._store, "revision", lambda: [][0])
+                await until(lambda: feed.status.error == "IndexError")
+            await seen.reaches(writer.change())
+            await until(lambda: feed.status.error is None)
+
+    try:
+        run(scenario)
+    finally:
+        engine.dispose()
+
+
 def test_a_follower_is_told_what_there_is_and_what_comes(database: Backend) -> None:
     """From where it says it is; a change of this process is known at once, without a look."""
     engine = database.engine()
