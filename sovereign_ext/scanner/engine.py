@@ -39,6 +39,8 @@ _LINE_END: Final = rb"[\\\r\n]"
 _LINE_START: Final = (rb"\\[nrt]", rb"[ \t>|\r\n]")
 _KEY: Final = rb"[A-Za-z0-9_\-./+=:]"
 
+_ESCAPED: Final = 6  # bytes of a character as an escape of JSON
+
 NO_WIDTH: Final = (
     (0x00AD, 0x00AD),  # soft hyphen
     (0x034F, 0x034F),  # combining grapheme joiner
@@ -135,7 +137,8 @@ class Engine:
                 return
             start = to - before if to > before else 0
             to = to + after if to + after < size else size
-            if start <= end and to - starts[-1] < LONGEST_INTERVAL:
+            # What the last interval's detectors will read anyway is not worth a region of its own.
+            if starts and start <= end + reaches[-1] and to - starts[-1] < LONGEST_INTERVAL:
                 starts[-1] = min(start, starts[-1])
                 if to > end:
                     ends[-1] = end = to
@@ -219,6 +222,9 @@ def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[_Patt
     is_fixed = b"*" not in spelt
     bounded = is_fixed and all(detector.boundary for detector in having)
     before = 2 * len(literal) + 8
+    then = {detector.then for detector in having}
+    if b"" not in then:
+        return [_Pattern(spelt + each, fold, before + _ESCAPED * reach, 0, reach) for each in then]
     if bounded and len(literal) <= _SHORT:
         return [_Pattern(each + spelt, fold, before, 0, reach) for each in _BOUNDARIES]
     return [_Pattern(spelt, fold, before, 0, reach, len(literal), _after_boundary if bounded else None)]
