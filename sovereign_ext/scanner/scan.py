@@ -13,7 +13,7 @@ Knows no tenant and no policy, keeps nothing of what it has seen, and logs nothi
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
 from sovereign_ext.scanner.documents import HINTS, Document, find_documents
+from sovereign_ext.scanner.extent import is_word
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
@@ -112,12 +113,9 @@ class Scanner:
             found = [one for one in found if _is_in_one(places, one)]
         edits = self._whole(body, found, DOCUMENTS_WITHIN if hinted else 0)
         if places is not None:
-            splits = [split for run in text_runs(places) for split in self._split(body, run)]
-            whole = list(edits)
-            for split in splits:
-                if not any(_touches(whole, edit.start, edit.end) for edit in split):
-                    edits += split
-            edits.sort(key=_place)
+            edits = _with_splits(
+                edits, (split for run in text_runs(places) for split in self._split(body, run))
+            )
         return edits
 
     def _whole(self, text: bytes, found: list[Found], within: int) -> list[_Edit]:
@@ -139,21 +137,36 @@ class Scanner:
         edits.sort(key=_place)
         return edits
 
-    def _split(self, body: bytes, run: tuple[Raw, ...]) -> Iterator[list[_Edit]]:
-        """Secrets that stand in more than one of the strings of ``run``: for each, what is changed in each of them."""
-        ends = list(accumulate(raw.end - raw.start for raw in run))
-        text = b"".join(body[raw.start : raw.end] for raw in run)
+    def _split(self, body: bytes, run: tuple[Raw, ...]) -> Iterator[_Split]:
+        """Secrets that stand in more than one of the strings of ``run``.
+
+        The strings are searched as one text; and, to tell the rest of a secret from the first word of the next string,
+        once more with a line end between them, for which detectors have rules.
+        """
+        run = tuple(raw for raw in run if raw.start < raw.end)
+        texts = [body[raw.start : raw.end] for raw in run]
+        ends = list(accumulate(map(len, texts)))
+        text = b"".join(texts)
         found, _ = self._search.found(text)
-        crossing = [one for one in found if _index(ends, one.start) != _index(ends, one.end - 1)]
-        for one in resolved(crossing):
+        crossing = resolved(one for one in found if _index(ends, one.start) != _index(ends, one.end - 1))
+        if not crossing:
+            return
+        breaks = [end + before for before, end in enumerate(ends)]
+        lines, _ = self._search.found(b"\n".join(texts))
+        sure = {
+            (one.start - bisect_left(breaks, one.start), one.end - bisect_left(breaks, one.end))
+            for one in lines
+        }
+        for one in crossing:
             edits: list[_Edit] = []
             for which in range(_index(ends, one.start), _index(ends, one.end - 1) + 1):
-                begin = ends[which] - (run[which].end - run[which].start)
+                begin = ends[which] - len(texts[which])
                 start, end = max(one.start, begin), min(one.end, ends[which])
-                if start < end:
-                    shift = run[which].start - begin
-                    edits.append(_Edit(start + shift, end + shift, found=None if edits else one))
-            yield edits
+                shift = run[which].start - begin
+                edits.append(_Edit(start + shift, end + shift, found=None if edits else one))
+            unwrapped = not self._detectors[one.rank].wraps
+            rest = unwrapped and not is_word(text, ends[_index(ends, one.start)], one.end)
+            yield _Split(edits, rest or (one.start, one.end) in sure)
 
 
 class _Edit(NamedTuple):
@@ -164,6 +177,13 @@ class _Edit(NamedTuple):
     found: Found | None = None
     document: Document | None = None
     inside: tuple[_Edit, ...] = ()
+
+
+class _Split(NamedTuple):
+    """A secret in several strings."""
+
+    edits: list[_Edit]  # in each of them
+    is_sure: bool  # that what is in the later strings belongs to it, even if what is in the first could be all of it
 
 
 class _Numbers:
@@ -222,6 +242,21 @@ def _rewritten(body: bytes, edits: Iterable[_Edit], numbers: _Numbers) -> _Rewri
         last = edit.end
     pieces.append(body[last:])
     return result._replace(text=b"".join(pieces))
+
+
+def _with_splits(edits: list[_Edit], splits: Iterable[_Split]) -> list[_Edit]:
+    """``edits`` with those of ``splits`` that touch none of them, or only one for the beginning of the same secret."""
+    begun = {edit.start: edit for edit in edits}
+    ended: set[int] = set()
+    added: list[_Edit] = []
+    for (first, *rest), is_sure in splits:
+        known = begun.get(first.start) if is_sure else None
+        free = first if known is None else first._replace(start=min(known.end, first.end))
+        if not any(edit.start < edit.end and _touches(edits, edit.start, edit.end) for edit in (free, *rest)):
+            added += (first, *rest)
+            if known is not None:
+                ended.add(known.start)
+    return sorted([*(edit for edit in edits if edit.start not in ended), *added], key=_place)
 
 
 def _is_in_one(places: Places, one: Found) -> bool:
