@@ -97,12 +97,15 @@ def test_a_look_that_fails_for_whatever_reason_is_not_the_last(
     """Not only for the database's; and the feed can be stopped."""
     engine = ready(postgres)
 
+    def broken_look() -> int:
+        raise IndexError
+
     async def scenario() -> None:
         writer, seen = Writer(engine), Seen()
         async with following(engine) as feed:
             feed.follow(seen)
             with monkeypatch.context() as broken:
-                broken.setattr(feed._store, "revision", lambda: [][0])
+                broken.setattr(feed._store, "revision", broken_look)
                 await until(lambda: feed.status.error == "IndexError")
             await seen.reaches(writer.change())
             await until(lambda: feed.status.error is None)
