@@ -20,6 +20,7 @@ from sovereign_ext.storage.usage import (
     HOUR_MS,
     StoredUsage,
     UsageRow,
+    UsageStore,
     add_to_hours,
     began,
     by_hour,
@@ -68,8 +69,8 @@ def mend_hours(engine: Engine, tenant: str, since_hour: int, until_hour: int) ->
 
 
 def differing_hours(engine: Engine, tenant: str, since_hour: int, until_hour: int) -> list[int]:
-    """The hours whose sums are not those of their rows, rising."""
-    with engine.connect() as connection:
+    """The hours whose sums are not those of their rows, rising. Both as of one moment."""
+    with UsageStore(engine).moment() as connection:
         there = _by_place(connection, _kept(tenant, since_hour, until_hour))
         right = _by_place(connection, _summed(tenant, since_hour, until_hour))
     return sorted({place[0] for place in there.keys() | right.keys() if there.get(place) != right.get(place)})

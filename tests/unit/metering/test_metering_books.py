@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from metering_world import NOVEMBER_MS, PRICE, envelope_key, fill, inclusion, predicate, row
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.metering.books import rebuild, reconcile, tenants_in
@@ -285,6 +285,23 @@ def test_rebuilding_says_what_it_cannot_read(store: EntryStore) -> None:
     assert len(found.faults) == 1
     assert found.faults[0].startswith("entry 1: ")
     assert [each.index for each in UsageStore(store.engine).rows("acme", 0, END_MS)] == [0, 2]
+
+
+def test_a_call_that_ends_while_hours_are_compared_is_no_difference(store: EntryStore) -> None:
+    """Sums and rows are those of one moment, beside a live gateway too."""
+    fill(store, [row(predicate())])
+
+    def ends(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM usage_hours" in statement and store.size() == 1:
+            fill(store, [row(predicate())])
+
+    hours = hours_of(store.engine, "acme")
+    event.listen(store.engine, "after_cursor_execute", ends)
+    try:
+        assert differing_hours(store.engine, "acme", *hours) == []
+    finally:
+        event.remove(store.engine, "after_cursor_execute", ends)
+    assert store.size() == 2
 
 
 def test_rebuilding_can_be_broken_off(store: EntryStore) -> None:
