@@ -16,6 +16,8 @@ from sovereign_ext.scanner.canonical import Canonical, Trace
 CONTEXT: Final = 64
 """Bytes of context a region has on its left, and more than its detectors ask for on its right."""
 
+_WIDE: Final = 8  # times as many bytes as there is text: such a context is mostly hidden forms
+
 # What can be no part of a hidden form, nor of one within another: not a backslash, percent sign, letter of an escape,
 # hexadecimal digit, or byte of a character that takes no room.
 _SAFE: Final = re.compile(rb'[^\\%"/u0-9a-fA-FnrtU\x80-\xff]')
@@ -66,9 +68,18 @@ class Region:
             if len(self._right[-1].text) >= reach:
                 self._core += self._right[:-1]
                 self._right = self._right[-1:]
+        elif after > 0 and self.is_lopsided(reach):  # nothing follows that anchors in the context could need
+            self._core += self._right
+            self._right = [self._piece(high, high)]
+            return True
         if more_before or more_after:
             self.text = b"".join(piece.text for piece in (*self._left, *self._core, *self._right))
         return more_before or more_after
+
+    def is_lopsided(self, reach: int) -> bool:
+        """Whether so much was read after the core that the core should take some of it before it is judged."""
+        context = self._right[-1].end - self.end
+        return context > _WIDE * (reach + CONTEXT) and context > 2 * (self.end - self._core[0].start)
 
     def raw(self, start: int, end: int) -> tuple[int, int]:
         """Where in the body ``text[start:end]`` stands, whole hidden forms at both ends."""

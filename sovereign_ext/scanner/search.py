@@ -77,6 +77,8 @@ class Search:
             if joined is not None:
                 needs.append(self._needs(asked_joined, len(joined.text)))
             before, after, reach = map(max, zip(*needs, strict=True))
+            if region.is_lopsided(reach):
+                after = max(after, 1)
             if (before <= 0 and after <= 0) or not region.grow(before, after, reach):
                 break
         found = self._strict(region, asked)

@@ -372,7 +372,7 @@ def test_any_json_stays_json_and_differs_only_where_something_was_found(value: A
     scan = SCANNER.scan(raw)
     changed = set(differences(pairs(raw), pairs(scan.body), ""))
     pointers = {finding.pointer for finding in scan.findings}
-    if "text" not in raw.decode():  # without parts, no rest is cut out of a second string
+    if '"text"' not in json.dumps(value):  # without parts, no rest is cut out of a second string
         assert changed == pointers
     else:
         assert pointers <= changed
