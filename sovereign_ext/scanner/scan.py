@@ -75,18 +75,19 @@ class Scanner:
 
     def scan(self, body: bytes) -> Scan:
         """Search ``body``, which is valid JSON in UTF-8. Raises nothing for any such."""
+        edits = self._edits(body)
+        if not edits:
+            return Scan((), body)
         numbers = _Numbers(self._detectors)
         noted: list[tuple[int, Found]] = []
-        for _ in range(SEARCHES):
-            edits = self._edits(body)
-            if not edits:
-                break
+        for last in range(SEARCHES - 1, -1, -1):
             rewritten = _rewritten(body, edits, numbers)
             noted = [(rewritten.moved(at), found) for at, found in noted] + rewritten.markers
             noted.sort(key=lambda each: each[0])
             body = rewritten.text
-        if not noted:
-            return Scan((), body)
+            edits = self._edits(body) if last else []
+            if not edits:
+                break
         places = Places(body)
         return Scan(tuple(self._finding(places, at, found, numbers) for at, found in noted), body)
 
