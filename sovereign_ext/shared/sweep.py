@@ -56,6 +56,7 @@ class Sweeper:
         self._clock = clock
         self._grace_ms = grace_ms
         self._rounds = Rounds(client, every_s, "a sweep", self._look)
+        self._stuck: dict[str, int] = {}  # reservations of a tenant that could not be swept the last time
         self.swept = 0
         self.alive: Callable[[str], bool] = _nobody
 
@@ -102,15 +103,21 @@ class Sweeper:
             except (SovereignError, ValueError) as error:
                 level = logging.WARNING if isinstance(error, LogError) else logging.ERROR
                 _log.log(level, "call %s of a router that is gone stays reserved: %s", call.decode(), error)
+        stuck = len(found) // 2 - swept
+        if stuck:
+            self._stuck[tenant] = stuck
+        else:
+            self._stuck.pop(tenant, None)
         self.swept += swept
         return swept
 
     async def _due(self, tenant: str) -> list[bytes]:
         """Calls and their records. What a router holds that came after our last look at who is there is not due."""
         members, gone = self._members, self._members.sees_gone
+        most = _AT_ONCE + self._stuck.get(tenant, 0)
         while True:
             there = members.there()
-            arguments: list[Part] = [_AT_ONCE, self._grace_ms, int(gone), *there]
+            arguments: list[Part] = [most, self._grace_ms, int(gone), *there]
             found: list[bytes] = await self._client.run(
                 DUE, [layout.reservations(tenant)], arguments, slow=True
             )

@@ -385,7 +385,9 @@ class Replica:
 
     def _lead(self, term: _Term, standing: Standing) -> None:
         term.integrator.notify(standing.head)
-        term.integrator.hurry(min(self._hurried, standing.head))
+        self._hurried = min(self._hurried, standing.head)
+        if self._hurried > standing.size:
+            term.integrator.hurry(self._hurried)
         if not term.integrator.recovered:
             return
         if not self._leading:

@@ -74,9 +74,7 @@ elseif not again then
     keep(KEYS[1 + index], state, state.capacity, state.window)
   end
   for index = 1, slots do
-    local key = KEYS[1 + buckets + index]
-    redis.call('SADD', key, call)
-    redis.call('PEXPIRE', key, ARGV[5])
+    occupy(KEYS[1 + buckets + index], call, ARGV[5])
   end
   for index = 1, windows do
     local key, amount = KEYS[1 + buckets + slots + index], ARGV[sizes + 3 * index - 2]

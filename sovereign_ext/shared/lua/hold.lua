@@ -9,8 +9,7 @@ if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
   return 0
 end
 for index = 1, slots do
-  redis.call('SADD', KEYS[1 + index], ARGV[1])
-  redis.call('PEXPIRE', KEYS[1 + index], ARGV[4])
+  occupy(KEYS[1 + index], ARGV[1], ARGV[4])
 end
 for index = 1, windows do
   local key = KEYS[1 + slots + index]

@@ -56,6 +56,14 @@ local function keep(key, state, capacity, window)
   redis.call('SET', key, text(state.used) .. ' ' .. text(state.part) .. ' ' .. text(state.at), 'PX', text(full))
 end
 
+-- The set of a slot lives as long as the longest of its calls needs it.
+local function occupy(key, call, milliseconds)
+  redis.call('SADD', key, call)
+  if redis.call('PTTL', key) < tonumber(milliseconds) then
+    redis.call('PEXPIRE', key, milliseconds)
+  end
+end
+
 -- A reservation is "expires holder json"; a tombstone's holder is "-".
 local function opened(record)
   return string.match(record, '^(%d+) (%S+) (.*)$')

@@ -401,6 +401,34 @@ async def test_the_sweeper_is_told_of_a_tenant_again_if_that_got_lost(
 
 
 @in_loop
+async def test_a_short_call_does_not_shorten_the_life_of_a_long_one_s_slot(valkey: Valkey) -> None:
+    """Nor does it when both are held again after a loss."""
+    async with routers(valkey, Books()) as (shared,):
+        for call, hours in (("long", 5), ("short", 0)):
+            expires_ms = now_ms() + hours * layout.HOUR_MS
+            assert await admits(shared, demand(call, slot(2), expires_ms=expires_ms))
+        key = f"sf:{{{TENANT}}}:c::"
+        with valkey.client() as client:
+            assert client.pttl(key) > 4 * layout.HOUR_MS
+            valkey.flush()
+            await settled(lambda: client.scard(key) == 2)
+            assert client.pttl(key) > 4 * layout.HOUR_MS
+
+
+@in_loop
+async def test_reservations_that_cannot_be_swept_do_not_keep_others_from_it(valkey: Valkey) -> None:
+    """However many there are: here of another release, whose records we cannot read."""
+    books = Books()
+    async with routers(valkey, books) as (shared,):
+        with valkey.client() as client:
+            for number in range(200):
+                client.hset(layout.reservations(TENANT), f"bad{number}", '1 somebody ["k",[],[],[]]')
+        assert await admits(shared, demand("lost", reserve(10, 10), expires_ms=now_ms() + 50))
+        await settled(lambda: shared.status().swept == 1)
+        assert spent(valkey) == 10
+
+
+@in_loop
 async def test_a_tenant_that_comes_back_while_it_is_forgotten_stays(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
