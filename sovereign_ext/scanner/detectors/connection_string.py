@@ -26,10 +26,11 @@ _LONGEST: Final = 512
 
 _URL: Final = re.compile(rb"[a-z0-9]{2,12}(?:\+[a-z0-9_]{1,24})?://([^\s:/?#@\"'`<>\\()\[\]^*|,;]{0,128}+):")
 _STRICT: Final = re.compile(rb"(?!\d{1,5}[,?#/])[^\s/?#\"'`<>\\]{4,}(?=@[^\s@])")
-_LOOSE: Final = re.compile(rb"(?!\d{1,5}[,/?#])([^\s@\"'`<>\\]{4,}+)@[A-Za-z0-9\[_$/{]")
+_LOOSE: Final = re.compile(rb"(?!\d{1,5}[;,/?#])([^\s@\"'`<>\\]{4,}+)@[A-Za-z0-9\[_$/{]")
 """With characters that stand percent-encoded in a URL, but not where a host with its port comes first."""
 
-_USERINFO: Final = rb"(?:[a-z0-9_]+:\\*/\\*/)?(?:[^\s\"@/\\<>]|\\+u[0-9A-Fa-f]{4})+(?:/[^\s\"@/\\<>]+)?@"
+_INFO: Final = rb"(?:[^\s\"@/\\<>]|\\+u[0-9A-Fa-f]{4})+"
+_USERINFO: Final = rb"(?:[a-z0-9_]+:\\*/\\*/)?" + _INFO + rb"(?:/" + _INFO + rb")?@"
 """What stands behind an anchor in raw JSON; the second slash ends the host of a URL without user information."""
 
 _ORACLE: Final = re.compile(rb"jdbc:oracle:[a-z0-9]{3,4}:([^\s/@\"'`<>\\]{1,128}+)/([^\s/@\"'`<>\\]{4,}+)@")
