@@ -13,4 +13,9 @@ _INSERT: Final[dict[str, Callable[..., Any]]] = {"sqlite": sqlite.insert, "postg
 
 def insert_into(engine: Engine, table: Table) -> Any:
     """An insert that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-    return _INSERT[engine.dialect.name](table)
+    return insert_for(engine.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> Any:
+    """The same where there is no engine at hand."""
+    return _INSERT[dialect](table)

@@ -10,21 +10,19 @@ US dollar. Nothing here knows how a row is made of an entry; ``metering`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from sovereign_ext.storage.dialects import insert_for
 from sovereign_ext.storage.schema import log_entries, usage, usage_hours
 
 HOUR_MS: Final = 3_600_000
 _CALLS_AT_ONCE: Final = 500  # SQLite of old takes 999 parameters
-
-_INSERT: Final[dict[str, Callable[..., Any]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def insert_rows() -> Insert:
 
 def add_to_hours(dialect: str) -> Any:
     """Adds to the sums of an hour, or begins it; parameters are the columns by name."""
-    statement = _INSERT[dialect](usage_hours).values({name: bindparam(name) for name in HOUR_COLUMNS})
+    statement = insert_for(dialect, usage_hours).values({name: bindparam(name) for name in HOUR_COLUMNS})
     added = {name: usage_hours.c[name] + statement.excluded[name] for name in ("calls", *COUNTS)}
     key = [column for column in usage_hours.c if column.primary_key]
     return statement.on_conflict_do_update(index_elements=key, set_=added)

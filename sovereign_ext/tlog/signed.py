@@ -1,7 +1,7 @@
 """The checkpoint that was signed last, in a file: for a log that one process has open.
 
 What keeps a second process from signing is the lease (``files.Lease``); ``guard`` asks whether it still holds. The
-counterpart for several processes is ``sharednotes``.
+counterpart for several processes is ``tenure``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A log writes tiles, which never change, and shows one ``checkpoint``, which does. Whoever writes is known to hold the
 right to (``Publisher``'s matter), but may have lost it a moment ago without knowing: tiles are made of the entries
 alone, so writing one twice is harmless, and a partial tile is dropped only when the full one is there. Only the
-checkpoint can go backwards; each store says how it keeps that from happening. The other store is ``s3``.
+checkpoint can go backwards; each store says how it keeps that from happening. The other store is ``s3tiles``.
 """
 
 from __future__ import annotations
