@@ -18,11 +18,9 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Delete,
     Engine,
     Update,
     cast,
-    delete,
     func,
     literal,
     literal_column,
@@ -175,11 +173,6 @@ class PublishedStore:
         with self._engine.connect() as connection:  # the rowcount of an insert is not to be relied on
             return connection.execute(kept).scalar_one_or_none() is not None
 
-    def drop_note(self, token: int, name: str) -> bool:
-        """Forget a note; false when there is none or ``token`` is not the newest."""
-        mine = select(log_published.c.id).where(log_published.c.token == token).exists()
-        return self._change(delete(log_notes).where(log_notes.c.name == name, mine))
-
     def notes(self) -> dict[str, bytes]:
         """All notes by name."""
         with self._engine.connect() as connection:
@@ -192,7 +185,7 @@ class PublishedStore:
             with self._engine.connect() as connection:
                 connection.execute(select(func.pg_notify(CHANNEL, word)))
 
-    def _change(self, statement: Update | Delete) -> bool:
+    def _change(self, statement: Update) -> bool:
         with self._engine.connect() as connection:
             return connection.execute(statement).rowcount == 1
 

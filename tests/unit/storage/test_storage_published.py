@@ -63,7 +63,6 @@ STEPS = st.lists(
         st.tuples(st.just("replace"), TOKENS, st.booleans(), st.integers(0, 5)),
         st.tuples(st.just("attach"), TOKENS, st.integers(0, 5)),
         st.tuples(st.just("note"), TOKENS, st.sampled_from("xy"), st.binary(max_size=3)),
-        st.tuples(st.just("drop"), TOKENS, st.sampled_from("xy")),
     ),
     max_size=40,
 )
@@ -112,8 +111,6 @@ def take(store: PublishedStore, model: Model, step: tuple[Any, ...]) -> Any:
             return store.attach(token, size, b"cosigned")
         case ("note", token, name, body):
             return store.put_note(token, name, body, 1)
-        case ("drop", token, name):
-            return store.drop_note(token, name)
     return None
 
 
@@ -145,8 +142,6 @@ def expect(model: Model, step: tuple[Any, ...]) -> Any:
             if token == model.token:
                 model.notes[name] = body
             return token == model.token
-        case ("drop", token, name):
-            return token == model.token and model.notes.pop(name, None) is not None
     return None
 
 
