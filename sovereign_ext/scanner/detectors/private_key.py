@@ -20,7 +20,7 @@ REACH: Final = 16 * 1024
 
 _BEGIN: Final = re.compile(
     rb"-----BEGIN\s(?:[A-Z0-9]{1,12}\s){0,3}PRIVATE\sKEY(?:\sBLOCK)?-----"
-    rb"(?:\s*(?:Proc-Type:\s?4,ENCRYPTED|DEK-Info:\s?[A-Z0-9-]{1,32},[0-9A-Fa-f]{1,64}"
+    rb"(?:[\s>|#*]*(?:Proc-Type:\s?4,ENCRYPTED|DEK-Info:\s?[A-Z0-9-]{1,32},[0-9A-Fa-f]{1,64}"
     rb"|(?:Version|Comment|Hash|Charset|MessageID):[^\n]{0,200}))*+"
 )
 _END: Final = re.compile(rb"-----END\s(?:[A-Z0-9]{1,12}\s){0,3}PRIVATE\sKEY(?:\sBLOCK)?-----")
