@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sovereign_ext.scanner.base import Detector
-from sovereign_ext.scanner.engine import NO_WIDTH, NO_WIDTH_UTF8
+from sovereign_ext.scanner.patterns import NO_WIDTH, NO_WIDTH_UTF8
 
 DEPTH: Final = 4
 """How often text is undone again where undoing it brought forth escapes."""
