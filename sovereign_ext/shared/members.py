@@ -88,6 +88,8 @@ class Members:
             BEAT, [layout.EPOCH, layout.ROUTERS],
             [self.router, self._client.lineage, os.urandom(6).hex(), _REMEMBERED_MS], slow=True,
         )  # fmt: skip
+        if self._client.up:
+            self._client.why = ""  # it was written, so whatever was refused before may be taken now
         name, since_ms, self._server_ms = reply[0].decode(), int(reply[1]), int(reply[2])
         self._server_at = self._monotonic()
         self._routers = {

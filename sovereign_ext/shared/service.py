@@ -47,7 +47,7 @@ OPERATION: Final = Pace()
 class SharedStatus:
     """For readiness and ``sovereign status``.
 
-    ``reachable``: limits are those of all routers; otherwise ``why`` not, in an operator's words. ``rebuilding_s`` is
+    ``reachable``: it answers and takes what it is told; otherwise ``why`` not, in an operator's words. ``rebuilding_s`` is
     how long calls under spend caps are still refused after data were lost, ``routers`` how many share the store,
     ``held`` the calls of this one that hold something, ``queued`` those whose end the store has not heard of,
     ``given_up`` those that it will not hear of from here, ``swept`` what this router settled for others.
@@ -130,7 +130,7 @@ class Shared:
         """How it stands now. Reads memory only."""
         client, settling = self._client, self.ledger.settling
         return SharedStatus(
-            reachable=client.up,
+            reachable=client.up and not client.why,
             why=client.why,
             server=client.server,
             rebuilding_s=self._members.rebuilding_s if client.up else 0.0,

@@ -516,6 +516,22 @@ async def test_another_server_behind_a_proxy_is_noticed(valkey: Valkey) -> None:
 
 
 @in_loop
+async def test_a_full_memory_is_told_of_as_long_as_it_lasts(valkey: Valkey) -> None:
+    """Calls that cannot be counted are refused; the reason goes away with its cause."""
+    async with routers(valkey, Books()) as (shared,):
+        with valkey.client() as client:
+            client.config_set("maxmemory", 1)
+            try:
+                await refused_503(shared, demand("a", slot(1), strict=True))
+                await settled(lambda: "OOM" in shared.status().why)
+                assert not shared.status().reachable
+            finally:
+                client.config_set("maxmemory", 0)
+        await admitted(shared, slot(1))
+        await settled(lambda: shared.status().reachable and not shared.status().why)
+
+
+@in_loop
 async def test_a_server_that_answers_nonsense_is_tried_again(valkey: Valkey) -> None:
     """Something else behind the address for a moment: whatever that does to us, we connect again."""
     greeted = 0
