@@ -47,10 +47,10 @@ OPERATION: Final = Pace()
 class SharedStatus:
     """For readiness and ``sovereign status``.
 
-    ``reachable``: it answers and takes what it is told; otherwise ``why`` not, in an operator's words. ``rebuilding_s`` is
-    how long calls under spend caps are still refused after data were lost, ``routers`` how many share the store,
-    ``held`` the calls of this one that hold something, ``queued`` those whose end the store has not heard of,
-    ``given_up`` those that it will not hear of from here, ``swept`` what this router settled for others.
+    ``reachable``: it answers and takes what it is told; otherwise ``why`` not, in an operator's words.
+    ``rebuilding_s`` is how long calls under spend caps are still refused after data were lost, ``routers`` how many
+    share the store, ``held`` the calls of this one that hold something, ``queued`` those whose end the store has not
+    heard of, ``given_up`` those that it will not hear of from here, ``swept`` what this router settled for others.
     """
 
     reachable: bool
