@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,9 @@ class Who:
 
 
 def _oidc(name: str, role: Role | None, side: int | None, status: int = 0, **changes: Any) -> Who:
-    return Who(f"oidc {name}", token(SIGNER, claims(**changes)), role, side, status)
+    """With a token made now, while tests are collected: it has to live until the last of them runs."""
+    said = claims(**{"exp": int(time.time()) + 86_400, **changes})
+    return Who(f"oidc {name}", token(SIGNER, said), role, side, status)
 
 
 CALLERS: Final = (
