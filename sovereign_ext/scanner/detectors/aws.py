@@ -32,6 +32,7 @@ _SECRET: Final = re.compile(  # the second group: the word of the next line, and
 _HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{40}")
 _BASE64: Final = re.compile(rb"[0-9A-Za-z/+]{1,4000}+")
 _LEAST_ENCODED: Final = 96  # characters of a session token or Bedrock key: the shortest seen have more
+_JUDGED: Final = 256  # characters that are enough to tell random ones
 _LONGEST_KEY: Final = 400  # and of a long-term Bedrock key; what is longer is base64 that happens to begin so
 # How many capitals and how many small letters there must be: words written together have few capitals.
 _LETTERS_ONLY: Final = 10
@@ -120,7 +121,7 @@ def _encoded(text: bytes, at: int, start: int, beginnings: tuple[bytes, ...]) ->
     if end is None or end - start < _LEAST_ENCODED:
         return None
     body = text[start:end]
-    if _EXAMPLE in body or entropy(body) < _LEAST_ENTROPY:
+    if _EXAMPLE in body or entropy(body[:_JUDGED]) < _LEAST_ENTROPY:
         return None
     return Span(at, padded(text, start, end))
 
