@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _LOWER, _UPPER, _OUTER, _SOLIDUS = 0xE000, 0xE100, 0xE200, 0xE300
+SHOWN: Final = 200
+"""Characters of a member's name in a pointer; of longer ones the rest is cut."""
+
 _RAW: Final = re.compile("[\ue000-\ue17f\ue300]")
 _RAW_OUTER: Final = re.compile("[\ue200-\ue27f]")
 
@@ -149,7 +152,8 @@ def _members(value: dict[Any, Any], pointer: str, walk: _Walk) -> tuple[dict[str
 def _below(pointer: str, name: str) -> str:
     if isinstance(pointer, _Within):
         return pointer
-    return pointer + "/" + name.replace("~", "~0").replace("/", "~1")
+    shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
+    return pointer + "/" + shown.replace("~", "~0").replace("/", "~1")
 
 
 def _leaf(leaf: Leaf, pointer: str, walk: _Walk) -> tuple[str, str]:

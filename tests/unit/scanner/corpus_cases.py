@@ -1,8 +1,8 @@
 """The corpus: every kind of credential in every form, hiding and place, and several of them together.
 
 Everything comes from a seed, so that a failure can be repeated; the credentials are made by the detectors' own makers.
-The families of cases cross each kind with one dimension and turn the others beneath it; ``everything`` is the full
-product, for ``tests/fuzz/credentials.py``.
+The families of cases cross each kind with one dimension and turn the others beneath it; ``drawn`` is for
+``tests/fuzz/credentials.py``, which takes any of the full product.
 """
 
 from __future__ import annotations
@@ -145,15 +145,14 @@ class Corpus:
         both = Planted("npm-token", token, token.decode())
         yield self._of("a token in its setting", ("//registry.npmjs.org/:_authToken=", both, "\n"))
 
-    def everything(self) -> Iterator[Case]:
-        """Every kind in every form, hiding and place: some millions."""
-        hidings = HIDINGS | WRAPS
-        for kind in self._makers:
-            for form in FORMS:
-                for name, hide in hidings.items():
-                    for place in (*PLACES.items(), *DOCUMENTS.items()):
-                        if name not in WRAPS or kind in self._wrapping:
-                            yield from self._try(kind, form, name, hide, place)
+    def drawn(self, number: int) -> Iterator[Case]:
+        """Any kind in any form, hiding and place."""
+        kinds, forms = list(self._makers), list(FORMS)
+        hidings, places = list((HIDINGS | WRAPS).items()), list((PLACES | DOCUMENTS).items())
+        for _ in range(number):
+            kind, (name, hide) = self._rng.choice(kinds), self._rng.choice(hidings)
+            if name not in WRAPS or kind in self._wrapping:
+                yield from self._try(kind, self._rng.choice(forms), name, hide, self._rng.choice(places))
 
     def _hidden(self, kind: str, hiding: str, hide: Hide, place: tuple[str, Build]) -> Iterator[Case]:
         yield from self._try(kind, next(self._forms), hiding, hide, place)
@@ -173,7 +172,8 @@ class Corpus:
             pieces = around(form, kind, beside, piece)
             where, build = place
             if form.before and "key" not in where and "name" not in where:
-                pieces = (self._rng.choice(BEFORE), *pieces, self._rng.choice(AFTER))
+                before = BEFORE[:-1] if where in DOCUMENTS else BEFORE  # a text has no control characters
+                pieces = (self._rng.choice(before), *pieces, self._rng.choice(AFTER))
             yield case(f"{kind}, {form.name}, {hiding}, {where}", build(pieces), next(self._styles))
 
     def _piece(self, kind: str) -> tuple[Piece, ...]:

@@ -202,7 +202,7 @@ WRAPS: Final[dict[str, Hide]] = {
     "line end and tab inside": _insert("\n\t"),
     "quoted line end inside": _insert("\n> "),
     "continued line inside": _insert("\\\n"),
-    "continued, indented line inside": _insert("\\\n    "),
+    "continued and indented line inside": _insert("\\\n    "),
     "lines of 19": _in_lines,
 }
 
