@@ -50,8 +50,6 @@ _FURTHER: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}+")
 _NEXT_LINE: Final = re.compile(rb"[ \t\\]*(?:\r\n?|\n)[ \t>|]*[A-Za-z0-9_-]{0,300}+\.[0-9a-z]{9}")
 """The end of a routable token."""
 
-_HEX: Final = frozenset(b"0123456789abcdef")
-
 
 def find(text: bytes, at: int) -> Span | None:
     """The token whose prefix stands at ``at``."""
@@ -91,7 +89,7 @@ def _ends(text: bytes, token: re.Match[bytes]) -> bool:
 
 
 def _spread(body: bytes) -> bool:
-    return made_at_random(body, 16 if _HEX.issuperset(body) else 64)
+    return made_at_random(body)
 
 
 GITLAB: Final = (
