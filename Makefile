@@ -15,7 +15,7 @@ BIN         := .venv/bin
 export SOVEREIGN_JUDGES_PYTHON := $(CURDIR)/.venv-judges/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test unit fuzz lint format type proto lock bench bench-peers bench-log bench-keys bench-shared bench-scan setup clean distclean
+.PHONY: help run down test unit fuzz fuzz-scan lint format type proto lock bench bench-peers bench-log bench-keys bench-shared bench-scan setup clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,10 @@ unit: ## the fast tests only, in a minute on two cores: no Envoy, no servers; SO
 fuzz: ## damaged provider bytes at every decoder for FUZZ_SECONDS=60; FUZZ_ARGS='--only NAME --seed N --rounds 1' repeats
 	@scripts/setup.sh dev
 	$(BIN)/python tests/fuzz/decoders.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+fuzz-scan: ## credentials in any form, hiding and place at the scanner for FUZZ_SECONDS=60; FUZZ_ARGS='--seed N' repeats
+	@scripts/setup.sh dev
+	$(BIN)/python tests/fuzz/credentials.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 lint: ## ruff's rules and format, and the one-way imports
 	@scripts/setup.sh dev

@@ -1,9 +1,10 @@
 """What the credential scan costs a call, and how often it is wrong about texts that have no credential.
 
 Times are CPU time of this process: median, least and greatest of some rounds. The prompt of 2 KB is a usual one;
-large bodies are ``clean``'s texts, of all families in turn. Each hostile body is scanned at two sizes, and the worst
-are shown. Memory: what building the scanner adds, and the peak of a process of its own that scans the largest body.
-Deliberately not here: the call around the scan (``run``), and whether everything is found (tests).
+large bodies are ``clean``'s texts, of all families in turn. Hostile bodies are ranked by small ones, and the worst
+measured at 256 KiB and 1 MiB. Memory: what building the scanner adds, and what a process of its own needs at most to
+scan the largest body. Deliberately not here: the call around the scan (``run``), and whether everything is found
+(tests).
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import subprocess
 import sys
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,10 @@ PROMPT_US: Final = 50.0
 CLEAN_MB_S: Final = 200.0
 FALSE_ALARMS: Final = 1.0  # for 10 MB, of the six families together
 SIX: Final = frozenset({"openai", "anthropic", "aws", "github", "slack", "stripe"})
-HOSTILE_MIB: Final = 0.25
+RANKED_BYTES: Final = 2**15
+Text = tuple[str, str]
+"""Its family, and itself."""
+
 SHOWN: Final = 8  # of the worst hostile bodies
 _CALLS: Final = 500  # of a prompt's round
 
@@ -56,6 +59,15 @@ class Hostile:
     """How many times longer four times the size takes; 4 is linear."""
 
 
+@dataclass(slots=True)
+class Family:
+    """Texts of one sort: how many MB, scanned in how many seconds, with which findings by ``family/kind``."""
+
+    megabytes: float = 0.0
+    seconds: float = 0.0
+    alarms: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything that was measured."""
@@ -66,13 +78,12 @@ class Report:
     building_mb: float
     prompts_us: dict[str, Spread]
     clean_mb_s: dict[str, Spread]
-    peak_mb: float
+    peak_mb: float | None
     """Of a process that scans the largest clean body, less what it had before the scan."""
     hostile: list[Hostile]
     tried: int
-    megabytes: dict[str, float]
-    alarms: dict[str, dict[str, int]]
-    """By family of texts, by ``family/kind``."""
+    families: dict[str, Family]
+    """Of the texts."""
 
 
 def spread(rounds: int, figure: Callable[[], float]) -> Spread:
@@ -110,7 +121,7 @@ def credential() -> str:
     return "ghp_" + token + "".join(digits[checksum // 62**place % 62] for place in range(5, -1, -1))
 
 
-def large_bodies(texts: Sequence[tuple[str, str]]) -> dict[str, bytes]:
+def large_bodies(texts: Sequence[Text]) -> dict[str, bytes]:
     """One chat request for each size, with pieces of all families."""
     found = {}
     for mib in SIZES_MIB:
@@ -125,54 +136,67 @@ def large_bodies(texts: Sequence[tuple[str, str]]) -> dict[str, bytes]:
     return found
 
 
-def hostile_bodies(scanner: Scanner) -> list[Hostile]:
-    """All of them, the worst first."""
+def hostile_bodies(scanner: Scanner) -> tuple[list[Hostile], int]:
+    """The worst of all, and how many there are: ranked by a small body each, then measured with large ones."""
+    fills = [*hostile.bodies(DETECTORS), ("a credential", hostile.credentials([credential().encode()]))]
+
+    def seconds(fill: hostile.Fill, size: int) -> float:
+        body = fill(size)
+        return cpu_s(lambda: scanner.scan(body)) * size / len(body)
+
+    ranked = sorted(fills, key=lambda each: -seconds(each[1], RANKED_BYTES))
     found = []
-    for name, fill in [
-        *hostile.bodies(DETECTORS),
-        ("a credential", hostile.credentials([credential().encode()])),
-    ]:
-        small, large = fill(int(HOSTILE_MIB * 2**20) // 4), fill(int(HOSTILE_MIB * 2**20))
-        base = min(cpu_s(lambda body=small: scanner.scan(body)) for _ in range(2))  # type: ignore[misc]
-        took = min(cpu_s(lambda body=large: scanner.scan(body)) for _ in range(2))  # type: ignore[misc]
-        found.append(Hostile(name, took / (len(large) / 2**20), took / max(base, 1e-6)))
-    return sorted(found, key=lambda each: -each.s_per_mib)
+    for name, fill in ranked[:SHOWN]:
+        took = seconds(fill, 2**20)
+        found.append(Hostile(name, took, took / seconds(fill, 2**18)))
+    return sorted(found, key=lambda each: -each.s_per_mib), len(fills)
 
 
-def false_alarms(
-    scanner: Scanner, texts: Sequence[tuple[str, str]]
-) -> tuple[dict[str, float], dict[str, dict[str, int]]]:
-    """Megabytes and findings by family of texts; each finding is told on standard error, to be looked at."""
-    megabytes: Counter[str] = Counter()
-    alarms: dict[str, Counter[str]] = {}
-    families = {detector.kind: detector.family for detector in DETECTORS}
-    for at, (family, text) in enumerate(texts):
-        megabytes[family] += len(text.encode())
-        for finding in scanner.scan(clean.body(text, at)).findings:
-            kind = f"{families[finding.kind]}/{finding.kind}"
-            alarms.setdefault(family, Counter())[kind] += 1
-            say(f"{family}: {kind}: {finding.secret.reveal()[:60]!r}")
-    return {family: size / 1e6 for family, size in megabytes.items()}, {
-        name: dict(of) for name, of in alarms.items()
-    }
+def false_alarms(scanner: Scanner, texts: Sequence[Text]) -> tuple[dict[str, Family], list[Text]]:
+    """What is found in each family of texts, and the texts in which nothing is.
+
+    Each finding is told on standard error, to be looked at.
+    """
+    families: dict[str, Family] = {}
+    kinds = {detector.kind: detector.family for detector in DETECTORS}
+    clear = []
+    for at, (name, text) in enumerate(texts):
+        family = families.setdefault(name, Family())
+        body = clean.body(text, at)
+        began = time.process_time()
+        findings = scanner.scan(body).findings
+        family.seconds += time.process_time() - began
+        family.megabytes += len(body) / 1e6
+        for finding in findings:
+            kind = f"{kinds[finding.kind]}/{finding.kind}"
+            family.alarms[kind] = family.alarms.get(kind, 0) + 1
+            say(f"{name}: {kind}: {finding.secret.reveal()[:60]!r}")
+        if not findings:
+            clear.append((name, text))
+    return families, clear
 
 
-def peak_mb(body: bytes) -> float:
-    """MB that a process of its own needs at most while it scans ``body``, above what it had."""
+def peak_mb(body: Path) -> float | None:
+    """MB that a process of its own needs at most while it scans what is in the file, above what it had.
+
+    ``None`` where the system does not count anew (it must be Linux).
+    """
     code = (
-        "import resource, sys; from sovereign_ext.scanner.scan import Scanner; scanner = Scanner();"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "body = sys.stdin.buffer.read(); body = bytes(body); scanner.scan(b'{}'); before = peak();"
-        "scanner.scan(body); print(peak() - before)"
+        "import sys, psutil; from pathlib import Path\n"
+        "from bench.meter import Meter; from sovereign_ext.scanner.scan import Scanner\n"
+        "meter = Meter(psutil.Process().pid); scanner = Scanner(); scanner.scan(b'{}')\n"
+        "body = Path(sys.argv[1]).read_bytes(); Path('/proc/self/clear_refs').write_text('5')\n"
+        "before = meter.resident_mb(); scanner.scan(body); print(meter.peak_mb() - before)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=body, capture_output=True, check=True, timeout=600
+        [sys.executable, "-c", code, str(body)], capture_output=True, check=False, timeout=600
     )
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return None if done.returncode else float(done.stdout)
 
 
-def measure(rounds: int, megabytes: float, machine: Machine) -> Report:
+def measure(rounds: int, megabytes: float, directory: Path) -> Report:
     """All of it, in a few minutes."""
+    machine = describe(directory)
     say("building")
     before = Meter(psutil.Process().pid).resident_mb()
     scanner = Scanner()
@@ -181,6 +205,8 @@ def measure(rounds: int, megabytes: float, machine: Machine) -> Report:
     say("texts")
     texts = list(clean.texts(dict.fromkeys(clean.FAMILIES, megabytes / len(clean.FAMILIES))))
     random.Random(6).shuffle(texts)
+    say("false alarms")
+    families, clear = false_alarms(scanner, texts)
     say("prompts")
     prompts = {"clean": prompt(), "with one finding": prompt(" " + credential() + " ok?")}
     assert [len(scanner.scan(each).findings) for each in prompts.values()] == [0, 1]
@@ -189,35 +215,31 @@ def measure(rounds: int, megabytes: float, machine: Machine) -> Report:
         for name, body in prompts.items()
     }
     say("large bodies")
-    bodies = large_bodies(texts)
+    bodies = large_bodies(clear)
     clean_mb_s = {
         name: spread(rounds, lambda body=body: len(body) / 1e6 / cpu_s(lambda: scanner.scan(body)))  # type: ignore[misc]
         for name, body in bodies.items()
     }
-    peak = peak_mb(list(bodies.values())[-1])
+    largest = directory / "body.json"
+    largest.write_bytes(list(bodies.values())[-1])
+    peak = peak_mb(largest)
     say("hostile bodies")
-    worst = hostile_bodies(scanner)
-    say("false alarms")
-    sizes, alarms = false_alarms(scanner, texts)
+    worst, tried = hostile_bodies(scanner)
     return Report(
-        machine, rounds, building, built_mb, prompts_us, clean_mb_s, peak, worst[:SHOWN], len(worst), sizes, alarms
+        machine, rounds, building, built_mb, prompts_us, clean_mb_s, peak, worst, tried, families
     )  # fmt: skip
 
 
 def of_six(report: Report) -> int:
-    return sum(
-        count
-        for kinds in report.alarms.values()
-        for kind, count in kinds.items()
-        if kind.split("/")[0] in SIX
-    )
+    alarms = [item for family in report.families.values() for item in family.alarms.items()]
+    return sum(count for kind, count in alarms if kind.split("/")[0] in SIX)
 
 
 def judge(report: Report) -> list[Target]:
     """The figures beside the project's targets."""
     clean_us = report.prompts_us["clean"].median
     slowest = min(each.median for each in report.clean_mb_s.values())
-    rate = 10 * of_six(report) / sum(report.megabytes.values())
+    rate = 10 * of_six(report) / sum(each.megabytes for each in report.families.values())
     prompt_limit, clean_limit = f"<= {PROMPT_US:g} µs", f">= {CLEAN_MB_S:g} MB/s"
     return [
         Target("scan of a 2 KB prompt", prompt_limit, f"{number(clean_us)} µs", clean_us <= PROMPT_US),
@@ -241,17 +263,18 @@ def lines(report: Report, results: list[Target]) -> list[str]:
     rows += [["  memory it adds, MB", number(report.building_mb)]]
     rows += [[f"prompt of 2 KB, {name}, µs", show(found)] for name, found in report.prompts_us.items()]
     rows += [[f"clean texts, {name}, MB/s", show(found)] for name, found in report.clean_mb_s.items()]
-    rows += [[f"  memory to scan {SIZES_MIB[-1]} MiB at most, MB", number(report.peak_mb)]]
+    peak = report.peak_mb
+    rows += [
+        [f"  memory to scan {SIZES_MIB[-1]} MiB at most, MB", "unknown" if peak is None else number(peak)]
+    ]
     out = [*header("credential scan", report.machine, notes), *render(rows)]
     table = [["", "s/MiB", "four times the size takes"]]
     table += [[each.name, f"{each.s_per_mib:.3f}", f"{each.growth:.1f} times"] for each in report.hostile]
     out += ["", f"Hostile bodies: the worst of {report.tried}", *render(table)]
-    table = [["", "MB", "findings"]]
-    for family, size in report.megabytes.items():
-        found = report.alarms.get(family, {})
-        table.append(
-            [family, number(size), ", ".join(f"{kind} {n}" for kind, n in sorted(found.items())) or "none"]
-        )
+    table = [["", "MB", "MB/s", "findings"]]
+    for name, family in report.families.items():
+        found = ", ".join(f"{kind} {n}" for kind, n in sorted(family.alarms.items())) or "none"
+        table.append([name, number(family.megabytes), number(family.megabytes / family.seconds), found])
     out += ["", "Texts without credentials", *render(table)]
     return [*out, "", *render([["Target", "", "figure", ""], *(result.row() for result in results)])]
 
@@ -265,7 +288,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     options = parser.parse_args()
     with workplace("scan") as directory:
-        report = measure(options.rounds, options.megabytes, describe(directory))
+        report = measure(options.rounds, options.megabytes, directory)
         results = judge(report)
         print("\n".join(lines(report, results)))
         if options.json:
