@@ -15,6 +15,8 @@ from test_scanner_corpus import SCANNER
 from bench import clean, hostile
 from sovereign_ext.scanner.registry import DETECTORS
 
+pytestmark = pytest.mark.services
+
 SIX: Final = frozenset({"openai", "anthropic", "aws", "github", "slack", "stripe"})
 EACH_MB: Final = 1.5
 FAMILIES: Final = {each.kind: each.family for each in DETECTORS}

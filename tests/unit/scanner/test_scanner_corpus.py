@@ -21,6 +21,8 @@ from corpus_texts import FORMS, HIDINGS, around, planted
 from sovereign_ext.scanner.registry import DETECTORS
 from sovereign_ext.scanner.scan import Scanner
 
+pytestmark = pytest.mark.services
+
 FAMILIES = ("forms", "places", "hidden", "wrapped", "split", "neighbours", "overlaps")
 SCANNER = Scanner()
 

@@ -24,6 +24,8 @@ from sovereign_ext.scanner.detectors.private_key import PRIVATE_KEY
 from sovereign_ext.scanner.detectors.pypi import PYPI
 from sovereign_ext.scanner.registry import DETECTORS
 
+pytestmark = pytest.mark.services
+
 OURS = (
     *GOOGLE, *AZURE, *AZURE_KEYS, *PRIVATE_KEY, *GITLAB, *JWT, *NPM, *PYPI, *HUGGINGFACE, *CONNECTION_STRING,
 )  # fmt: skip

@@ -10,6 +10,7 @@ import json
 import random
 from typing import Any
 
+import pytest
 from corpus import STYLES, Leaf, Nested, Piece, case, in_base64
 from corpus_kinds import MAKERS, SETTINGS
 from corpus_places import DOCUMENTS, PLACES
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from test_scanner_corpus import SCANNER, wrong
 
 from sovereign_ext.scanner.registry import DETECTORS
+
+pytestmark = pytest.mark.services
 
 WRAPPING = frozenset(each.kind for each in DETECTORS if each.wraps)
 WAYS = list((HIDINGS | WRAPS).items())

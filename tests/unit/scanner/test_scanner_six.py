@@ -37,6 +37,8 @@ from sovereign_ext.scanner.detectors.stripe import STRIPE
 from sovereign_ext.scanner.registry import DETECTORS
 from sovereign_ext.tenants.keys import RANDOM_BYTES, KeyKind, mint
 
+pytestmark = pytest.mark.services
+
 OURS = (*ROUTER, *OPENAI, *ANTHROPIC, *AWS, *GITHUB, *SLACK, *STRIPE)
 KINDS = sorted(MAKERS)
 MISSES = [(kind, index) for kind in KINDS for index in range(len(NEAR_MISSES[kind]))]
