@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
@@ -169,31 +169,38 @@ class ExchangeStream:
             scanned = scan(policy, body)
             if not scanned.findings:
                 return self._decide(exchange, request, policy)
-        self._gateway.spawn(self._walk_once_screened(exchange, request, policy, body, scanned))
+        self._answer_later("the scan", self._once_screened(exchange, request, policy, body, scanned))
         return None
 
-    async def _walk_once_screened(
-        self, exchange: Exchange, request: Request, policy: Policy, body: bytes, scanned: Scan | None
-    ) -> None:
-        """The body is large, or holds credentials. The client may leave meanwhile."""
-        gateway = self._gateway
+    def _answer_later(self, what: str, work: Coroutine[Any, Any, pb.ProcessingResponse | None]) -> None:
+        """Send what comes of ``work``, if anything, or deny the call."""
+        self._gateway.spawn(self._answered(what, work))
+
+    async def _answered(self, what: str, work: Awaitable[pb.ProcessingResponse | None]) -> None:
         try:
-            if scanned is None:
-                scanned = await asyncio.to_thread(scan, policy, body)
-            if scanned.findings:
-                facts = told(exchange, policy, scanned, gateway.fingerprint, gateway.clock())
-                await gateway.record_findings(exchange, facts)
-            if exchange.ended:
-                return
-            step = self._decide(exchange, allowed(policy, request, scanned), policy)
+            step = await work
         except ApiError as error:
             self._deny(error)
         except Exception:
-            _log.exception("unexpected error in the scan of %s", exchange.decision_id)
+            _log.exception("unexpected error in %s of %s", what, self._decision_id)
             self._deny(_internal_error())
         else:
             if step is not None:
                 self._send(step)
+
+    async def _once_screened(
+        self, exchange: Exchange, request: Request, policy: Policy, body: bytes, scanned: Scan | None
+    ) -> pb.ProcessingResponse | None:
+        """The body is large, or holds credentials. The client may leave meanwhile."""
+        gateway = self._gateway
+        if scanned is None:
+            scanned = await asyncio.to_thread(scan, policy, body)
+        if scanned.findings:
+            facts = told(exchange, policy, scanned, gateway.fingerprint, gateway.clock())
+            await gateway.record_findings(exchange, facts)
+        if exchange.ended:
+            return None
+        return self._decide(exchange, allowed(policy, request, scanned), policy)
 
     def _decide(self, exchange: Exchange, request: Request, policy: Policy) -> pb.ProcessingResponse | None:
         """As ``_body``, for a request that may be sent as it is."""
@@ -212,7 +219,7 @@ class ExchangeStream:
             return self._once_admitted(exchange, walk)
         answer = gateway.admit(exchange, demand)
         if not isinstance(answer, Admitted | Refused):
-            gateway.spawn(self._walk_once_admitted(exchange, answer, walk))
+            self._answer_later("the limits", self._admitted(exchange, answer, walk))
             return None
         self._verdict(exchange, answer)
         return self._once_admitted(exchange, walk)
@@ -230,25 +237,16 @@ class ExchangeStream:
         self._gateway.spawn(self._walk_once_recorded(exchange, walk))
         return None
 
-    async def _walk_once_admitted(
+    async def _admitted(
         self, exchange: Exchange, answer: Awaitable[Verdict], walk: pb.ProcessingResponse
-    ) -> None:
+    ) -> pb.ProcessingResponse | None:
         """The counts are elsewhere, or have to be read first. The client may leave meanwhile."""
-        try:
-            verdict = await answer
-            if exchange.settled:
-                self._gateway.admitted_too_late(exchange)
-                return
-            self._verdict(exchange, verdict)
-        except ApiError as error:
-            self._deny(error)
-        except Exception:
-            _log.exception("unexpected error in the limits of %s", exchange.decision_id)
-            self._deny(_internal_error())
-        else:
-            step = self._once_admitted(exchange, walk)
-            if step is not None:
-                self._send(step)
+        verdict = await answer
+        if exchange.settled:
+            self._gateway.admitted_too_late(exchange)
+            return None
+        self._verdict(exchange, verdict)
+        return self._once_admitted(exchange, walk)
 
     async def _walk_once_recorded(self, exchange: Exchange, walk: pb.ProcessingResponse) -> None:
         """Strict audit: no provider is sent a byte before the log holds the decision to send it."""

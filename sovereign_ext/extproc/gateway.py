@@ -75,14 +75,8 @@ class Gateway:
 
         To be awaited before anything is sent to a provider. Raises ``ServiceError`` 503 ``log_unavailable``.
         """
-        draft = EntryDraft(
-            kind="decision",
-            tenant=facts.tenant,
-            decision_id=facts.decision_id,
-            statement=decision_statement(facts),
-            opening=opening(exchange.key, Digests(client_request=facts.client_request)),
-        )
-        return (await self._append(draft)).index
+        digests = Digests(client_request=facts.client_request)
+        return await self._append_ahead(exchange, facts, "decision", decision_statement(facts), digests)
 
     async def record_findings(self, exchange: Exchange, facts: FindingFacts) -> None:
         """Make the entry of what was found in a request durable; the outcome will name it.
@@ -90,15 +84,8 @@ class Gateway:
         To be awaited before anything is answered or sent. Raises ``ServiceError`` 503 ``log_unavailable``.
         """
         digests = Digests(client_request=facts.client_request, redacted_request=facts.redacted_request)
-        draft = EntryDraft(
-            kind="finding",
-            tenant=facts.tenant,
-            decision_id=facts.decision_id,
-            statement=finding_statement(facts),
-            opening=opening(exchange.key, digests),
-        )
-        exchange.finding_index = (await self._append(draft)).index
-        exchange.findings = facts.count
+        index = await self._append_ahead(exchange, facts, "finding", finding_statement(facts), digests)
+        exchange.finding_index, exchange.findings = index, facts.count
 
     def admit(self, exchange: Exchange, demand: Demand) -> Verdict | Awaitable[Verdict]:
         """Ask the ledger; what it takes is given back when the call is settled, and only then."""
@@ -137,6 +124,19 @@ class Gateway:
         """Wait for what was spawned."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _append_ahead(
+        self,
+        exchange: Exchange,
+        facts: DecisionFacts | FindingFacts,
+        kind: str,
+        statement: bytes,
+        digests: Digests,
+    ) -> int:
+        """An entry of a call that comes before its outcome; its index."""
+        secret = opening(exchange.key, digests)
+        draft = EntryDraft(kind, facts.tenant, facts.decision_id, statement, secret)
+        return (await self._append(draft)).index
 
     async def _append(self, draft: EntryDraft) -> Sequenced:
         try:
