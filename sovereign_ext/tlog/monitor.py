@@ -185,8 +185,8 @@ class EntryMonitor:
         index = predicate.get("decision_index")
         if index is None:
             return  # ``audit`` has refused that where a decision had to come first
-        found = self._rows.get(index) if isinstance(index, int) and 0 <= index < row.index else None
-        if found is None or (found.kind, found.decision_id) != (KINDS[DECISION], row.decision_id):
+        found = self._earlier(row, index, KINDS[DECISION])
+        if found is None:
             raise VerificationError(f"entry {index} is not an earlier decision about the same call")
         _, decision, decided = _statement(found)
         for name in _REPEATED:
@@ -198,12 +198,17 @@ class EntryMonitor:
         if not _in_order(tried, decision["plan"]):
             raise VerificationError(f"tried {', '.join(tried)}, planned was {', '.join(decision['plan'])}")
 
+    def _earlier(self, row: StoredRow, index: object, kind: str) -> StoredRow | None:
+        """The entry at ``index``, if it is one of ``kind`` about the same call and comes before ``row``."""
+        found = self._rows.get(index) if isinstance(index, int) and 0 <= index < row.index else None
+        return found if found and (found.kind, found.decision_id) == (kind, row.decision_id) else None
+
     def _found_before(self, row: StoredRow, predicate: Mapping[str, Any], subjects: Any) -> None:
         if not predicate.get("findings"):
             return
         index = predicate.get("finding_index")
-        found = self._rows.get(index) if isinstance(index, int) and 0 <= index < row.index else None
-        if found is None or (found.kind, found.decision_id) != (KINDS[FINDING], row.decision_id):
+        found = self._earlier(row, index, KINDS[FINDING])
+        if found is None:
             raise VerificationError(f"entry {index} does not tell what was found in the same call")
         _, told, about = _statement(found)
         if told["count"] != predicate["findings"]:
