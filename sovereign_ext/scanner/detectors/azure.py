@@ -1,5 +1,4 @@
 """Azure's secrets that count beside their names: account keys, SAS signatures, client secrets, AI keys.
-keys.
 
 Formats: an account key is 64 bytes in base64 (Storage, Cosmos DB) or 32 (Batch), a shared access key 32
 (Service Bus, Event Hubs, IoT Hub); both count after the name that connection strings and settings give them.
