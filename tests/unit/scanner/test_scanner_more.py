@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 
+import asking
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,56 +33,15 @@ KINDS = sorted(MAKERS)
 MISSES = [(kind, index) for kind in KINDS for index in range(len(NEAR_MISSES[kind]))]
 SEEDS = st.integers(min_value=0, max_value=2**48)
 
-# No letter or digit stands before the secret, and nothing behind it that could belong to it.
-AROUND = [
-    (b"", b""),
-    (b"My key is ", b", please help"),
-    (b"It was ", b". Then"),
-    (b"`", b"`"),
-    (b"(", b")"),
-    (b"'", b"'"),
-    (b'API_KEY="', b'"\n'),
-    (b"export KEY=", b"\nexport OTHER=1"),
-    (b'{"key":"', b'","n":1}'),
-    (b"curl -H 'Authorization: Bearer ", b"' https://localhost/"),
-    (b"- ", b"\n- next"),
-    ("Schlüssel: «".encode(), "» – ok".encode()),
-    (b"?key=", b"&other=1"),
-    (b"<k>", b"</k>"),
-    (b"\x00", b"\x00"),
-]
-
 
 def found(text: bytes, detectors: tuple[Detector, ...] = OURS) -> list[tuple[str, bytes]]:
-    """What is found as the engine asks: at the anchors, and of the text no more than ``back`` and ``reach``. Of spans
-    that overlap the first and longest counts, then the order of detectors.
-    """
-    spans = set()
-    for order, detector in enumerate(detectors):
-        for anchor in detector.anchors:
-            for hit in re.finditer(
-                b"(?=" + re.escape(anchor) + b")", text, re.IGNORECASE if detector.fold else 0
-            ):
-                at = hit.start()
-                if detector.boundary and at and text[at - 1 : at].isalnum():
-                    continue
-                begin = max(0, at - detector.back)
-                span = detector.find(text[begin : at + detector.reach], at - begin)
-                if span is not None:
-                    spans.add((begin + span.start, -(begin + span.end), order))
-    kept: list[tuple[str, bytes]] = []
-    covered = 0
-    for start, minus_end, order in sorted(spans):
-        if start >= covered:
-            kept.append((detectors[order].kind, text[start:-minus_end]))
-            covered = -minus_end
-    return kept
+    return asking.found(text, detectors)
 
 
 def in_setting(kind: str, rng: random.Random, secret: bytes) -> bytes:
     """``secret`` with what must stand around it for its kind, in some surroundings."""
     before, after = rng.choice(SETTINGS[kind])(rng) if kind in SETTINGS else (b"", b"")
-    left, right = rng.choice(AROUND)
+    left, right = rng.choice(asking.AROUND)
     return left + before + secret + after + right
 
 

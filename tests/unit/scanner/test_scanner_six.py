@@ -8,6 +8,7 @@ import re
 import string
 import time
 
+import asking
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,50 +45,11 @@ KINDS = sorted(MAKERS)
 MISSES = [(kind, index) for kind in KINDS for index in range(len(NEAR_MISSES[kind]))]
 SEEDS = st.integers(min_value=0, max_value=2**48)
 
-# What may stand around a secret: no letter or digit before it, and nothing behind it that could belong to it.
-AROUND = [
-    (b"", b""),
-    (b"My key is ", b", please help"),
-    (b"It was ", b". Then"),
-    (b"`", b"`"),
-    (b"(", b")"),
-    (b"'", b"'"),
-    (b'API_KEY="', b'"\n'),
-    (b"export KEY=", b"\nexport OTHER=1"),
-    (b'{"key":"', b'","n":1}'),
-    (b"curl -H 'Authorization: Bearer ", b"' https://localhost/"),
-    (b"- ", b"\n- next"),
-    ("Schlüssel: «".encode(), "» – ok".encode()),
-    (b"\t", b"\\"),
-    (b"https://user:", b"@host/path"),
-    (b"?key=", b"&other=1"),
-    (b"<k>", b"</k>"),
-    (b"\x00", b"\x00"),
-]
+AROUND = [*asking.AROUND, (b"\t", b"\\"), (b"https://user:", b"@host/path")]
 
 
 def found(text: bytes, detectors: tuple[Detector, ...] = OURS) -> list[tuple[str, bytes]]:
-    """What the detectors find as the engine asks them: the places of the anchors, the rules of boundary and case, and
-    no more of the text than ``back`` and ``reach``. Of spans that overlap the first and longest counts, then the order.
-    """
-    spans = []
-    for order, detector in enumerate(detectors):
-        for anchor in detector.anchors:
-            for hit in re.finditer(re.escape(anchor), text, re.IGNORECASE if detector.fold else 0):
-                at = hit.start()
-                if detector.boundary and text[at - 1 : at].isalnum() and at:
-                    continue
-                begin = max(0, at - detector.back)
-                span = detector.find(text[begin : at + detector.reach], at - begin)
-                if span is not None:
-                    spans.append((span.start + begin, -(span.end - span.start), order, span.end + begin))
-    kept: list[tuple[str, bytes]] = []
-    covered = 0
-    for start, _, order, end in sorted(spans):
-        if start >= covered:
-            kept.append((detectors[order].kind, text[start:end]))
-            covered = end
-    return kept
+    return asking.found(text, detectors)
 
 
 def setting(kind: str, rng: random.Random) -> tuple[bytes, bytes]:
