@@ -1,8 +1,8 @@
 """Base64 within a request: documents that are text are decoded to be scanned; pictures and sound are left alone.
 
 Looked at: data URLs (RFC 2397) in any string, also in the midst of text or of JSON in a string, and bare base64
-(RFC 4648) in members that carry it (``file_data``, ``data``). Works on raw bytes with regular expressions, without the
-body's structure; all work is linear in the body.
+(RFC 4648) in members that carry it (``file_data``, ``data``). Works on raw bytes at the places that ``hints`` names,
+without the body's structure; all work is linear in the body.
 
 What a document is, its first bytes say, and for text that is hard to tell also its type. Not looked into: PDF, archives
 and other binary formats, UTF-32 without a mark or ``charset``, base64 in members of other names.
@@ -18,6 +18,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base64text import RUN, WRAPPED, Hand, plain, read, read_head, write
+from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints, hints_of
 from sovereign_ext.scanner.places import Raw
 
 SHORTEST_LEFT_ALONE: Final = 256
@@ -26,21 +27,11 @@ SHORTEST_LEFT_ALONE: Final = 256
 SHORTEST: Final = 16
 """Bytes of base64. Less than that holds no credential."""
 
-HINTS: Final = (
-    rb";\s*(?:base64|Base64|BASE64)\s*,",
-    rb'"(?:file_)?data\\*"\s*:\s*\\*"',
-    rb"\\u00(?:5[fF]|[67])",  # every escape of a letter of the members' names begins so
-)
-"""Expressions one of which is found in every body that matters here, also for an engine that looks for many."""
-
 _HEAD: Final = 1024  # bytes of base64 by which a document is known
 _LONGEST_TYPE: Final = 200  # bytes
 
-_URL: Final = re.compile(HINTS[0])
 _TYPE: Final = re.compile(rb'data:([^",]*+)\Z', re.IGNORECASE)
-_MEMBER: Final = re.compile(rb'"((?:file_)?data)\\*+"\s*+:\s*+\\*+"')
-_ESCAPE: Final = re.compile(HINTS[2])
-_ESCAPED_MEMBER: Final = re.compile(rb'"((?:[a-z_]|\\++u00[567][0-9a-fA-F])++)\\*+"\s*+:\s*+\\*+"')
+_MEMBER: Final = re.compile(rb'"((?:[a-z_]|\\++u00[567][0-9a-fA-F])++)\\*+"\s*+:\s*+\\*+"')
 _SOUND: Final = re.compile(rb'"input_audio\\*+"\s*+:\s*+\{[^{}]*+\Z')
 _RUN: Final = re.compile(RUN)
 _WRAPPED: Final = re.compile(WRAPPED)
@@ -125,17 +116,17 @@ class _Kind(Enum):
     UNKNOWN = auto()
 
 
-def may_have_documents(body: bytes) -> bool:
-    """Whether ``find_documents`` could find any: a few searches for literals. Never wrong when it says no."""
-    return bool(_URL.search(body) or _MEMBER.search(body) or _ESCAPE.search(body))
+def find_documents(body: bytes, hints: Hints | None = None) -> Documents:
+    """All base64 of ``body``: a JSON body, or the text of a document, which may hold some itself.
 
-
-def find_documents(body: bytes) -> Documents:
-    """All base64 of ``body``: a JSON body, or the text of a document, which may hold some itself."""
+    ``hints`` are those of ``body``, where they are known already.
+    """
+    if hints is None:
+        hints = hints_of(body)
     texts: list[Document] = []
     left_alone: list[Raw] = []
     done = 0
-    for candidate in sorted((*_urls(body), *_members(body))):
+    for candidate in sorted((*_urls(body, hints), *_members(body, hints))):
         end = _end(body, candidate)
         if candidate.start < done or end - candidate.start < SHORTEST:
             continue
@@ -152,9 +143,10 @@ def find_documents(body: bytes) -> Documents:
     return Documents(tuple(texts), tuple(left_alone))
 
 
-def _urls(body: bytes) -> Iterator[_Candidate]:
-    for found in _URL.finditer(body):
-        before = body[max(0, found.start() - _LONGEST_TYPE) : found.start()]
+def _urls(body: bytes, hints: Hints) -> Iterator[_Candidate]:
+    for end in hints.get(ENCODED, ()):
+        semicolon = body.rfind(b";", 0, end)
+        before = body[max(0, semicolon - _LONGEST_TYPE) : semicolon]
         head = _TYPE.search(before)
         if head is None:
             continue
@@ -165,18 +157,17 @@ def _urls(body: bytes) -> Iterator[_Candidate]:
             if name.strip() == "charset":
                 charset = value.strip(" '")
         quoted = before[: head.start()].endswith(b'"')
-        yield _Candidate(found.end(), b"", quoted, media_type.strip(), charset)
+        yield _Candidate(end, b"", quoted, media_type.strip(), charset)
 
 
-def _members(body: bytes) -> Iterator[_Candidate]:
-    for found in (_ESCAPED_MEMBER if _ESCAPE.search(body) else _MEMBER).finditer(body):
-        name = plain(found[1])
-        if name in (b"file_data", b"data"):
-            start = found.end()
-            sound = name == b"data" and _SOUND.search(
-                body, max(0, found.start() - _LONGEST_TYPE), found.start()
-            )
-            yield _Candidate(start, name, True, "audio/" if sound else "", "")
+def _members(body: bytes, hints: Hints) -> Iterator[_Candidate]:
+    for end in (*hints.get(MEMBER, ()), *hints.get(ESCAPED, ())):
+        found = _MEMBER.match(body, body.rfind(b'"', 0, end - 1))
+        name = plain(found[1]) if found else b""
+        if found and name in (b"file_data", b"data"):
+            start = found.start()
+            sound = name == b"data" and _SOUND.search(body, max(0, start - _LONGEST_TYPE), start)
+            yield _Candidate(found.end(), name, True, "audio/" if sound else "", "")
 
 
 def _end(body: bytes, candidate: _Candidate) -> int:

@@ -11,12 +11,14 @@ threads.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import hyperscan
 
 from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.hints import Hints
 from sovereign_ext.scanner.patterns import exactly, raw_patterns
 
 LONGEST_INTERVAL: Final = 1 << 16
@@ -38,8 +40,8 @@ Anchor = tuple[int, tuple[int, ...]]
 class Engine:
     """The compiled patterns of a sequence of detectors; a detector's *rank* is its place in it.
 
-    ``notice`` are expressions; whether one is anywhere in a body is told besides. Compiling takes some tenths of a
-    second: make one and keep it.
+    ``notice`` are expressions; where they end in a body is told besides. Compiling takes some tenths of a second: make
+    one and keep it.
     """
 
     def __init__(self, detectors: Sequence[Detector], notice: Iterable[bytes] = ()) -> None:
@@ -49,14 +51,14 @@ class Engine:
                 wanted.setdefault((literal, detector.fold), []).append(rank)
         patterns = raw_patterns(wanted, detectors)
         self._first_noticed = len(patterns)
-        noticed = [(expression, hyperscan.HS_FLAG_SINGLEMATCH) for expression in notice]
-        self._raw = _Database([(p.expression, _flag(p.fold)) for p in patterns] + noticed)
+        raw = [(p.expression, _flag(p.fold)) for p in patterns]
+        self._raw = _Database(raw + [(expression, 0) for expression in notice])
         self._patterns = [(p.before, p.after, p.reach, p.length, p.must_begin) for p in patterns]
         self._literals = [(len(literal), tuple(ranks)) for (literal, _), ranks in wanted.items()]
         self._canonical = _Database([(exactly(literal), _flag(fold)) for literal, fold in wanted])
 
-    def intervals(self, body: bytes) -> tuple[list[Interval], bool]:
-        """Where anchors may begin in raw ``body``, in order, and whether one of ``notice`` is there.
+    def intervals(self, body: bytes) -> tuple[list[Interval], Hints]:
+        """Where anchors may begin in raw ``body``, in order, and where those of ``notice`` that are there end.
 
         An interval is at most about ``LONGEST_INTERVAL`` bytes long. Matches are merged while they come, so that a
         body full of them takes no memory for each.
@@ -66,12 +68,12 @@ class Engine:
         ends: list[int] = []
         reaches: list[int] = []
         end = -1
-        noticed = False
+        noticed: dict[int, array[int]] = {}
 
         def note(which: int, _from: int, to: int, _flags: int, _context: object) -> None:
-            nonlocal end, noticed
+            nonlocal end
             if which >= first_noticed:
-                noticed = True
+                noticed.setdefault(which - first_noticed, array("I")).append(to)
                 return
             before, after, reach, length, must_begin = patterns[which]
             if must_begin is not None and to > length and not must_begin(body, to - length):

@@ -13,14 +13,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from sovereign_ext.scanner.hints import ARRAY, ESCAPED, Hints, hints_of
 from sovereign_ext.scanner.places import Places, Raw
 
 _NAMES: Final = frozenset({"type", "text", "refusal"})
 
-_ESCAPE: Final = re.compile(rb"\\u00[67]")
-"""Every escape of a letter that the names have begins so. Others (``\\u00e9``) are common, these are not."""
-
 _ARRAY: Final = re.compile(rb'"content"\s*+:\s*+\[')
+_COLON: Final = re.compile(rb"\s*+:")
 _TEXT: Final = re.compile(rb'"text"\s*+:')
 _REFUSAL: Final = re.compile(rb'"refusal"\s*+:\s*+"')
 _TEXT_FIRST: Final = re.compile(
@@ -31,14 +30,17 @@ _BARE_FIRST: Final = re.compile(_ARRAY.pattern + _OTHERS + rb'"')
 _BARE_LATER: Final = re.compile(rb"\}" + _OTHERS + rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*+[],]', re.DOTALL)
 
 
-def may_have_runs(body: bytes) -> bool:
-    """Whether ``text_runs`` could find any, by a few searches. Never wrong when it says no.
+def may_have_runs(body: bytes, hints: Hints | None = None) -> bool:
+    """Whether ``text_runs`` could find any: nearly always by ``hints`` alone, else by a few searches. Never wrong when
+    it says no.
 
     No is the answer also where each array has one text, its first part: clients write whole conversations so.
     """
-    if _ESCAPE.search(body):
+    if hints is None:
+        hints = hints_of(body)
+    if any(_COLON.match(body, end) for end in hints.get(ESCAPED, ())):
         return True
-    if not _ARRAY.search(body):
+    if ARRAY not in hints:
         return False
     texts = len(_TEXT.findall(body)) + len(_REFUSAL.findall(body))
     if texts > 1 and texts != len(_TEXT_FIRST.findall(body)):

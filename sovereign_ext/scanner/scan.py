@@ -20,8 +20,9 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
-from sovereign_ext.scanner.documents import HINTS, Document, find_documents
+from sovereign_ext.scanner.documents import Document, find_documents
 from sovereign_ext.scanner.extent import is_word
+from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
@@ -34,6 +35,8 @@ SEARCHES: Final = 4
 
 DOCUMENTS_WITHIN: Final = 3
 """To which depth documents within documents are read."""
+
+_OF_DOCUMENTS: Final = frozenset({ENCODED, MEMBER, ESCAPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Scanner:
 
     def __init__(self, detectors: Iterable[Detector] = DETECTORS) -> None:
         self._detectors = tuple(detectors)
-        self._search = Search(self._detectors, HINTS)
+        self._search = Search(self._detectors)
 
     def scan(self, body: bytes) -> Scan:
         """Search ``body``, which is valid JSON in UTF-8. Raises nothing for any such."""
@@ -105,34 +108,33 @@ class Scanner:
 
     def _edits(self, body: bytes) -> list[_Edit]:
         """What to change in a JSON body, in order of place and without overlaps."""
-        found, hinted = self._search.found(body)
-        may_run = may_have_runs(body)
-        if not (found or hinted or may_run):
+        found, hints = self._search.found(body)
+        if not (found or hints):
             return []
+        may_run = bool(hints) and may_have_runs(body, hints)
         places = Places(body) if found or may_run else None
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
-        edits = self._whole(body, found, DOCUMENTS_WITHIN if hinted else 0)
+        edits = self._whole(body, found, hints, DOCUMENTS_WITHIN)
         if places is not None:
             edits = _with_splits(
                 edits, (split for run in text_runs(places) for split in self._split(body, run))
             )
         return edits
 
-    def _whole(self, text: bytes, found: list[Found], within: int) -> list[_Edit]:
+    def _whole(self, text: bytes, found: list[Found], hints: Hints, within: int) -> list[_Edit]:
         """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
         edits = [_Edit(one.start, one.end, found=one) for one in resolved(found)]
-        if not within:
+        if not within or _OF_DOCUMENTS.isdisjoint(hints):
             return edits
-        documents = find_documents(text)
+        documents = find_documents(text, hints)
         alone = [
             _Edit(*raw) for raw in (*(document.raw for document in documents.texts), *documents.left_alone)
         ]
         alone.sort(key=_place)
         edits = [edit for edit in edits if not _touches(alone, edit.start, edit.end)]
         for document in documents.texts:
-            found, hinted = self._search.found(document.text)
-            inside = self._whole(document.text, found, within - 1 if hinted else 0)
+            inside = self._whole(document.text, *self._search.found(document.text), within - 1)
             if inside:
                 edits.append(_Edit(*document.raw, document=document, inside=tuple(inside)))
         edits.sort(key=_place)

@@ -19,6 +19,7 @@ from typing import Final
 from sovereign_ext.scanner.base import Detector
 from sovereign_ext.scanner.canonical import Canonical, Joined
 from sovereign_ext.scanner.engine import Anchor, Engine
+from sovereign_ext.scanner.hints import EXPRESSIONS, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.regions import Region
 
@@ -29,23 +30,23 @@ _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 
 class Search:
-    """Finds the secrets of a sequence of detectors, and says whether one of the expressions ``notice`` is there.
+    """Finds the secrets of a sequence of detectors, and says where the expressions of ``hints`` end.
 
     May be used by many threads at once.
     """
 
-    def __init__(self, detectors: Iterable[Detector], notice: Iterable[bytes] = ()) -> None:
+    def __init__(self, detectors: Iterable[Detector]) -> None:
         self._detectors = tuple(detectors)
         self._canonical = Canonical(self._detectors)
-        self._engine = Engine(self._detectors, notice) if self._detectors else None
+        self._engine = Engine(self._detectors, EXPRESSIONS) if self._detectors else None
 
-    def found(self, text: bytes) -> tuple[list[Found], bool]:
-        """All secrets in ``text``, and whether one of ``notice`` is there.
+    def found(self, text: bytes) -> tuple[list[Found], Hints]:
+        """All secrets in ``text``, and its hints.
 
         Secrets may overlap. In JSON, one may reach from a string into the next.
         """
         if self._engine is None:
-            return [], False
+            return [], {}
         intervals, noticed = self._engine.intervals(text)
         found: list[Found] = []
         done = 0

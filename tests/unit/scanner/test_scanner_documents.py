@@ -16,23 +16,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scanner_fakes import ALL
 
-from sovereign_ext.scanner.documents import (
-    SHORTEST_LEFT_ALONE,
-    Documents,
-    find_documents,
-    may_have_documents,
-)
+from sovereign_ext.scanner.documents import SHORTEST_LEFT_ALONE, Documents, find_documents
+from sovereign_ext.scanner.engine import Engine
+from sovereign_ext.scanner.hints import EXPRESSIONS, hints_of
 
+ENGINE = Engine(ALL, EXPRESSIONS)
 TEXT = "PASSWORD=hunter2 # ünïcode\nsecond: line\t{\"json\": [1, '<ÿþ>']}\r\n" * 3
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=12, max_size=300)
 
 
 def look(value: Any, **style: Any) -> tuple[bytes, Documents]:
-    """What is found in the body of ``value``; the hint must not have said no to it."""
+    """What is found in the body of ``value``, which is the same by the engine's hints."""
     body = json.dumps(value, **style).encode()
     found = find_documents(body)
-    assert may_have_documents(body) or found == Documents((), ())
+    assert find_documents(body, ENGINE.intervals(body)[1]) == found
     return body, found
 
 
@@ -165,7 +164,8 @@ def test_what_is_no_document_is_an_ordinary_string(value: Any) -> None:
 
 def test_a_clean_body_has_no_hint() -> None:
     """Nothing is searched for then."""
-    assert not may_have_documents(json.dumps({"messages": [{"role": "user", "content": TEXT}]}).encode())
+    body = json.dumps({"messages": [{"role": "user", "content": TEXT}]}).encode()
+    assert hints_of(body) == ENGINE.intervals(body)[1] == {}
 
 
 @pytest.mark.parametrize("letter", range(9))
@@ -175,8 +175,8 @@ def test_escapes_in_the_name_hide_no_document(letter: int, form: str) -> None:
     name = "file_data"
     name = name[:letter] + "\\u" + form.format(ord(name[letter])) + name[letter + 1 :]
     body = f'{{"{name}":"{b64(TEXT)}"}}'.encode()
-    assert may_have_documents(body)
-    assert [document.text for document in find_documents(body).texts] == [TEXT.encode()]
+    for hints in (None, ENGINE.intervals(body)[1]):
+        assert [document.text for document in find_documents(body, hints).texts] == [TEXT.encode()]
 
 
 @given(

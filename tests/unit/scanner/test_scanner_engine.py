@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from array import array
 
 import pytest
 from hypothesis import given
@@ -52,7 +53,7 @@ def test_an_anchor_is_in_an_interval_however_it_is_spelt(spelt, at, between, bef
     "text", ["a", "ase, \\n", "Seven_up seven _even_", "xseven_", "1seven_\\nsev", "seve-n_"]
 )
 def test_text_without_an_anchor_has_no_interval(text: str):
-    assert ENGINE.intervals(f'{{"a":"{text}"}}'.encode()) == ([], False)
+    assert ENGINE.intervals(f'{{"a":"{text}"}}'.encode()) == ([], {})
 
 
 def test_a_slash_may_be_escaped_and_letters_may_be_of_any_case():
@@ -77,10 +78,10 @@ def test_intervals_of_a_body_full_of_anchors_are_few_and_bounded():
     assert covered == len(body) - 1
 
 
-def test_what_is_to_be_noticed_is_noticed():
+def test_where_that_ends_which_is_to_be_noticed_is_told():
     engine = Engine(ALL, (rb"base64\s*,", rb"data:"))
-    assert engine.intervals(b"a base64  , b")[1]
-    assert engine.intervals(b"xdata:x") == ([], True)
+    assert engine.intervals(b"a base64  , b, base64,") == ([], {0: array("I", [11, 22])})
+    assert engine.intervals(b"xdata:x") == ([], {1: array("I", [6])})
     assert not engine.intervals(b"base64 seven_")[1]
 
 

@@ -112,5 +112,5 @@ def test_a_clean_body_is_not_made_readable_at_all(monkeypatch: pytest.MonkeyPatc
     body = json.dumps({"a": "Nothing to see here, in \u00e9vidence.\n" * 1000}).encode()
     search = Search(ALL)
     with counted(monkeypatch) as sizes:
-        assert search.found(body) == ([], False)
+        assert search.found(body) == ([], {})
     assert sizes == []
