@@ -16,6 +16,7 @@ from services import _services, database, postgres, valkey
 
 __all__ = ["_services", "database", "postgres", "valkey"]  # fixtures
 
+DATAPLANE = Path(__file__).parent / "dataplane"
 GO_SOURCES = Path(__file__).parent / "judges" / "go"
 
 # The machine is shared and Envoy may be busy beside us: how long an example takes says nothing.
@@ -25,6 +26,22 @@ settings.register_profile("fuzz", deadline=None, print_blob=True)
 settings.load_profile("fuzz" if os.environ.get("SOVEREIGN_FUZZ") else "repeatable")
 
 Judge = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers share the suite file by file; what needs Envoy comes last, on one worker.
+
+    A file stays whole, because its fixtures cost more than its tests. Tests with Envoy watch the clocks of several
+    processes, so the other worker has gone home by then.
+    """
+    items.sort(key=_needs_envoy)
+    for item in items:
+        group = DATAPLANE.name if _needs_envoy(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _needs_envoy(item: pytest.Item) -> bool:
+    return DATAPLANE in item.path.parents
 
 
 @pytest.fixture(scope="session")
