@@ -108,7 +108,7 @@ def test_an_orderly_stop_finishes_the_calls_in_flight(failing: Gateway) -> None:
 def test_hung_while_an_answer_waits(failing: Gateway, stream: bool) -> None:
     """The provider's answer comes, the processor does not take it: given up when all limits have passed."""
     stack, mock = failing.stack, failing.mocks["one"]
-    mock.fault(Fault(delay_ms=300), times=1)
+    mock.fault(Fault(delay_ms=1000), times=1)  # time enough to stop the processor
     with ThreadPoolExecutor() as pool:
         call = pool.submit(stack.chat, "chat", stream=stream)
         eventually(mock.requests, "the provider is asked")

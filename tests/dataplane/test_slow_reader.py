@@ -17,7 +17,7 @@ from sovereign_ext.routing.health import FAILURES_TO_OPEN
 
 pytestmark = pytest.mark.dataplane
 
-IDLE_MS = 400
+IDLE_MS = 800
 MIB = 1024 * 1024
 
 
