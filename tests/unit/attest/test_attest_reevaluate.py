@@ -130,6 +130,7 @@ def cel(text: str, predicate: Mapping[str, Any], candidate: Mapping[str, Any]) -
     return condition.failure(values) is None
 
 
+@pytest.mark.services
 @settings(max_examples=400, deadline=None)
 @given(policies(), decided, requests)
 def test_it_agrees_with_the_gateway(

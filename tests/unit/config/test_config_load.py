@@ -232,6 +232,7 @@ def test_the_key_itself_instead_of_its_hash_is_called_a_leak() -> None:
     assert "xxx" not in found[0]
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     "text",
     [
@@ -359,6 +360,7 @@ def test_arbitrary_yaml_punctuation_raises_nothing_but_config_errors(text: str) 
     only_config_errors(text)
 
 
+@pytest.mark.services
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_good_file_with_anything_anywhere_raises_nothing_but_config_errors(data: st.DataObject) -> None:

@@ -92,6 +92,7 @@ def parted(moved: set[tuple[str, int]]) -> tuple[dict[str, Any], Stored]:
 PLACES = [(section.kind, at) for section in SECTIONS for at in range(len(items_of(WHOLE, section)))]
 
 
+@pytest.mark.services
 @given(st.sets(st.sampled_from(PLACES)))
 def test_it_does_not_matter_where_a_thing_is(moved: set[tuple[str, int]]) -> None:
     """Whatever is moved from the file to the database, the configuration has the same things in it."""
@@ -109,6 +110,7 @@ def test_it_does_not_matter_where_a_thing_is(moved: set[tuple[str, int]]) -> Non
     assert loaded.file_digest == decoded(data, stored).file_digest
 
 
+@pytest.mark.services
 @given(st.sets(st.sampled_from(PLACES)), st.sets(st.sampled_from(PLACES)))
 def test_the_same_file_with_other_resources(
     before: set[tuple[str, int]], after: set[tuple[str, int]]

@@ -43,6 +43,7 @@ def delivered(number: int, *pieces: bytes) -> tuple[bytes, bytes | None]:
     return run.out, run.facts.digests.delivered_response
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_every_cut_in_two(name: str):
     """One cut at each place, and every byte on its own."""

@@ -168,6 +168,7 @@ def test_an_answer_that_is_not_one_is_damaged(body: bytes) -> None:
     assert run(refusal(source(Script(httpx.Response(200, content=body))).find("a", "p"))).reason == "damaged"
 
 
+@pytest.mark.services
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
         st.sampled_from(["SecretString", "SecretBinary", "Plaintext", "CiphertextBlob", "x"]), inner)

@@ -107,6 +107,7 @@ def test_a_login_that_answers_without_a_token_is_damaged(tmp_path: Path) -> None
     assert str(script.requests[0].url) == f"{URL}/v1/auth/approle/login"
 
 
+@pytest.mark.services
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
         st.sampled_from(["data", "value", "ciphertext", "plaintext", "x"]), inner)

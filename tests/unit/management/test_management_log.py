@@ -118,6 +118,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.services
 @settings(max_examples=500, deadline=None)
 @given(pieces=st.lists(PIECES | st.text(max_size=3), max_size=9))
 def test_no_path_reads_anything_but_a_tile(published: tuple[LogReader, Path], pieces: list[str]) -> None:

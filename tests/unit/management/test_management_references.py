@@ -181,6 +181,7 @@ def play(tmp_path: Path, scene: Callable[[World], Awaitable[None]]) -> None:
     run(tmp_path, scenario)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("race", RACES)
 def test_who_comes_second_is_refused(tmp_path: Path, race: str) -> None:
     """With the answer that it would have had a moment later, and without an entry."""
@@ -209,6 +210,7 @@ def test_who_comes_second_is_refused(tmp_path: Path, race: str) -> None:
     play(tmp_path, scene)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("race", RACES)
 def test_both_are_good_alone(tmp_path: Path, race: str) -> None:
     """A change that nothing stands against is made: the refusals above are of the race."""

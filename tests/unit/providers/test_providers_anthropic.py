@@ -214,6 +214,7 @@ def compact(choice: dict[str, Any]) -> dict[str, Any]:
     return choice
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", PAIRS)
 def test_streams_add_up(sdk: judging.Judge, name: str):
     """A streamed answer adds up to the whole one; both are such as Anthropic's SDK reads."""

@@ -98,6 +98,7 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.mark.services
 @given(data=st.data())
 def test_odd_requests(kind: ProviderKind, data: st.DataObject):
     """Whatever passes the reader gives a request or a ``CallerError`` naming a parameter: never a crash."""
@@ -177,6 +178,7 @@ def answer_outcome(adapter: Adapter, request: Request, body: bytes) -> Answer | 
         return fault
 
 
+@pytest.mark.services
 @given(body=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_odd_answers(kind: ProviderKind, body: bytes):
     """What is no answer is the provider's fault, and another may do better."""
@@ -188,6 +190,7 @@ def test_odd_answers(kind: ProviderKind, body: bytes):
             assert not outcome.fault.caller
 
 
+@pytest.mark.services
 @given(data=st.data())
 def test_damaged_answers(kind: ProviderKind, data: st.DataObject):
     """A good answer with one member replaced by anything at all either passes as an object or is a fault."""

@@ -424,6 +424,7 @@ JSON = st.recursive(
 ASKED = {"n": 3, "logprobs": True, "top_logprobs": 2}
 
 
+@pytest.mark.services
 @settings(max_examples=300)
 @given(data=st.data())
 def test_hostile_answers(data: st.DataObject):
@@ -497,6 +498,7 @@ def test_a_stream_adds_up_to_the_whole_answer():
     assert made["id"] == whole["id"]
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_cut_at_every_byte(line_end: bytes):
     """Cases 1 to 4: every cut in two, with every line end, with and without the space, in the middle of 北 and 🌍."""

@@ -389,6 +389,7 @@ def test_text_that_cannot_be_written_is_refused(said: bytes) -> None:
     assert (code, "strict JSON" in message) == ("no_evidence", True)
 
 
+@pytest.mark.services
 @given(st.dictionaries(NAMES, JSON | INNER | st.lists(st.lists(JSON | st.just(296), max_size=2), max_size=3)))
 def test_authentic_nonsense(said: dict[str, Any]) -> None:
     """A token that its issuer really signed may say anything: it is refused, or read as evidence with limits."""

@@ -83,6 +83,7 @@ def test_another_key_s_signature_is_refused() -> None:
     assert "signature" in refused(check(), message + b"." + b64(forged).encode())[1]
 
 
+@pytest.mark.services
 def test_every_flipped_bit_is_refused() -> None:
     """Header, payload and signature: none of them can change by a single bit."""
     made, checked = token(claims()), check()
@@ -251,6 +252,7 @@ def test_any_header_over_any_payload(header: Any, payload: Any) -> None:
     assert refused(check(), made)[0] == "no_evidence"
 
 
+@pytest.mark.services
 @given(
     st.lists(
         st.dictionaries(

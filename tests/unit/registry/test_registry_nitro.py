@@ -454,6 +454,7 @@ def test_authentic_nonsense(fields: dict[str, Any]) -> None:
     assert found in ("", "no_evidence", "evidence_expired")
 
 
+@pytest.mark.services
 @given(
     st.binary(max_size=300) | CBOR.map(cbor2.dumps) | st.lists(CBOR, min_size=4, max_size=4).map(cbor2.dumps)
 )

@@ -307,6 +307,7 @@ def verify(raw: bytes, signer: str) -> None:
     parse_statement(sealed.payload)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("signer", ["fda", "tuv-ed"])
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_single_bit_of_a_signed_statement_counts(signer: str, name: str) -> None:
