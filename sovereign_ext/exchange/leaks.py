@@ -18,6 +18,7 @@ from sovereign_ext.errors import CallerError
 from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.openai.request import Request, read_request
+from sovereign_ext.scanner.effort import Effort, NotScannable
 from sovereign_ext.scanner.scan import Finding, Scan, Scanner
 from sovereign_ext.scanner.selection import select
 
@@ -55,9 +56,21 @@ def scanner_of(detect: tuple[str, ...], ignore: tuple[str, ...]) -> Scanner:
     return Scanner(select(detect, ignore))
 
 
-def scan(policy: Policy, body: bytes) -> Scan:
-    """What ``policy`` looks for in ``body``."""
-    return scanner_of(policy.redaction.detect, policy.redaction.ignore).scan(body)
+def scan(policy: Policy, body: bytes, effort: Effort | None = None) -> Scan:
+    """What ``policy`` looks for in ``body``.
+
+    Raises ``CallerError`` 400 ``request_not_scannable`` for a body that is made to be slow, whatever the policy's
+    action: a request of which nobody knows what it holds is not sent, and an entry that tells of no findings says that
+    there are none. ``CalledOff`` goes through.
+    """
+    try:
+        return scanner_of(policy.redaction.detect, policy.redaction.ignore).scan(body, effort)
+    except NotScannable:
+        raise CallerError(
+            400,
+            "The request cannot be scanned: too much of it looks like the beginning of a credential and is none.",
+            code="request_not_scannable",
+        ) from None
 
 
 def prepare_scanners(policies: Iterable[Policy]) -> None:

@@ -10,7 +10,6 @@ Order of a call:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
@@ -32,10 +31,12 @@ from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.grpcwire import GrpcCall
 from sovereign_ext.extproc.refusal import refusal, with_entry
+from sovereign_ext.extproc.screening import SCANNED_AT_ONCE
 from sovereign_ext.openai.envelope import JSON_TYPE, error_headers, error_object
 from sovereign_ext.openai.models import model_document, model_list
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.policy.bounds import call_limit_ms
+from sovereign_ext.scanner.effort import CalledOff, Effort
 from sovereign_ext.scanner.scan import Scan
 from sovereign_ext.tenants.ledger import Admitted, Refused, Verdict
 from sovereign_ext.tenants.resolve import Identity, resolve
@@ -45,9 +46,6 @@ _log = logging.getLogger(__name__)
 
 _MODEL_ROUTES: Final = {"/v1/chat/completions": Endpoint.CHAT, "/v1/embeddings": Endpoint.EMBEDDINGS}
 _MODELS: Final = "/v1/models"
-SCANNED_AT_ONCE: Final = 64 * 1024
-"""Bytes of a body up to which it is scanned on the event loop."""
-
 _ID_BYTES: Final = 10
 """Of a decision id, the random part."""
 
@@ -60,6 +58,7 @@ class ExchangeStream:
         self._call = call
         self._exchange: Exchange | None = None
         self._policy: str | None = None
+        self._effort = Effort()  # of the scan
 
     def message(self, data: bytes) -> None:
         """One processing request."""
@@ -166,7 +165,7 @@ class ExchangeStream:
         request, policy = receive(exchange, body, self._policy)
         scanned = None
         if len(body) <= SCANNED_AT_ONCE:
-            scanned = scan(policy, body)
+            scanned = scan(policy, body, self._effort)
             if not scanned.findings:
                 return self._decide(exchange, request, policy)
         self._answer_later("the scan", self._once_screened(exchange, request, policy, body, scanned))
@@ -194,7 +193,12 @@ class ExchangeStream:
         """The body is large, or holds credentials. The client may leave meanwhile."""
         gateway = self._gateway
         if scanned is None:
-            scanned = await asyncio.to_thread(scan, policy, body)
+            try:
+                scanned = await gateway.screening.scan(
+                    exchange.identity.tenant.id, policy, body, self._effort
+                )
+            except CalledOff:
+                return None
         if scanned.findings:
             facts = told(exchange, policy, scanned, gateway.fingerprint, gateway.clock())
             await gateway.record_findings(exchange, facts)
@@ -289,6 +293,7 @@ class ExchangeStream:
 
     def ended(self) -> None:
         """The router stream is over: the answer is complete, or the client left."""
+        self._effort.call_off()
         exchange = self._exchange
         if exchange is None or exchange.identity is _NOBODY:
             return

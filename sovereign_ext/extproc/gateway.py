@@ -20,6 +20,7 @@ from sovereign_ext.exchange.exchange import Exchange
 from sovereign_ext.exchange.leaks import Fingerprint
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.entries import outcome_draft
+from sovereign_ext.extproc.screening import Screening
 from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.media.fetch import MediaFetcher
@@ -53,6 +54,7 @@ class Gateway:
     patience: timedelta = timedelta(seconds=10)  # of Envoy with the processor
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     ledger: Ledger = field(default_factory=MemoryLedger)
+    screening: Screening = field(default_factory=Screening)
     _limited: set[str] = field(default_factory=set)  # calls in flight that the ledger was asked for
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

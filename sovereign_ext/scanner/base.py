@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Made = TypeVar("Made")
 
 
 class Span(NamedTuple):
@@ -27,6 +29,23 @@ after it, or else the string begins or ends there.
 """
 
 
+class Text(bytes):
+    """Canonical text as a search gives it to detectors. What they work out of it is kept as long as it is judged."""
+
+    kept: dict[Callable[[bytes], object], object]
+
+
+def once(text: bytes, make: Callable[[bytes], Made]) -> Made:
+    """``make(text)``, for what many places of a text have in common: worked out once for each ``Text``."""
+    if not isinstance(text, Text):
+        return make(text)
+    if not hasattr(text, "kept"):
+        text.kept = {}
+    if make not in text.kept:
+        text.kept[make] = make(text)
+    return text.kept[make]  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
     """One kind of credential.
@@ -36,10 +55,12 @@ class Detector:
 
     ``anchors`` are literals of at least three bytes, one of which stands in every such secret or beside it, regardless
     of ASCII case where ``fold`` is set. With ``boundary`` an anchor counts only where no ASCII letter or digit stands
-    before it. ``back`` and ``reach``: how many bytes of canonical text before and after the beginning of the
-    anchor ``find`` may look at. ``wraps`` says that such a secret may be broken over several lines; then ``find``
-    is also asked with the lines joined. ``then`` is for anchors that nearly every text has, such as ``https://``: an
-    expression over raw JSON (in Vectorscan's syntax), which a secret's anchor has right behind it within ``reach``.
+    before it. ``tail`` is what stands right behind an anchor wherever ``find`` finds something, as a class of
+    characters and how many of them there are at least; without it there, ``find`` is not asked. ``back`` and
+    ``reach``: how many bytes of canonical text before and after the beginning of the anchor ``find`` may look at.
+    ``wraps`` says that such a secret may be broken over several lines; then ``find`` is also asked with the lines
+    joined. ``then`` is for anchors that nearly every text has, such as ``https://``: an expression over raw JSON (in
+    Vectorscan's syntax), which a secret's anchor has right behind it within ``reach``.
     """
 
     kind: str
@@ -54,3 +75,4 @@ class Detector:
     reach: int = 512
     wraps: bool = True
     then: bytes = b""
+    tail: tuple[bytes, int] = (b"", 0)

@@ -54,8 +54,18 @@ class Engine:
         raw = [(p.expression, _flag(p.fold)) for p in patterns]
         self._raw = _Database(raw + [(expression, 0) for expression in notice])
         self._patterns = [(p.before, p.after, p.reach, p.length, p.must_begin) for p in patterns]
-        self._literals = [(len(literal), tuple(ranks)) for (literal, _), ranks in wanted.items()]
-        self._canonical = _Database([(exactly(literal), _flag(fold)) for literal, fold in wanted])
+        whole: dict[tuple[bytes, bool, tuple[bytes, int]], list[int]] = {}
+        for (literal, fold), ranks in wanted.items():
+            for rank in ranks:
+                whole.setdefault((literal, fold, detectors[rank].tail), []).append(rank)
+        self._literals = [
+            (len(literal) + tail[1], tuple(ranks)) for (literal, _, tail), ranks in whole.items()
+        ]
+        self._canonical = _Database(
+            [(exactly(literal) + _exactly_many(*tail), _flag(fold)) for literal, fold, tail in whole]
+        )
+        self.longest = max(length for length, _ in self._literals)
+        """Bytes of canonical text by which an anchor with its tail is known."""
 
     def intervals(self, body: bytes) -> tuple[list[Interval], Hints]:
         """Where anchors may begin in raw ``body``, in order, and where those of ``notice`` that are there end.
@@ -99,7 +109,7 @@ class Engine:
         return found, noticed
 
     def anchors(self, text: bytes) -> list[Anchor]:
-        """Every anchor in canonical ``text``, whatever stands before it, in order of place."""
+        """Every anchor in canonical ``text`` that has its tail, whatever stands before it, in order of place."""
         found: list[Anchor] = []
         literals = self._literals
 
@@ -140,6 +150,10 @@ class _Database:
             scratch = self._database.scratch.clone()
         self._database.scan(data, match_event_handler=note, scratch=scratch)
         self._idle.append(scratch)
+
+
+def _exactly_many(characters: bytes, count: int) -> bytes:
+    return characters + b"{%d}" % count if count else b""
 
 
 def _flag(fold: bool) -> int:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from bisect import bisect_right
 from functools import cache
 from itertools import pairwise
+from operator import sub
 from typing import Final
 
 BASE62: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -22,16 +24,16 @@ CHECKSUM: Final = 6  # base62 digits of 32 bits: 62^6 > 2^32
 # Seven characters and more: shorter ones stand in random texts too often.
 _PLACEHOLDERS: Final = re.compile(
     rb"example|placeholder|redacted|change[-_]?me|goes[-_]?here|key[-_]?here|not[-_]?real|(?:fake|dummy)[-_]?(?:key|token)"
-    rb"|your[-_]?(?:api|own|key|secret|token|access)",
-    re.IGNORECASE,
-)
+    rb"|your[-_]?(?:api|own|key|secret|token|access)"
+)  # in small letters
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _REPEATED: Final = re.compile(rb"(.)\1{6}", re.DOTALL)
 _STEPS: Final = 6  # of one code point each: seven characters, as in abcdefg
 
 # The sixty most frequent pairs of letters in English, about 55 % of the pairs in its words.
 _PAIRS: Final = frozenset(
-    b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le "
+    (*pair,)
+    for pair in b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le "
     b"ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ke ey ec ta el is no ss tr et".split()
 )
 _DEVIATIONS: Final = 6.5
@@ -40,6 +42,7 @@ _DEVIATIONS: Final = 6.5
 _PAIRS_BY_CHANCE: Final = {
     128: 29, 96: 25, 64: 20, 48: 18, 40: 16, 32: 15, 24: 13, 20: 12, 16: 11, 12: 10, 10: 9, 8: 8,
 }  # fmt: skip
+_SIZES: Final = (0, *sorted(_PAIRS_BY_CHANCE))
 
 
 def base62(number: int, width: int) -> bytes:
@@ -64,19 +67,24 @@ def sealed(text: bytes) -> bool:
 def entropy(text: bytes) -> float:
     """Shannon's entropy of the frequencies of the bytes, in bits for each byte; 0 for an empty text."""
     size = len(text)
-    counts = [text.count(byte) for byte in set(text)]
-    return -math.fsum(count / size * math.log2(count / size) for count in counts)
+    if not size:
+        return 0.0
+    gains = map(_gain, map(text.count, set(text)))
+    return math.log2(size) - math.fsum(gains) / size
 
 
 def typed(text: bytes) -> bool:
     """Whether a person wrote this where a secret should be: a word such as ``example`` or ``your_key``, seven times
     the same character, or seven in the order of the alphabet or of the digits.
     """
-    if _PLACEHOLDERS.search(text) is not None or _REPEATED.search(text) is not None:
+    if _PLACEHOLDERS.search(text.lower()) is not None or _REPEATED.search(text) is not None:
         return True
+    differences = list(map(sub, text[1:], text))
+    if differences.count(1) < _STEPS:
+        return False
     steps = 0
-    for before, after in pairwise(text):
-        steps = steps + 1 if after == before + 1 else 0
+    for difference in differences:
+        steps = steps + 1 if difference == 1 else 0
         if steps == _STEPS:
             return True
     return False
@@ -88,7 +96,7 @@ def wordy(text: bytes) -> bool:
     """
     size = _judged(text)
     lower = text[:size].lower()
-    return size > 0 and sum(lower[at : at + 2] in _PAIRS for at in range(size - 1)) >= _PAIRS_BY_CHANCE[size]
+    return size > 0 and sum(map(_PAIRS.__contains__, pairwise(lower))) >= _PAIRS_BY_CHANCE[size]
 
 
 def made_at_random(text: bytes, alphabet: int = 0) -> bool:
@@ -112,7 +120,7 @@ def least_entropy(size: int, alphabet: int) -> float:
     deviation of that sum follow from the binomial law of one count and the joint law of two.
     """
     share = 1 / alphabet
-    gain = [0.0, 0.0] + [count * math.log2(count) for count in range(2, size + 1)]
+    gain = [_gain(count) for count in range(size + 1)]
     mean = _expected(gain, size, share)
     square = _expected([value * value for value in gain], size, share)
     product = math.fsum(
@@ -123,6 +131,11 @@ def least_entropy(size: int, alphabet: int) -> float:
     return math.log2(size) - (alphabet * mean + _DEVIATIONS * math.sqrt(max(0.0, variance))) / size
 
 
+@cache
+def _gain(count: int) -> float:
+    return count * math.log2(count) if count else 0.0
+
+
 def _alphabet(text: bytes) -> int:
     if _HEXADECIMAL.fullmatch(text) is not None:
         return 16
@@ -131,7 +144,7 @@ def _alphabet(text: bytes) -> int:
 
 def _judged(text: bytes) -> int:
     """How many characters of ``text`` are judged: the greatest size for which there are bounds, or 0."""
-    return next((size for size in _PAIRS_BY_CHANCE if size <= len(text)), 0)
+    return _SIZES[bisect_right(_SIZES, len(text)) - 1]
 
 
 def _chance(size: int, count: int, share: float) -> float:

@@ -21,6 +21,7 @@ _WIDE: Final = 8  # times as many bytes as there is text: such a context is most
 # What can be no part of a hidden form, nor of one within another: not a backslash, percent sign, letter of an escape,
 # hexadecimal digit, or byte of a character that takes no room.
 _SAFE: Final = re.compile(rb'[^\\%"/u0-9a-fA-FnrtU\x80-\xff]')
+_NO_WIDTH: Final = re.compile(rb"\\u|[%\x80-\xff]")  # one of these is in all that takes no room
 
 
 class Region:
@@ -87,6 +88,11 @@ class Region:
         last, before_last = self._at(end - 1)
         return first.source_start(start - before), last.source_end(end - before_last)
 
+    @property
+    def may_be_parted(self) -> bool:
+        """Whether ``is_parted`` need be asked at all."""
+        return any(piece.may_be_parted for piece in (*self._left, *self._core, *self._right))
+
     def is_parted(self, at: int) -> bool:
         """Whether something that takes no room stands before ``text[at]``."""
         return at > 0 and self.raw(at, at + 1)[0] > self.raw(at - 1, at)[1]
@@ -120,7 +126,7 @@ class Region:
 class _Piece:
     """``body[start:end]`` as text. The way back is found when it is asked for, which is seldom."""
 
-    __slots__ = ("_canonical", "_raw", "_traces", "end", "start", "text")
+    __slots__ = ("_canonical", "_raw", "_traces", "end", "may_be_parted", "start", "text")
 
     def __init__(self, body: bytes, canonical: Canonical, start: int, end: int) -> None:
         self.start, self.end = start, end
@@ -128,6 +134,7 @@ class _Piece:
         self._canonical = canonical
         self._traces: list[Trace] | None = None
         self.text = canonical.text(self._raw) if start < end else b""
+        self.may_be_parted = len(self.text) < len(self._raw) and _NO_WIDTH.search(self._raw) is not None
 
     def source_start(self, at: int) -> int:
         for trace in reversed(self._traced()):

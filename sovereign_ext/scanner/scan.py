@@ -7,7 +7,8 @@
 4. What was found is replaced, and the result searched again, until nothing is found: a replacement may free a
    secret that stood right after another.
 
-Replaced is exactly the secret, so the body stays valid JSON and every other byte as it was. Time is linear in the body.
+Replaced is exactly the secret, so the body stays valid JSON and every other byte as it was. Time is linear in the body,
+and a body that is made to be slow is not scanned to its end (``effort``).
 Knows no tenant and no policy, keeps nothing of what it has seen, and logs nothing.
 """
 
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
 from sovereign_ext.scanner.documents import Document, find_documents
+from sovereign_ext.scanner.effort import Effort
 from sovereign_ext.scanner.extent import is_word
 from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
@@ -76,9 +78,14 @@ class Scanner:
         self._detectors = tuple(detectors)
         self._search = Search(self._detectors)
 
-    def scan(self, body: bytes) -> Scan:
-        """Search ``body``, which is valid JSON in UTF-8. Raises nothing for any such."""
-        edits = self._edits(body)
+    def scan(self, body: bytes, effort: Effort | None = None) -> Scan:
+        """Search ``body``, which is valid JSON in UTF-8.
+
+        Raises ``NotScannable`` where that takes more work than any honest body does, and ``CalledOff`` once ``effort``
+        was called off. Then nothing is known of the body.
+        """
+        effort = effort or Effort()
+        edits = self._edits(body, effort)
         if not edits:
             return Scan((), body)
         numbers = _Numbers(self._detectors)
@@ -88,7 +95,7 @@ class Scanner:
             noted = [(rewritten.moved(at), found) for at, found in noted] + rewritten.markers
             noted.sort(key=lambda each: each[0])
             body = rewritten.text
-            edits = self._edits(body) if last else []
+            edits = self._edits(body, effort) if last else []
             if not edits:
                 break
         places = Places(body)
@@ -106,23 +113,25 @@ class Scanner:
             secret=Secret(found.secret.decode("utf-8", "replace")),
         )
 
-    def _edits(self, body: bytes) -> list[_Edit]:
+    def _edits(self, body: bytes, effort: Effort) -> list[_Edit]:
         """What to change in a JSON body, in order of place and without overlaps."""
-        found, hints = self._search.found(body)
+        found, hints = self._search.found(body, effort)
         if not (found or hints):
             return []
         may_run = bool(hints) and may_have_runs(body, hints)
         places = Places(body) if found or may_run else None
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
-        edits = self._whole(body, found, hints, DOCUMENTS_WITHIN)
+        edits = self._whole(body, found, hints, effort)
         if places is not None:
             edits = _with_splits(
-                edits, (split for run in text_runs(places) for split in self._split(body, run))
+                edits, (split for run in text_runs(places) for split in self._split(body, run, effort))
             )
         return edits
 
-    def _whole(self, text: bytes, found: list[Found], hints: Hints, within: int) -> list[_Edit]:
+    def _whole(
+        self, text: bytes, found: list[Found], hints: Hints, effort: Effort, within: int = DOCUMENTS_WITHIN
+    ) -> list[_Edit]:
         """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
         edits = [_Edit(one.start, one.end, found=one) for one in resolved(found)]
         if not within or _OF_DOCUMENTS.isdisjoint(hints):
@@ -134,13 +143,15 @@ class Scanner:
         alone.sort(key=_place)
         edits = [edit for edit in edits if not _touches(alone, edit.start, edit.end)]
         for document in documents.texts:
-            inside = self._whole(document.text, *self._search.found(document.text), within - 1)
+            inside = self._whole(
+                document.text, *self._search.found(document.text, effort), effort, within - 1
+            )
             if inside:
                 edits.append(_Edit(*document.raw, document=document, inside=tuple(inside)))
         edits.sort(key=_place)
         return edits
 
-    def _split(self, body: bytes, run: tuple[Raw, ...]) -> Iterator[_Split]:
+    def _split(self, body: bytes, run: tuple[Raw, ...], effort: Effort) -> Iterator[_Split]:
         """Secrets that stand in more than one of the strings of ``run``.
 
         The strings are searched as one text; and, to tell the rest of a secret from the first word of the next string,
@@ -150,12 +161,12 @@ class Scanner:
         texts = [body[raw.start : raw.end] for raw in run]
         ends = list(accumulate(map(len, texts)))
         text = b"".join(texts)
-        found, _ = self._search.found(text)
+        found, _ = self._search.found(text, effort)
         crossing = resolved(one for one in found if _index(ends, one.start) != _index(ends, one.end - 1))
         if not crossing:
             return
         breaks = [end + before for before, end in enumerate(ends)]
-        lines, _ = self._search.found(b"\n".join(texts))
+        lines, _ = self._search.found(b"\n".join(texts), effort)
         sure = {
             (one.start - bisect_left(breaks, one.start), one.end - bisect_left(breaks, one.end))
             for one in lines

@@ -16,8 +16,9 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
-from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.base import Detector, Text
 from sovereign_ext.scanner.canonical import Canonical, Joined
+from sovereign_ext.scanner.effort import Effort
 from sovereign_ext.scanner.engine import Anchor, Engine
 from sovereign_ext.scanner.hints import EXPRESSIONS, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
@@ -40,30 +41,40 @@ class Search:
         self._canonical = Canonical(self._detectors)
         self._engine = Engine(self._detectors, EXPRESSIONS) if self._detectors else None
 
-    def found(self, text: bytes) -> tuple[list[Found], Hints]:
-        """All secrets in ``text``, and its hints.
+    def found(self, text: bytes, effort: Effort | None = None) -> tuple[list[Found], Hints]:
+        """All secrets in ``text``, and its hints. Raises ``NotScannable`` and ``CalledOff`` as ``effort`` says.
 
         Secrets may overlap. In JSON, one may reach from a string into the next.
         """
         if self._engine is None:
             return [], {}
+        effort = effort or Effort()
+        effort.search(len(text))
         intervals, noticed = self._engine.intervals(text)
         found: list[Found] = []
         done = 0
+        longest = self._engine.longest
         for start, end, reach in intervals:
             if end <= done:
                 continue
-            region = Region(text, self._canonical, max(start, done), end, floor=done, reach=reach)
-            found += self._judge(self._engine, region)
+            effort.go_on()
+            wanted = max(reach, longest)
+            region = Region(text, self._canonical, max(start, done), end, floor=done, reach=wanted)
+            found += self._judge(self._engine, region, effort)
             done = region.end
         return [one for one in found if not _is_marker(one.secret)], noticed
 
-    def _judge(self, engine: Engine, region: Region) -> list[Found]:
+    def _judge(self, engine: Engine, region: Region, effort: Effort) -> list[Found]:
         while True:
             text = region.text
+            joined = Joined(text) if b"\n" in text or b"\r" in text else None
+            behind = len(text) - region.core[1]
+            if joined is not None:
+                behind = len(joined.text) - joined.place(region.core[1])
+            if behind < engine.longest and region.grow(0, engine.longest - behind, engine.longest):
+                continue
             anchors = engine.anchors(text)
             asked = _between(anchors, *region.core)
-            joined = Joined(text) if b"\n" in text or b"\r" in text else None
             asked_joined: list[Anchor] = []
             if joined is not None:
                 asked_joined = engine.anchors(joined.text)
@@ -82,9 +93,12 @@ class Search:
                 after = max(after, 1)
             if (before <= 0 and after <= 0) or not region.grow(before, after, reach):
                 break
-        found = self._strict(region, asked)
+        found, fruitless = self._strict(region, asked)
         if joined is not None and asked_joined:
-            found += self._wrapped(region, joined, asked_joined, found)
+            more, again = self._wrapped(region, joined, asked_joined, found)
+            found += more
+            fruitless = max(fruitless, again)  # the same places for the most part
+        effort.fruitless(fruitless)
         return found
 
     def _needs(self, asked: list[Anchor], length: int) -> tuple[int, int, int]:
@@ -101,57 +115,72 @@ class Search:
                     after = at + detector.reach - length
         return before, after, longest
 
-    def _strict(self, region: Region, asked: list[Anchor]) -> list[Found]:
-        text = region.text
-        found: list[Found] = []
+    def _strict(self, region: Region, asked: list[Anchor]) -> tuple[list[Found], int]:
+        """What is found with the lines as they are, and at how many places judging brought nothing new."""
+        text = Text(region.text)
+        spans: list[
+            tuple[int, int, int, int]
+        ] = []  # the first one's beginning and end, the last one's end, the rank
         ends: set[int] = set()  # right after a secret another may begin
-        last: dict[
-            int, tuple[int, int]
-        ] = {}  # for each detector: the end of its last secret, its place in ``found``
+        last: dict[int, int] = {}  # for each detector: the place of its last secret in ``spans``
+        fruitless = 0
         for at, ranks in asked:
             is_inside = at > 0 and text[at - 1] in _ALNUM and at not in ends
+            is_asked = is_new = False
+            if is_inside and region.may_be_parted:
+                is_asked, is_inside = True, not region.is_parted(at)
             for rank in ranks:
                 detector = self._detectors[rank]
-                if is_inside and detector.boundary and not region.is_parted(at):
+                if is_inside and detector.boundary:
                     continue
+                is_asked = True
                 span = detector.find(text, at)
                 if span is None:
                     continue
                 start, end = span
-                until, which = last.get(rank, (0, 0))
-                if start >= until:
-                    last[rank] = end, len(found)
-                    found.append(Found(*region.raw(start, end), rank, text[start:end]))
-                elif (
-                    end > until
-                ):  # what one detector reads twice is one secret; a hostile body makes it read thousands
-                    last[rank] = end, which
-                    found[which] = found[which]._replace(end=region.raw(start, end)[1])
                 ends.add(end)
-        return found
+                which = last.get(rank)
+                if which is None or start >= spans[which][2]:
+                    is_new = True
+                    last[rank] = len(spans)
+                    spans.append((start, end, end, rank))
+                elif end > spans[which][2]:
+                    # What one detector reads twice is one secret; a hostile body makes it read thousands.
+                    spans[which] = (*spans[which][:2], end, rank)
+            fruitless += is_asked and not is_new
+        found = [Found(*region.raw(start, until), rank, text[start:end]) for start, end, until, rank in spans]
+        return found, fruitless
 
     def _wrapped(
         self, region: Region, joined: Joined, asked: list[Anchor], strict: list[Found]
-    ) -> list[Found]:
-        text = joined.text
+    ) -> tuple[list[Found], int]:
+        """What is found with the lines joined and was not without, and the places as for ``_strict``."""
+        text = Text(joined.text)
         whole = resolved(strict)
         found: list[Found] = []
+        ends: dict[int, int] = {}  # for each detector: of its last secret
+        fruitless = 0
         for at, ranks in asked:
             is_inside = at > 0 and text[at - 1] in _ALNUM and not joined.begins_line(at)
+            is_asked = is_new = False
             for rank in ranks:
                 detector = self._detectors[rank]
                 if not detector.wraps or (is_inside and detector.boundary):
                     continue
+                is_asked = True
                 span = detector.find(text, at)
                 if span is None:
                     continue
+                is_new = is_new or span.start >= ends.get(rank, 0)
+                ends[rank] = max(span.end, ends.get(rank, 0))
                 source = joined.source(*span)
                 if source is None:
                     continue
                 start, end = region.raw(*source)
                 if not _overlaps(whole, start, end):
                     found.append(Found(start, end, rank, text[span.start : span.end]))
-        return found
+            fruitless += is_asked and not is_new
+        return found, fruitless
 
 
 def _place(anchor: Anchor) -> int:

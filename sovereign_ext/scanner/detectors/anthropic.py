@@ -58,6 +58,7 @@ ANTHROPIC: Final = (
         anchors=(b"sk-ant-api",),
         find=_api_key,
         reach=256,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
     Detector(
         kind="anthropic-admin-key",
@@ -67,6 +68,7 @@ ANTHROPIC: Final = (
         anchors=(b"sk-ant-admin",),
         find=_admin_key,
         reach=256,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
     Detector(
         kind="anthropic-token",
@@ -76,5 +78,6 @@ ANTHROPIC: Final = (
         anchors=(b"sk-ant-",),
         find=_token,
         reach=256,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
 )

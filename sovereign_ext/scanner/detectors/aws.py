@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from sovereign_ext.scanner.base import Detector, Find, Span
+from sovereign_ext.scanner.base import Detector, Find, Span, once
 from sovereign_ext.scanner.evidence import entropy, made_at_random
 from sovereign_ext.scanner.extent import is_word, padded, unsized
 
@@ -44,6 +44,7 @@ _BEHIND: Final = 28  # bytes that the pattern of a secret looks at behind it
 _LONG_TERM: Final = b"ABSK"
 _SHORT_TERM: Final = b"bedrock-api-key-"
 _IDS: Final = (b"AKIA", b"ASIA", b"ABIA", b"ACCA")
+_ID_TAIL: Final = (rb"[2-7A-Z]", 16)
 _NAMES: Final = (
     *(b"secret%caccess%ckey" % (mark, mark) for mark in b"_- ."),
     *(b"secret%ckey" % mark for mark in b"_- ."),
@@ -60,6 +61,18 @@ _SESSIONS: Final = (  # base64 of a byte or two, the length of a name, and origi
 
 
 def _access_key(text: bytes, at: int) -> Span | None:
+    known = once(text, _access_keys)  # three detectors ask
+    if at not in known:
+        known[at] = _access_key_at(text, at)
+    return known[at]
+
+
+def _access_keys(_text: bytes) -> dict[int, Span | None]:
+    """Those that have been looked at, by their places."""
+    return {}
+
+
+def _access_key_at(text: bytes, at: int) -> Span | None:
     match = _ID.match(text, at)
     if match is None or not made_at_random(match[1], 32):
         return None
@@ -91,17 +104,29 @@ def _secret_named(text: bytes, at: int) -> Span | None:
 
 def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
     """What may be a secret access key and lies whole in ``text[begin:end]``."""
+    known = once(text, _judged_values)  # many anchors may stand around it
     for match in _SECRET.finditer(text, begin, end + _BEHIND):
         value, behind, mark = match.groups()
-        if match.end(1) > end or _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
+        if match.end(1) > end or (mark if not behind else not is_word(text, *match.span(2))):
             continue
-        if base64.b64decode(value).isascii():
-            continue  # thirty bytes of text
-        if mark if not behind else not is_word(text, *match.span(2)):
-            continue
-        least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
-        if min(sum(map(value.count, _CAPITALS)), sum(map(value.count, _SMALL))) >= least:
+        if value not in known:
+            known[value] = _is_secret(value)
+        if known[value]:
             yield Span(*match.span(1))
+
+
+def _judged_values(_text: bytes) -> dict[bytes, bool]:
+    """Whether they may be secrets."""
+    return {}
+
+
+def _is_secret(value: bytes) -> bool:
+    if _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
+        return False
+    if base64.b64decode(value).isascii():
+        return False  # thirty bytes of text
+    least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
+    return min(sum(map(value.count, _CAPITALS)), sum(map(value.count, _SMALL))) >= least
 
 
 def _session_token(text: bytes, at: int) -> Span | None:
@@ -138,6 +163,7 @@ def _secret_detector(find: Find, anchors: tuple[bytes, ...], back: int, reach: i
         boundary=not named,
         back=back,
         reach=reach,
+        tail=(b"", 0) if named else _ID_TAIL,
     )
 
 
@@ -151,6 +177,7 @@ AWS: Final = (
         anchors=_IDS,
         find=_access_key,
         reach=48,
+        tail=_ID_TAIL,
     ),
     _secret_detector(
         _secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + _BEHIND, named=False
@@ -165,6 +192,7 @@ AWS: Final = (
         anchors=_SESSIONS,
         find=_session_token,
         reach=4200,
+        tail=(rb"[0-9A-Za-z/+]", 32),
     ),
     Detector(
         kind="aws-bedrock-key",
@@ -174,5 +202,6 @@ AWS: Final = (
         anchors=(_LONG_TERM, _SHORT_TERM),
         find=_bedrock_key,
         reach=4200,
+        tail=(rb"[0-9A-Za-z/+]", 32),
     ),
 )

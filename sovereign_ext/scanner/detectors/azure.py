@@ -127,6 +127,7 @@ AZURE: Final = (
         find=find_signature,
         back=_SAS,
         reach=_SAS + 64,
+        tail=(rb"[0-9A-Za-z/+_-]", 32),
     ),
     Detector(
         kind="azure-client-secret",
@@ -138,6 +139,7 @@ AZURE: Final = (
         boundary=False,
         back=4,
         reach=48,
+        tail=(rb"[0-9A-Za-z._~-]", 31),
     ),
     Detector(
         kind="azure-ai-key",

@@ -11,9 +11,12 @@ nothing but the name would tell.
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
 from typing import Final
 
-from sovereign_ext.scanner.base import Detector, Span
+from sovereign_ext.scanner.base import Detector, Span, once
 
 _STORES: Final = (
     b"postgres postgresql mysql mysqlx mariadb mongodb redis rediss valkey amqp amqps mssql sqlserver "
@@ -50,10 +53,12 @@ _KEY: Final = (
     rb"(?i:server|data source|addr|address|host|hostname|hostaddr|endpoint|driver|initial catalog|database|dbname|port"
     rb"|user id|userid|uid|user|username)"
 )
-_SEMICOLONS: Final = re.compile(rb"(?:^|[;\"'\s({=])" + _KEY + rb"\s?=\s?[^;\n]")
-_SPACES: Final = re.compile(rb"(?:^|[\"'\s-])" + _KEY + rb"=[^\s,;()]{1,200}+(?=\s|\Z)")
-_QUOTED: Final = re.compile(rb"(?:^|[\"'\s(,-])" + _KEY + rb"\s?=\s?[\"'][^\s\"'<>]")
-_QUERY: Final = re.compile(rb"://[^\s\"'`<>]*\Z")
+_SEMICOLONS: Final = re.compile(rb"(?:\A|(?<=[;\"'\s({=]))" + _KEY + rb"\s?=\s?(?=([^;\n]))")
+_SPACES: Final = re.compile(rb"(?:\A|(?<=[\"'\s-]))" + _KEY + rb"=(?=([^\s,;()]{1,200}+)(?:\s|\Z))")
+_QUOTED: Final = re.compile(rb"(?:\A|(?<=[\"'\s(,-]))" + _KEY + rb"\s?=\s?[\"'](?=([^\s\"'<>]))")
+"""Other settings, each with (the beginning of) its value as the group."""
+
+_QUERY: Final = re.compile(rb"[^\s\"'`<>]*")
 _EXPRESSION: Final = re.compile(
     rb"[A-Za-z_$]++(?:\.[A-Za-z_$]++)+|[A-Za-z_$][A-Za-z0-9_$.]*[(\[].*[)\]]|.*\.(?i:password|passwd|pwd|pw)"
 )
@@ -101,29 +106,63 @@ def find_setting(text: bytes, at: int) -> Span | None:
     if found is None or (at and text[at - 1] not in _BEFORE and text[max(0, at - 2) : at] != b"--"):
         return None
     group = found.lastindex or 0
-    before = text[max(0, at - _AROUND) : at].rsplit(b"\n", 1)[-1]
-    after = text[found.end() : at + _AROUND].split(b"\n", 1)[0]
-    if not _is_password(found[group], b"") or not _is_setting(found, before, after):
+    if not _is_password(found[group], b"") or not _is_setting(text, found):
         return None
     return Span(*found.span(group))
 
 
-def _is_setting(found: re.Match[bytes], before: bytes, after: bytes) -> bool:
+def _is_setting(text: bytes, found: re.Match[bytes]) -> bool:
     """Whether the text of the same line around ``found`` is that of a connection string, not of a program."""
+    at, end = found.span()
+    before = text[max(0, at - _AROUND) : at].rsplit(b"\n", 1)[-1]
+    after = text[end : at + _AROUND].split(b"\n", 1)[0]
     bare = found[_BARE]
     if before[-1:] in {b"?", b"&"} or (bare is not None and after[:1] == b"&"):
-        return _QUERY.search(before) is not None
+        authority = before.rfind(b"://")
+        return authority >= 0 and _QUERY.fullmatch(before, authority) is not None
     if bare is not None and (
         _EXPRESSION.fullmatch(bare) or (found[0][:1].islower() and _NAME.fullmatch(bare))
     ):
         return False
     if before.rstrip()[-1:] == b";" or after.lstrip()[:1] == b";":
-        beside: tuple[re.Pattern[bytes], ...] = (_SEMICOLONS,)
+        beside: tuple[_Settings, ...] = (_by_semicolons,)
     elif bare is None:
-        beside = (_QUOTED, _SPACES)
+        beside = (_quoted, _by_spaces)
     else:
-        beside = () if _CALL.search(bare) else (_SPACES,)
-    return any(setting.search(part) for setting in beside for part in (before, after))
+        beside = () if _CALL.search(bare) else (_by_spaces,)
+    parts = ((at - len(before), at), (end, end + len(after)))
+    return any(_has(text, settings, *part) for settings in beside for part in parts)
+
+
+_Settings = Callable[[bytes], "tuple[array[int], array[int]]"]
+"""Of a text, where the names of its settings begin, and where as much of their values ends as makes them settings."""
+
+
+def _by_semicolons(text: bytes) -> tuple[array[int], array[int]]:
+    return _places(text, _SEMICOLONS)
+
+
+def _by_spaces(text: bytes) -> tuple[array[int], array[int]]:
+    return _places(text, _SPACES)
+
+
+def _quoted(text: bytes) -> tuple[array[int], array[int]]:
+    return _places(text, _QUOTED)
+
+
+def _places(text: bytes, setting: re.Pattern[bytes]) -> tuple[array[int], array[int]]:
+    starts, ends = array("I"), array("I")
+    for found in setting.finditer(text):
+        starts.append(found.start())
+        ends.append(found.end(1))
+    return starts, ends
+
+
+def _has(text: bytes, settings: _Settings, begin: int, end: int) -> bool:
+    """Whether one of ``settings`` lies in ``text[begin:end]``. Many passwords may ask of the same text."""
+    starts, ends = once(text, settings)
+    first = bisect_left(starts, begin)
+    return first < len(ends) and ends[first] <= end
 
 
 def _is_password(value: bytes, user: bytes) -> bool:

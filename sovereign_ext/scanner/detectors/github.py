@@ -57,6 +57,7 @@ GITHUB: Final = (
         anchors=(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
         find=_token,
         reach=2400,
+        tail=(rb"[0-9A-Za-z_-]", 13),
     ),
     Detector(
         kind="github-fine-grained-token",
@@ -66,5 +67,6 @@ GITHUB: Final = (
         anchors=(b"github_pat_",),
         find=_fine_grained,
         reach=128,
+        tail=(rb"[0-9A-Za-z_]", 32),
     ),
 )

@@ -44,6 +44,7 @@ _FIXED: Final[dict[bytes, bytes]] = {
 """What follows each prefix; the last is that of registration tokens, which runners still take."""
 
 _SHAPES: Final = {prefix: re.compile(prefix + b"(" + body + b")") for prefix, body in _FIXED.items()}
+_PREFIX: Final = re.compile(b"|".join(_FIXED))
 _ROUTABLE: Final = re.compile(rb"[a-z]{4,7}-(?:t\d_)?([A-Za-z0-9_-]{27,300}+)\.([0-9a-z]{2})([0-9a-z]{7})")
 _INSTANCE: Final = re.compile(rb"[A-Za-z0-9_+-]{0,20}\Z")
 _FURTHER: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}+")
@@ -60,11 +61,9 @@ def find(text: bytes, at: int) -> Span | None:
     if text.startswith(b"glcbt-ey", at):
         end = token_end(text, at + len(b"glcbt-"), min(len(text), at + REACH))
         return Span(at, end) if end is not None else None
-    for prefix, shape in _SHAPES.items():
-        if text.startswith(prefix, at):
-            fixed = shape.match(text, at)
-            return Span(at, fixed.end()) if fixed and _spread(fixed[1]) and _ends(text, fixed) else None
-    return None
+    prefix = _PREFIX.match(text, at)
+    fixed = _SHAPES[prefix[0]].match(text, at) if prefix else None
+    return Span(at, fixed.end()) if fixed and _spread(fixed[1]) and _ends(text, fixed) else None
 
 
 def _checked_from(text: bytes, at: int, token: re.Match[bytes]) -> int | None:
@@ -102,5 +101,6 @@ GITLAB: Final = (
         find=find,
         back=INSTANCE,
         reach=REACH,
+        tail=(rb"[0-9A-Za-z_-]", 12),
     ),
 )

@@ -85,6 +85,7 @@ GOOGLE: Final = (
         anchors=(b"AIza", b"AQ.Ab"),
         find=find_fixed,
         reach=64,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
     Detector(
         kind="google-oauth-client-secret",
@@ -94,6 +95,7 @@ GOOGLE: Final = (
         anchors=(b"GOCSPX-",),
         find=find_fixed,
         reach=64,
+        tail=(rb"[0-9A-Za-z_-]", 28),
     ),
     Detector(
         kind="google-oauth-token",
@@ -103,6 +105,7 @@ GOOGLE: Final = (
         anchors=(b"ya29.", b"1//0"),
         find=find_token,
         wraps=False,
+        tail=(rb"[0-9A-Za-z_.-]", 32),
     ),
     Detector(
         kind="google-service-account-key",

@@ -37,5 +37,6 @@ HUGGINGFACE: Final = (
         anchors=(b"hf_", b"api_org_"),
         find=find,
         reach=64,
+        tail=(rb"[0-9A-Za-z]", 32),
     ),
 )

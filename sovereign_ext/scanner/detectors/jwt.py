@@ -77,5 +77,6 @@ JWT: Final = (
         find=find,
         back=1,
         reach=REACH,
+        tail=(rb"[0-9A-Za-z_-]", 8),
     ),
 )

@@ -55,6 +55,7 @@ NPM: Final = (
         anchors=(b"npm_",),
         find=find_token,
         reach=64,
+        tail=(rb"[0-9A-Za-z]", 32),
     ),
     Detector(
         kind="npm-auth-token",

@@ -100,6 +100,7 @@ OPENAI: Final = (
         anchors=(b"sk-admin-",),
         find=_admin_key,
         reach=320,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
     Detector(
         kind="openai-api-key",
@@ -109,5 +110,6 @@ OPENAI: Final = (
         anchors=(b"sk-",),
         find=_key,
         reach=320,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
 )

@@ -78,5 +78,6 @@ PYPI: Final = (
         anchors=(b"pypi-AgE",),
         find=find,
         reach=REACH,
+        tail=(rb"[0-9A-Za-z_-]", 32),
     ),
 )

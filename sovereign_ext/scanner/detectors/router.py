@@ -29,6 +29,7 @@ ROUTER: Final = (
         anchors=(b"sk-router-",),
         find=_find,
         reach=64,
+        tail=(rb"[0-9A-Za-z]", 32),
     ),
     Detector(
         kind="router-admin-key",
@@ -38,5 +39,6 @@ ROUTER: Final = (
         anchors=(b"sk-admin-",),
         find=_find,
         reach=64,
+        tail=(rb"[0-9A-Za-z]", 32),
     ),
 )

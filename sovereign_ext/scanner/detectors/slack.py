@@ -99,6 +99,7 @@ SLACK: Final = (
         find=_token,
         back=len(_ROTATED),
         reach=416,
+        tail=(rb"[0-9A-Za-z/+-]", 19),
     ),
     Detector(
         kind="slack-app-token",
@@ -108,6 +109,7 @@ SLACK: Final = (
         anchors=(b"xapp-",),
         find=_app_token,
         reach=128,
+        tail=(rb"[0-9A-Za-z-]", 32),
     ),
     Detector(
         kind="slack-webhook",

@@ -56,6 +56,7 @@ STRIPE: Final = (
         anchors=(b"sk_live_", b"sk_test_", b"sk_org_"),
         find=_key,
         reach=272,
+        tail=(rb"[0-9A-Za-z_]", 24),
     ),
     Detector(
         kind="stripe-restricted-key",
@@ -65,6 +66,7 @@ STRIPE: Final = (
         anchors=(b"rk_live_", b"rk_test_"),
         find=_key,
         reach=272,
+        tail=(rb"[0-9A-Za-z]", 24),
     ),
     Detector(
         kind="stripe-webhook-secret",
@@ -74,5 +76,6 @@ STRIPE: Final = (
         anchors=(b"whsec_",),
         find=_webhook_secret,
         reach=112,
+        tail=(rb"[0-9A-Za-z/+]", 32),
     ),
 )

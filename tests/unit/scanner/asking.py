@@ -43,6 +43,10 @@ def found(text: bytes, detectors: Sequence[Detector]) -> list[tuple[str, bytes]]
                 begin = max(0, at - detector.back)
                 span = detector.find(text[begin : at + detector.reach], at - begin)
                 if span is not None:
+                    characters, count = detector.tail
+                    assert re.compile(characters + b"{%d}" % count if count else b"").match(
+                        text, at + len(anchor)
+                    )
                     spans.add((begin + span.start, -(begin + span.end), order))
     kept: list[tuple[str, bytes]] = []
     covered = 0

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 from scanner_fakes import ALL, SEVEN
 
+from sovereign_ext.scanner import effort
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.canonical import Canonical
 from sovereign_ext.scanner.scan import Scanner
@@ -80,6 +81,7 @@ def asking(detector: Detector, asked: list[int]) -> Detector:
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
 def test_a_byte_is_read_for_a_few_regions_only(unit: bytes, monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
+    monkeypatch.setattr(effort, "FREE", SIZE)
     scanner = Scanner([asking(each, asked) for each in ALL])
     body = b'{"a":"' + unit * (SIZE // len(unit)) + b'"}'
     with counted(monkeypatch) as sizes:
@@ -93,6 +95,7 @@ def test_a_byte_is_read_for_a_few_regions_only(unit: bytes, monkeypatch: pytest.
 @pytest.mark.parametrize("count", [1000, 4000])
 def test_many_strings_and_parts_take_as_much_each(count: int, monkeypatch: pytest.MonkeyPatch):
     parts = [{"type": "text", "text": "seven_"}] * count
+    monkeypatch.setattr(effort, "FREE", SIZE)
     for value in (["seven_"] * count, {"messages": [{"role": "user", "content": parts}]}):
         body = json.dumps(value).encode()
         with counted(monkeypatch) as sizes:

@@ -222,7 +222,7 @@ def test_the_bounds_of_english_pairs_are_those_of_chance(size: int) -> None:
     """The table against the exact law: a chain over the last letter, each of 62 characters equally likely."""
     share = 2 / 62  # of a letter, in either case
     letters = string.ascii_lowercase
-    before = {b: [a for a in letters if (a + b).encode() in evidence._PAIRS] for b in letters}
+    before = {b: [a for a in letters if tuple((a + b).encode()) in evidence._PAIRS] for b in letters}
     states = {a: [share] + [0.0] * size for a in letters} | {"": [1 - 26 * share] + [0.0] * size}
     for _ in range(size - 1):
         total = [math.fsum(column) for column in zip(*states.values(), strict=True)]
