@@ -6,8 +6,8 @@ One task an anchor. Its steps, until it is told to end:
    checkpoint is signed with the envelope key and queued, durably (``storage.anchors``; bounded).
 2. The oldest pending row is submitted, when its pause is over. Its signature is kept, so that a submission whose
    answer was lost, also by a restart, meets a duplicate and not a second entry.
-3. A verified answer is stored with the row. Anything else is a failed attempt: the pause doubles from ``FIRST_PAUSE_S``
-   up to ``LONGEST_PAUSE_S``, with jitter, or is what the log asked for.
+3. A verified answer is stored with the row. Anything else is a failed attempt: the pause doubles (``pauses``), or is
+   what the log asked for.
 
 One anchor covers all earlier entries. ``covering`` gives receipts the oldest anchor over an entry, of each external
 log: whoever saw it first. Deliberately not here: HTTP (``client``) and what an answer proves (``attest.rekor``).
@@ -20,7 +20,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,11 +31,10 @@ from sovereign_ext.attest import rekor_json
 from sovereign_ext.attest.anchors import AnchorRecord
 from sovereign_ext.attest.rekor import Artefact, RekorEntry
 from sovereign_ext.errors import AnchorFailed, VerificationError
+from sovereign_ext.pauses import USUAL, Pauses
 from sovereign_ext.storage.anchors import AnchorRow, AnchorStore
 from sovereign_ext.tlog.integrator import Published
 
-FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 600.0
 _log = logging.getLogger(__name__)
 
 
@@ -61,19 +60,6 @@ class AnchorStatus:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """Seconds to wait after the first failure and at most."""
-
-    first_s: float = FIRST_PAUSE_S
-    longest_s: float = LONGEST_PAUSE_S
-
-    def after(self, attempts: int, jitter: float) -> float:
-        """The pause after ``attempts`` failures; ``jitter`` in [0, 1) takes up to half of it away."""
-        doubled: float = self.first_s * 2.0 ** min(attempts - 1, 40)
-        return min(doubled, self.longest_s) * (1 - jitter / 2)
-
-
 class Anchors:
     """The anchors of one log. Belongs to one event loop; ``covering`` and ``statuses`` may be called from any thread.
 
@@ -92,7 +78,7 @@ class Anchors:
         clock: Callable[[], int],
         random: Callable[[], float],
         leads: Callable[[], bool] = lambda: True,
-        pauses: Pauses = Pauses(),
+        pauses: Pauses = USUAL,
         connect: Callable[[Target], Submitter] = RekorClient,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

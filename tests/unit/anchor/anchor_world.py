@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rekor_server import Rekor
 
 from sovereign_ext.anchor.client import RekorClient
-from sovereign_ext.anchor.service import Anchors, Pauses
+from sovereign_ext.anchor.service import Anchors
 from sovereign_ext.anchor.target import Target
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.keys import spki
 from sovereign_ext.attest.rekor import V1, V2, Artefact, RekorEntry, RekorKey
+from sovereign_ext.pauses import Pauses
 from sovereign_ext.storage.anchors import AnchorStore
 from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog

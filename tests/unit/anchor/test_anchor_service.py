@@ -14,13 +14,14 @@ from anchor_world import KINDS, NOW_MS, QUICK, anchored_log, fill, private_key, 
 from rekor_server import Answer, Rekor, running
 from sqlalchemy.exc import OperationalError
 
-from sovereign_ext.anchor.service import Anchors, Pauses
+from sovereign_ext.anchor.service import Anchors
 from sovereign_ext.attest.anchors import parse_anchor, verify_anchor
 from sovereign_ext.attest.receipt_form import parse_receipt
 from sovereign_ext.attest.rekor import V1, V2, RekorKey
 from sovereign_ext.attest.report import TrustedKeys
 from sovereign_ext.attest.verify import verify_receipt
 from sovereign_ext.errors import VerificationError
+from sovereign_ext.pauses import Pauses
 from sovereign_ext.storage.anchors import AnchorStore
 from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.tlog.checkpoint import Checkpoint
