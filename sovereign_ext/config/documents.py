@@ -97,6 +97,8 @@ def _references(config: Config) -> Iterator[Reference]:  # noqa: PLR0912 - a lis
     for index, issuer in enumerate(config.oidc.issuers):
         yield from _either(("oidc", "issuers", index), issuer, "jwks_file", "jwks")
         yield from _either(("oidc", "issuers", index), issuer, "ca_file", "ca")
+    for index, webhook in enumerate(config.findings.webhooks):
+        yield from _either(("findings", "webhooks", index), webhook, "ca_file", "ca")
     for index, named in enumerate(trust.statements):
         place: Path = ("trust", "statements", index)
         if isinstance(named, InlineStatement):

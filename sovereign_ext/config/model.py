@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from sovereign_ext.condition import Condition
+from sovereign_ext.config.findings import Findings, known_kinds
 from sovereign_ext.config.ingress import Ingress
 from sovereign_ext.config.keystore import KeystoreConfig
 from sovereign_ext.config.media import Media
@@ -228,17 +229,7 @@ class Redaction(Frozen):
     @field_validator("detect", "ignore")
     @classmethod
     def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value:
-            # Here, because all detectors take time to import, and few policies name any.
-            from sovereign_ext.scanner.selection import names  # noqa: PLC0415
-
-            known = names()
-            for name in value:
-                if name not in known:
-                    raise ValueError(
-                        f"there is no kind or family of credentials {name!r}; docs/scanner.md lists them"
-                    )
-        return value
+        return known_kinds(value)
 
 
 class Policy(Frozen):
@@ -499,6 +490,7 @@ class Config(Frozen):
     trust: Trust = Trust()
     keystore: KeystoreConfig = KeystoreConfig()
     media: Media = Media()
+    findings: Findings = Findings()
     keys: KeyRules = KeyRules()
     oidc: Oidc = Oidc()
     admins: tuple[Admin, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sovereign_ext.config import ingress, keystore, media, model, oidc, storage, tenancy, trust
+from sovereign_ext.config import findings, ingress, keystore, media, model, oidc, storage, tenancy, trust
 from sovereign_ext.config.load import parse
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/sovereign-yaml.md").read_text(encoding="utf-8")
@@ -43,6 +43,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## log": trust.Log,
     "### mirrors": trust.Mirror,
     "### anchors": trust.Anchor,
+    "## findings": findings.Findings,
+    "### webhooks": findings.Webhook,
 }
 
 
