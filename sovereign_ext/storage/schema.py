@@ -9,6 +9,8 @@ their history. A row's ``revision`` is the index of the log entry that tells of 
 one transaction, so revisions become visible in their order. ``feed`` holds the newest of them. ``key_use`` is not
 audited. ``usage`` has one row for each outcome entry of a tenant, written with it, ``usage_hours`` their sums.
 
+``webhooks`` says up to which entry each receiver of findings was told.
+
 ``log_published`` and ``log_notes`` are used when several processes share the database. The lease of the one that
 integrates and the checkpoint that it signed are one row, so that every step is one statement on it.
 
@@ -30,15 +32,19 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
-REVISION: Final = "0004"
+REVISION: Final = "0006"
 """The Alembic revision that these tables are at."""
 
 metadata = MetaData()
 
 _NAME: Final = String().with_variant(String(collation="C"), "postgresql")
 """Text that is sorted and paged through by code points, as Python and SQLite do, whatever the database's language."""
+
+IS_FINDING: Final = text("kind = 'finding'")
+"""As SQL, because an index over some rows is used only where the query says so in the same words."""
 
 log_head = Table(
     "log_head",
@@ -63,6 +69,8 @@ log_entries = Table(
     Column("opening", LargeBinary, nullable=False),  # JSON that opens the commitments; never published
     UniqueConstraint("decision_id", "kind", name="log_entries_decision"),
     Index("log_entries_tenant", "tenant", "idx"),
+    # Few entries are findings: this costs the others nothing.
+    Index("log_entries_findings", "idx", sqlite_where=IS_FINDING, postgresql_where=IS_FINDING),
 )
 
 documents = Table(
@@ -171,6 +179,22 @@ usage_hours = Table(
     Column("calls", BigInteger, nullable=False),
     *_counts(),
     sqlite_with_rowid=False,  # one B-tree instead of two
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),  # as the configuration names it
+    Column("target", String, nullable=False),  # hex SHA-256 of the URL, which may hold a secret
+    Column("next", BigInteger, nullable=False),  # every finding before this index is done with; the fence
+    Column("delivered", BigInteger, nullable=False),  # events that were taken
+    Column("given_up", BigInteger, nullable=False),  # events that will not be sent any more
+    Column("delivered_ms", BigInteger),  # when the last one was taken
+    Column("attempts", Integer, nullable=False),  # that failed since then
+    Column("failing_ms", BigInteger),  # when the first of them did
+    Column("retry_ms", BigInteger, nullable=False),  # not to be tried before
+    Column("last_error", String),
+    Column("gone_ms", BigInteger),  # when the receiver said that it wants nothing more
 )
 
 log_published = Table(

@@ -33,6 +33,7 @@ from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.storage.resources import ResourceStore, Write
 from sovereign_ext.storage.usage import UsageRow, UsageStore
+from sovereign_ext.storage.webhooks import WebhookStore
 from sovereign_ext.tlog.checkpoint import Checkpoint
 from sovereign_ext.tlog.cosignature import MirrorAck
 from sovereign_ext.tlog.files import read_file, write_files
@@ -140,6 +141,7 @@ class TransparencyLog:
         self.resources = ResourceStore(opened.store.engine)
         self.usage = UsageStore(opened.store.engine)
         self.audit = AuditStore(opened.store.engine)
+        self.webhooks = WebhookStore(opened.store.engine)
         self._integrator: Integrator | Replica = opened.integrate(
             publish_interval_s, clock, self._published, lambda reason: self._post(self._stop, reason)
         )
