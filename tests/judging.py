@@ -65,6 +65,11 @@ def leaks() -> AbstractContextManager[Judge]:
     return _staying("leaks.py")
 
 
+def standard_webhooks() -> AbstractContextManager[Judge]:
+    """The reference implementation in the judges' environment, in one process for as long as the block runs."""
+    return _staying("standard_webhooks.py")
+
+
 @contextmanager
 def _staying(script: str) -> Iterator[Judge]:
     command = [judges_python(), TESTS / "judges" / script]

@@ -1,0 +1,1 @@
+"""Tells receivers outside of each finding in the log, by signed webhooks (ADR 0020)."""
