@@ -22,6 +22,7 @@ from sovereign_ext.attest.trusted_root import LOG_KEYS, TRUSTED_ROOT
 from sovereign_ext.errors import CallerError, LogError, ServiceError
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.storage.webhooks import WebhookRow
 from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.service import LogPaths, LogStatus, MirrorAck, WitnessStatus
@@ -78,6 +79,15 @@ class AnchorStatus(Protocol):
     def last_error(self) -> str | None: ...
 
 
+class WebhookStatus(Protocol):
+    """A receiver of findings (``webhook.service.WebhookStatus``)."""
+
+    @property
+    def row(self) -> WebhookRow: ...
+    @property
+    def waiting(self) -> int: ...
+
+
 _ROLES: Final = {
     "sole": log_pb2.Log.Role.SOLE,
     "leader": log_pb2.Log.Role.LEADER,
@@ -87,11 +97,12 @@ _ROLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LogReads:
-    """The service. ``paths`` is where the log publishes; ``anchors`` raises ``LogError``."""
+    """The service. ``paths`` is where the log publishes; ``anchors`` and ``webhooks`` raise ``LogError``."""
 
     log: OpenLog
     paths: LogPaths
     anchors: Callable[[], Awaitable[Sequence[AnchorStatus]]]
+    webhooks: Callable[[], Awaitable[Sequence[WebhookStatus]]]
 
     async def get_log(self, request: log_pb2.GetLogRequest, call: Call) -> Reply:
         """The state of the log, for anybody with a key."""
@@ -121,6 +132,7 @@ class LogReads:
                 for each in self.log.acks()
             ],
             anchors=[_anchor(each, caller) for each in await self._anchors()],
+            webhooks=[_webhook(each) for each in await self._webhooks()] if caller.is_admin else [],
         )
         return Reply(log, (NEVER,))
 
@@ -130,6 +142,13 @@ class LogReads:
         except LogError as error:
             # The state of a log is asked for above all when its database has trouble: the rest is still told.
             _log.warning("the anchors are left out of the log's state: %s", error)
+            return ()
+
+    async def _webhooks(self) -> Sequence[WebhookStatus]:
+        try:
+            return await self.webhooks()
+        except LogError as error:
+            _log.warning("the webhooks are left out of the log's state: %s", error)
             return ()
 
     async def get_trusted_root(self, request: log_pb2.GetTrustedRootRequest, call: Call) -> Reply:
@@ -178,6 +197,23 @@ def _anchor(status: AnchorStatus, caller: Caller) -> log_pb2.Anchor:
         time=None if status.anchored_ms is None else _milliseconds(status.anchored_ms),
         queued=status.queued,
         last_error=status.last_error if caller.is_admin else None,
+    )
+
+
+def _webhook(status: WebhookStatus) -> log_pb2.Webhook:
+    row = status.row
+    return log_pb2.Webhook(
+        id=row.id,
+        next_index=row.next,
+        waiting=status.waiting,
+        delivered=row.delivered,
+        given_up=row.given_up,
+        delivered_time=None if row.delivered_ms is None else _milliseconds(row.delivered_ms),
+        attempts=row.attempts,
+        failing_since=None if row.failing_ms is None else _milliseconds(row.failing_ms),
+        retry_time=_milliseconds(row.retry_ms) if row.retry_ms else None,
+        last_error=row.last_error,
+        gone_time=None if row.gone_ms is None else _milliseconds(row.gone_ms),
     )
 
 

@@ -63,7 +63,9 @@ _CONFIG: Final = config_pb2.DESCRIPTOR.services_by_name["ConfigService"]
 
 REGISTRY: Final[tuple[Served, ...]] = (
     Served(_LOG["ReceiptService"], lambda deps: Receipts(deps.log).methods()),
-    Served(_LOG["LogService"], lambda deps: LogReads(deps.log, deps.paths, deps.anchors).methods()),
+    Served(
+        _LOG["LogService"], lambda deps: LogReads(deps.log, deps.paths, deps.anchors, deps.webhooks).methods()
+    ),
     Served(providers.SERVICES["DeploymentService"], providers.deployments),
     Served(providers.SERVICES["ProviderService"], providers.providers),
     Served(policies.SERVICE, policies.methods),

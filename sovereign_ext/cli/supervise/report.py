@@ -119,6 +119,10 @@ def render(status: dict[str, Any], stream: TextIO) -> str:
             for cosigner in log.get("cosigners", ())
             if cosigner.get("last_error")
         ]
+        for webhook in log.get("webhooks", ()):
+            lines.append(f"  webhook   {_webhook_line(webhook)}")
+            if webhook.get("last_error"):
+                lines.append(painter(stream, "31")(f"  ! {_webhook_trouble(webhook)}"))
     if config := status["config"]:
         lines.append(f"  config    {_config_line(config)}")
         lines += [
@@ -202,6 +206,24 @@ def _anchor_line(anchor: dict[str, Any]) -> str:
     if queued := anchor.get("queued"):
         words.append(f"{queued} queued")
     return ", ".join(words)
+
+
+def _webhook_line(webhook: dict[str, Any]) -> str:
+    words = [f"{webhook.get('id', '')} took {webhook.get('delivered', 0)} events"]
+    if last := webhook.get("delivered_time"):
+        words.append(f"the last {_ago(last)} ago")
+    words.append(f"{webhook.get('waiting', 0)} waiting")
+    if lost := int(webhook.get("given_up", 0)):
+        words.append(f"{lost} given up")
+    return ", ".join(words)
+
+
+def _webhook_trouble(webhook: dict[str, Any]) -> str:
+    name, why = webhook.get("id", ""), webhook["last_error"]
+    if gone := webhook.get("gone_time"):
+        return f"webhook {name} is off for {_ago(gone)}: {why}"
+    since = f", for {_ago(webhook['failing_since'])}" if webhook.get("failing_since") else ""
+    return f"webhook {name} failed {webhook.get('attempts', 0)} times{since}: {why}"
 
 
 def _evidence_line(provider: dict[str, Any]) -> str:

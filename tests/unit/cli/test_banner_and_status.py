@@ -36,6 +36,18 @@ LOG = {
         {"id": "corp", "kind": "rekor-v2", "size": "5", "time": "2026-01-02T03:04:05.250Z"},
         {"id": "far", "kind": "rekor-v1", "queued": 2, "lastError": "no route"},
     ],
+    "webhooks": [
+        {"id": "siem", "nextIndex": "5", "delivered": "3", "deliveredTime": "2026-01-02T03:04:05.250Z"},
+        {
+            "id": "slow",
+            "waiting": 4,
+            "attempts": 2,
+            "lastError": "answered 500",
+            "givenUp": "9",
+            "failingSince": "2026-01-02T03:04:05.250Z",
+        },
+        {"id": "off", "lastError": "answered 410", "goneTime": "2026-01-02T03:04:05.250Z"},
+    ],
 }
 PROVIDERS = {
     "providers": [
@@ -216,6 +228,10 @@ def test_status_as_text(running, capsys):
     )
     assert "  anchor    far (rekor-v1), holds none yet, 2 queued\n" in text
     assert "  ! not anchored in far: no route\n" in text
+    assert re.search(r"  webhook   siem took 3 events, the last \d+ h \d+ min ago, 0 waiting\n", text)
+    assert "  webhook   slow took 0 events, 4 waiting, 9 given up\n" in text
+    assert re.search(r"  ! webhook slow failed 2 times, for \d+ h \d+ min: answered 500\n", text)
+    assert re.search(r"  ! webhook off is off for \d+ h \d+ min: answered 410\n", text)
     assert re.search(r"envoy +42 +1 h 1 min +2\n", text)
     assert re.search(
         r"cloud-a +openai +demo/small +COOLING +0\.12 +1 ok, 3 failed, 4 ms +"

@@ -42,6 +42,7 @@ from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHash, KeyHashes
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 from sovereign_ext.tlog.service import EntryDraft, LogPaths, TransparencyLog
+from sovereign_ext.webhook.service import WebhookStatus
 
 ORIGIN = "log.test.example/a"
 FAULTS = (ConfigError("expected a number", file="sovereign.yaml", line=7, field="version"),)
@@ -152,6 +153,7 @@ class World:
     monotonic: float = 1000.0
     draining: bool = False
     anchors: tuple[AnchorStatus, ...] | LogUnavailable = ()
+    webhooks: tuple[WebhookStatus, ...] | LogUnavailable = ()
     evidence: tuple[EvidenceStatus, ...] = ()
     channel: grpc.aio.Channel | None = None
     key_use: KeyUse | None = None
@@ -230,6 +232,11 @@ class World:
             raise self.anchors
         return self.anchors
 
+    async def told(self) -> tuple[WebhookStatus, ...]:
+        if isinstance(self.webhooks, LogUnavailable):
+            raise self.webhooks
+        return self.webhooks
+
     async def append(self, tenant: str, decision_id: str) -> int:
         """One entry of a tenant; its index, once it is under a checkpoint."""
         statement = b'{"_type":"https://in-toto.io/Statement/v1","predicate":{"decision_id":"%s"}}'
@@ -287,6 +294,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             draining=lambda: here.draining,
             evidence=lambda: here.evidence,
             anchors=here.anchored,
+            webhooks=here.told,
             random=os.urandom,
             effective=effective,
             sealing=lambda: DatabaseKeys(stored_keys, masters),

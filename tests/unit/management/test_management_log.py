@@ -18,9 +18,11 @@ from sovereign_ext.anchor.service import AnchorStatus
 from sovereign_ext.errors import LogUnavailable
 from sovereign_ext.management.descriptor import PUBLIC, SERVICES
 from sovereign_ext.management.log import MAX_PATH_CHARS
+from sovereign_ext.storage.webhooks import WebhookRow
 from sovereign_ext.tlog.hashing import leaf_hash
 from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.tiles import decode_bundle
+from sovereign_ext.webhook.service import WebhookStatus
 
 
 def test_checkpoint_is_the_published_file(tmp_path: Path) -> None:
@@ -154,6 +156,26 @@ def test_status_says_where_the_log_stands(tmp_path: Path) -> None:
             assert -1 < age.total_seconds() < 60
         receipt = await world.log.receipt(0, None, 5)
         assert log.log_id == receipt["log"]["logId"]
+
+    run(tmp_path, scenario)
+
+
+def test_webhooks_are_told_to_admins_only(tmp_path: Path) -> None:
+    """A tenant is not to know whom the operator tells. While the database is away the rest is still told."""
+
+    async def scenario(world: World) -> None:
+        row = WebhookRow("siem", "t", 7, 5, 2, 1_000, 3, 2_000, 3_000, "answered 500", 4_000)
+        world.webhooks = (WebhookStatus(row, 9), WebhookStatus(WebhookRow("new", "t", 0), 0))
+        assert not (await world.call("LogService.GetLog", key="acme")).message.webhooks
+        siem, new = (await world.call("LogService.GetLog", key="admin")).message.webhooks
+        assert (siem.id, siem.next_index, siem.waiting, siem.delivered, siem.given_up) == ("siem", 7, 9, 5, 2)
+        times = (siem.delivered_time, siem.failing_since, siem.retry_time, siem.gone_time)
+        assert [each.ToMilliseconds() for each in times] == [1_000, 2_000, 3_000, 4_000]
+        assert (siem.attempts, siem.last_error) == (3, "answered 500")
+        assert [name.name for name, _ in new.ListFields()] == ["id"]
+        world.webhooks = LogUnavailable("gone")
+        log = (await world.call("LogService.GetLog", key="admin")).message
+        assert (log.name, list(log.webhooks)) == ("log", [])
 
     run(tmp_path, scenario)
 

@@ -44,7 +44,7 @@ class GetTileRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors", "anchors", "role", "leader")
+    __slots__ = ("name", "origin", "log_id", "size", "published_size", "checkpoint_time", "healthy", "cosigners", "mirrors", "anchors", "role", "leader", "webhooks")
     class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ROLE_UNSPECIFIED: _ClassVar[Log.Role]
@@ -67,6 +67,7 @@ class Log(_message.Message):
     ANCHORS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: str
     log_id: str
@@ -79,7 +80,8 @@ class Log(_message.Message):
     anchors: _containers.RepeatedCompositeFieldContainer[Anchor]
     role: Log.Role
     leader: str
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ..., role: _Optional[_Union[Log.Role, str]] = ..., leader: _Optional[str] = ...) -> None: ...
+    webhooks: _containers.RepeatedCompositeFieldContainer[Webhook]
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[str] = ..., log_id: _Optional[str] = ..., size: _Optional[int] = ..., published_size: _Optional[int] = ..., checkpoint_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., healthy: _Optional[bool] = ..., cosigners: _Optional[_Iterable[_Union[Cosigner, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ..., anchors: _Optional[_Iterable[_Union[Anchor, _Mapping]]] = ..., role: _Optional[_Union[Log.Role, str]] = ..., leader: _Optional[str] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ...) -> None: ...
 
 class Cosigner(_message.Message):
     __slots__ = ("name", "size", "time", "last_error")
@@ -108,6 +110,32 @@ class Anchor(_message.Message):
     queued: int
     last_error: str
     def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class Webhook(_message.Message):
+    __slots__ = ("id", "next_index", "waiting", "delivered", "given_up", "delivered_time", "attempts", "failing_since", "retry_time", "last_error", "gone_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_TIME_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FAILING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    GONE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    next_index: int
+    waiting: int
+    delivered: int
+    given_up: int
+    delivered_time: _timestamp_pb2.Timestamp
+    attempts: int
+    failing_since: _timestamp_pb2.Timestamp
+    retry_time: _timestamp_pb2.Timestamp
+    last_error: str
+    gone_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., next_index: _Optional[int] = ..., waiting: _Optional[int] = ..., delivered: _Optional[int] = ..., given_up: _Optional[int] = ..., delivered_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., failing_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., gone_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Mirror(_message.Message):
     __slots__ = ("name", "size", "time")
