@@ -29,6 +29,7 @@ from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, base_of
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.config.storage import SecretSource
 from sovereign_ext.effective import Effective, load_with_resources
 from sovereign_ext.enrolment import Enrolment
 from sovereign_ext.envoyfiles import EnvoyFiles
@@ -50,14 +51,17 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.routing.health import Health
+from sovereign_ext.secret import Secret
 from sovereign_ext.settings import Settings
 from sovereign_ext.shared.address import parse as shared_address
 from sovereign_ext.storage.feed import Feed
-from sovereign_ext.storing import key_hash_secret, open_engine, shared_log, shared_url
+from sovereign_ext.storing import key_hash_secret, open_engine, read_secret, shared_log, shared_url
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHashes
 from sovereign_ext.tlog.service import LogPaths, SharedLog, TransparencyLog
 from sovereign_ext.vouching import Prepared, Vouching
+from sovereign_ext.webhook.hook import Hook, hooks
+from sovereign_ext.webhook.service import Webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class Ready:
     snapshot: Snapshot
     vouching: Prepared
     keys: PreparedKeys
+    hooks: tuple[Hook, ...]
 
 
 def moment() -> Moment:
@@ -120,7 +125,7 @@ class Processor:
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         self._tokens = Tokens(time.time)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
-        prepared = self._vouching.prepare(loaded)
+        prepared, told = self._vouching.prepare(loaded), self._hooks(loaded)
         self._hashes = _key_hashes(settings, loaded.config, self._environ)
         self._directory = Directory.of(loaded.config, self._hashes)
         self._keys = Keys(
@@ -149,6 +154,8 @@ class Processor:
         await self._hear_of_others()
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
+        self._webhooks = Webhooks.of(self._transparency, self._read_secret)
+        await self._webhooks.follow(told)
         await self._vouching.evidence.start()
         self._limiting = await self._limits(loaded.config)
         await scanners
@@ -262,6 +269,7 @@ class Processor:
                 draining=lambda: self._draining,
                 evidence=self._vouching.evidence.status,
                 anchors=self._vouching.anchors,
+                webhooks=self._webhooks.statuses,
                 random=os.urandom,
                 effective=self._effective,
                 sealing=lambda: self._keys.database,
@@ -298,6 +306,7 @@ class Processor:
             await self._key_use.flush()
         await self._keys.stop()
         await self._vouching.stop()
+        await self._webhooks.stop()
         await self._limiting.stop()
         if self._feed is not None:
             await self._feed.stop()
@@ -323,7 +332,15 @@ class Processor:
             self._live.prepare(loaded),
             self._vouching.prepare(loaded),
             self._keys.prepare(loaded.config),
+            self._hooks(loaded),
         )
+
+    def _hooks(self, loaded: Loaded) -> tuple[Hook, ...]:
+        files = {document.path: document.raw for document in loaded.documents}
+        return hooks(loaded.config.findings, files.__getitem__, self._read_secret)
+
+    def _read_secret(self, source: SecretSource, field: str) -> Secret:
+        return read_secret(source, base_of(self._settings.config_file), self._environ, field)
 
     def _refuse_clashes(self, config: Config) -> None:
         clashes = self._directory.clashes(config)
@@ -364,6 +381,10 @@ class Processor:
             await self._vouching.follow(loaded, ready.vouching)
         except LogError as error:
             _log.error("the log's witnesses stay as they were: %s", error)
+        try:
+            await self._webhooks.follow(ready.hooks)
+        except LogError as error:
+            _log.error("webhooks stay as they were: %s", error)
         self._health.follow(snapshot)
         _log.info("configuration %d in use", snapshot.version)
         self._pruning = asyncio.create_task(self._prune(loaded, snapshot))

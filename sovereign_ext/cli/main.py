@@ -38,6 +38,7 @@ COMMANDS = (
     "db",
     "usage",
     "audit",
+    "webhooks",
     "mirror",
     "mock",
     "processor",

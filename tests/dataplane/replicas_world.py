@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ class Replicas:
                 *(sys.executable, "-P", "-m", "sovereign_ext.cli.main", "db", "upgrade"),
                 *("--config", str(file), "--state-dir", str(self.directory / "none")),
             ],
-            env=self.config.environ,
+            env={**os.environ, **self.config.environ},
             capture_output=True,
             text=True,
             timeout=120,
