@@ -56,12 +56,12 @@ class Deps:
     checks those of OpenID Connect, ``faults`` is what is wrong with a newer file; ``now`` is Unix seconds,
     ``monotonic`` the clock of ``health``, in seconds. ``paths`` is where ``log`` keeps its files. ``draining`` is true
     once the process is shutting down, so that health says NOT_SERVING while calls in flight are finished. ``evidence``
-    is how it stands with each provider that has any, ``anchors`` with each external log, ``webhooks`` with
-    each receiver of findings; both raise ``LogError``. ``random`` gives so many unguessable bytes; ``effective`` is the
+    is how it stands with each provider that has any, ``anchors`` with each external log, ``webhooks`` with each
+    receiver of findings; both raise ``LogError``. ``random`` gives so many unguessable bytes; ``effective`` is the
     configuration of file and database, and what may become of it. ``key_hashes`` are the secrets behind what is kept of
     keys; ``applied`` waits until calls here go by a revision of a key, for a second at most. ``key_use`` is told of
-    every key that somebody shows. ``ledger`` is what calls are admitted by. ``shared`` is how it stands with the store that routers count in, ``None`` without one.
-    ``sealing`` seals provider keys.
+    every key that somebody shows. ``ledger`` is what calls are admitted by. ``shared`` is how it stands with the store
+    that routers count in, ``None`` without one. ``sealing`` seals provider keys.
     """
 
     snapshot: Callable[[], Snapshot]

@@ -22,9 +22,10 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,10 +40,18 @@ from sovereign_ext.webhook.signing import signed_headers
 LOOK_S: Final = 5.0
 """The longest between two looks at the stored state, which an operator may change."""
 
+FAULT_PAUSE_S: Final = 3.0
+"""After a database that failed, or a fault of ours: it is logged each time."""
+
+BETWEEN_S: Final = 0.02
+"""Between two events, so that thousands that waited do not take the processor away from calls."""
+
 AT_ONCE: Final = 50
-"""Entries that are read at a time."""
+"""Entries that are read at a time where most may be of no interest."""
 
 _HOUR_MS: Final = 3_600_000
+_Given = TypeVarTuple("_Given")
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -83,8 +92,11 @@ class Follower:
         self.hook = hook
         self._store = store
         self._edges = edges
+        self._at_once = AT_ONCE if hook.webhook.tenants or hook.kinds else 1
         self._grown = asyncio.Event()
         self._ended = asyncio.Event()
+        # Of its own: a database or a secret's file that hangs holds up this receiver, and nobody else's threads.
+        self._thread = ThreadPoolExecutor(1, f"webhook-{self.id}")
 
     @property
     def id(self) -> str:
@@ -102,12 +114,17 @@ class Follower:
     async def run(self) -> None:
         """Deliver until it is told to end."""
         # In a thread: reading the system's roots takes tens of milliseconds, in which no call would go on.
-        poster = await asyncio.to_thread(self._edges.connect, self.hook)
+        poster = await self._blocking(self._edges.connect, self.hook)
         try:
             while not self._ended.is_set():
                 await self._wait(await self._careful_step(poster))
         finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
             await poster.close()
+
+    async def _blocking(self, work: Callable[[*_Given], _Result], *given: *_Given) -> _Result:
+        """The result of ``work``, which may take a while."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
 
     async def _careful_step(self, poster: Poster) -> float:
         """``step``; whatever goes wrong in it never ends the deliveries."""
@@ -117,10 +134,12 @@ class Follower:
             _log.warning("webhook %s: %s", self.id, type(error).__name__)
         except Exception:
             _log.exception("webhook %s: an internal error; it is tried again", self.id)
-        return LOOK_S
+        return FAULT_PAUSE_S
 
     async def _wait(self, pause_s: float) -> None:
         """Until the pause is over; growth of the log ends only a pause that waits for it."""
+        if not pause_s:
+            return
         waits = [asyncio.sleep(pause_s), self._ended.wait()]
         if pause_s >= LOOK_S:
             waits.append(self._grown.wait())
@@ -136,18 +155,18 @@ class Follower:
         self._grown.clear()  # before looking: growth from here on is not missed
         if not self._edges.leads():
             return LOOK_S
-        row = await asyncio.to_thread(self._store.get, self.id)
+        row = await self._blocking(self._store.get, self.id)
         if row is None or row.gone_ms is not None:
             return LOOK_S
         if (left_s := self._pause_left(row)) > 0:
             return min(left_s, LOOK_S)
-        found = await asyncio.to_thread(self._next, row)
+        found = await self._blocking(self._next, row)
         if isinstance(found, float):
             return found
         entry, event = found
         answer = await self._send(poster, event)
-        await asyncio.to_thread(self._settle, row, entry, answer)
-        return 0.0
+        await self._blocking(self._settle, row, entry, answer)
+        return BETWEEN_S
 
     def _pause_left(self, row: WebhookRow) -> float:
         """Seconds until it may be tried; a clock that was set back does not make that longer than a pause."""
@@ -156,7 +175,7 @@ class Follower:
 
     def _next(self, row: WebhookRow) -> tuple[FindingEntry, Event] | float:
         """The next event to send, or the seconds until the next look; what is of no interest is passed over."""
-        found = self._store.findings(row.next, self._edges.published(), AT_ONCE)
+        found = self._store.findings(row.next, self._edges.published(), self._at_once)
         for entry in found:
             event = self._event(entry)
             if event is not None:
@@ -178,7 +197,7 @@ class Follower:
 
     async def _send(self, poster: Poster, event: Event) -> Answer:
         try:
-            keys = await asyncio.to_thread(self.hook.keys, self._edges.read_secret)
+            keys = await self._blocking(self.hook.keys, self._edges.read_secret)
         except ConfigError as error:
             return Answer(Result.FAILED, f"not sent: {error}")
         return await poster.post(

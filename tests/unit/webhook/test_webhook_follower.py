@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from webhook_world import HOUR_MS, NOW_MS, SECRET, TAKEN, Box, World, hook, steps
 
 from sovereign_ext.webhook.client import Answer, Result
-from sovereign_ext.webhook.follower import AT_ONCE, LOOK_S
+from sovereign_ext.webhook.follower import AT_ONCE, BETWEEN_S, LOOK_S
 
 FAILED = Answer(Result.FAILED, "answered 500")
 GONE = Answer(Result.GONE, "answered 410")
@@ -36,7 +36,7 @@ def test_findings_are_told_in_the_order_of_the_log(world: World) -> None:
     for _ in range(3):
         world.add(kind="outcome")
         wanted.append(world.add())
-    assert steps(follower, box, 5) == [0, 0, 0, LOOK_S, LOOK_S]
+    assert steps(follower, box, 5) == [BETWEEN_S] * 3 + [LOOK_S] * 2
     assert box.indices == wanted
     row = world.row()
     assert (row.next, row.delivered, row.delivered_ms) == (wanted[-1] + 1, 3, NOW_MS)
@@ -264,7 +264,7 @@ def test_an_entry_that_cannot_be_read_is_passed_over_and_logged(
 ) -> None:
     broken, good = world.add(envelope=b"{}"), world.add()
     follower, box = world.follower(), Box()
-    steps(follower, box)
+    steps(follower, box, 2)
     assert box.indices == [good]
     assert f"entry {broken} is passed over" in caplog.text
 

@@ -165,7 +165,7 @@ def test_what_goes_wrong_within_ends_no_deliveries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database that fails, a fault of ours: it is logged, and tried again."""
-    monkeypatch.setattr("sovereign_ext.webhook.follower.LOOK_S", 0.01)
+    monkeypatch.setattr("sovereign_ext.webhook.follower.FAULT_PAUSE_S", 0.01)
     real, calls = Follower._next, []
 
     def fails(self: Follower, row: Any) -> Any:
