@@ -103,6 +103,7 @@ class Processor:
         self._tasks: list[asyncio.Task[None]] = []
         self._pruning: asyncio.Task[None] | None = None
         self._mended: tuple[str, tuple[ConfigError, ...]] = ("", ())  # the last good edit, the faults it ends
+        self._told: tuple[Hook, ...] = ()
         self._draining = False
         self._stopped = asyncio.Event()
 
@@ -125,7 +126,8 @@ class Processor:
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
         self._tokens = Tokens(time.time)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
-        prepared, told = self._vouching.prepare(loaded), self._hooks(loaded)
+        prepared = self._vouching.prepare(loaded)
+        self._told = self._hooks(loaded)
         self._hashes = _key_hashes(settings, loaded.config, self._environ)
         self._directory = Directory.of(loaded.config, self._hashes)
         self._keys = Keys(
@@ -155,7 +157,7 @@ class Processor:
         await self._vouching.keep(self._live.snapshot)
         await self._vouching.follow(loaded, prepared)
         self._webhooks = Webhooks.of(self._transparency, self._read_secret)
-        await self._webhooks.follow(told)
+        await self._webhooks.follow(self._told)
         await self._vouching.evidence.start()
         self._limiting = await self._limits(loaded.config)
         await scanners
@@ -337,7 +339,7 @@ class Processor:
 
     def _hooks(self, loaded: Loaded) -> tuple[Hook, ...]:
         files = {document.path: document.raw for document in loaded.documents}
-        return hooks(loaded.config.findings, files.__getitem__, self._read_secret)
+        return hooks(loaded.config.findings, files.__getitem__, self._read_secret, self._told)
 
     def _read_secret(self, source: SecretSource, field: str) -> Secret:
         return read_secret(source, base_of(self._settings.config_file), self._environ, field)
@@ -383,6 +385,7 @@ class Processor:
             _log.error("the log's witnesses stay as they were: %s", error)
         try:
             await self._webhooks.follow(ready.hooks)
+            self._told = ready.hooks
         except LogError as error:
             _log.error("webhooks stay as they were: %s", error)
         self._health.follow(snapshot)

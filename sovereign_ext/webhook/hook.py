@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sovereign_ext.config.findings import Findings, Webhook
@@ -35,16 +35,32 @@ class Hook:
         )
 
 
-def hooks(findings: Findings, read: Callable[[str], bytes], read_secret: ReadSecret) -> tuple[Hook, ...]:
-    """The receivers of a configuration, with ``read`` giving its documents. Raises ``ConfigError``."""
-    return tuple(hook(findings, at, read, read_secret) for at in range(len(findings.webhooks)))
+def hooks(
+    findings: Findings,
+    read: Callable[[str], bytes],
+    read_secret: ReadSecret,
+    in_use: Collection[Hook] = (),
+) -> tuple[Hook, ...]:
+    """The receivers of a configuration, with ``read`` giving its documents. Raises ``ConfigError``.
+
+    The secrets of those ``in_use`` are not looked at: one that went away stops its receiver, not every other change.
+    """
+    return tuple(hook(findings, at, read, read_secret, in_use) for at in range(len(findings.webhooks)))
 
 
-def hook(findings: Findings, at: int, read: Callable[[str], bytes], read_secret: ReadSecret) -> Hook:
+def hook(
+    findings: Findings,
+    at: int,
+    read: Callable[[str], bytes],
+    read_secret: ReadSecret,
+    in_use: Collection[Hook] = (),
+) -> Hook:
     """One of them. Raises ``ConfigError``, also where its secrets cannot be read now."""
     webhook, field = findings.webhooks[at], f"findings.webhooks[{at}]"
     roots = read_roots(webhook.ca_path, read, f"{field}.ca_file")
     found = Hook(webhook, roots, _resolved(webhook.kinds), field)
+    if found in in_use:
+        return found
     found.keys(read_secret)
     try:
         usable_url(webhook.url)

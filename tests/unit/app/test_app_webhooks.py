@@ -27,12 +27,13 @@ pytestmark = pytest.mark.services
 ADMIN = mint(KeyKind.ADMIN, bytes(32)).reveal()
 
 
-def write(file: Path, *webhooks: Mapping[str, Any]) -> None:
+def write(file: Path, *webhooks: Mapping[str, Any], models: tuple[str, ...] = ()) -> None:
     document = {
         "version": 1,
         "origin": "sovereign.test/webhooks",
         "admins": [{"id": "root", "keys": [{"id": "one", "hash": hash_key(ADMIN)}]}],
         "findings": {"webhooks": list(webhooks)},
+        "models": [{"id": name} for name in models],
     }
     file.with_suffix(".tmp").write_text(yaml.safe_dump(document))
     file.with_suffix(".tmp").replace(file)
@@ -77,6 +78,10 @@ def test_receivers_follow_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixt
                     await asyncio.sleep(0.01)
                 assert "findings.webhooks[0].secrets[0]: does not begin with whsec_" in webhook.last_error
                 assert (webhook.delivered, webhook.waiting) == (2, 1)
+                both = {**siem, "secrets": [{"file": "old"}, {"file": "new"}]}
+                write(here.config_file, both, models=("m",))  # other changes do not wait for its secret
+                while "m" not in processor._live.snapshot.models:
+                    await asyncio.sleep(0.01)
                 write(here.config_file, {**siem, "secrets": [{"file": "gone"}]})
                 while not processor._live.faults:
                     await asyncio.sleep(0.01)
