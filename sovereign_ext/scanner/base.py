@@ -7,7 +7,7 @@ anchors, and must answer in time linear in ``reach``: no nested repetitions, no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -21,18 +21,19 @@ class Span(NamedTuple):
     end: int
 
 
-Find = Callable[[bytes, int], Span | None]
-"""``find(text, at)``: the secret whose anchor stands at ``text[at:]``, or ``None``.
-
-``text`` may begin and end anywhere in a longer string. It has at least ``back`` bytes before ``at`` and ``reach`` bytes
-after it, or else the string begins or ends there.
-"""
-
-
 class Text(bytes):
     """Canonical text as a search gives it to detectors. What they work out of it is kept as long as it is judged."""
 
     kept: dict[Callable[[bytes], object], object]
+
+
+class Lines(Text):
+    """Canonical text whose line breaks were taken out, with the places where they were, in ascending order."""
+
+    breaks: Sequence[int] = ()
+    """Where a line begins, but for the first."""
+    stops: frozenset[int] = frozenset()
+    """Those of them at which a text of its own begins: behind an empty line, or with a credential."""
 
 
 def once(text: bytes, make: Callable[[bytes], Made]) -> Made:
@@ -44,6 +45,16 @@ def once(text: bytes, make: Callable[[bytes], Made]) -> Made:
     if make not in text.kept:
         text.kept[make] = make(text)
     return text.kept[make]  # type: ignore[return-value]
+
+
+Find = Callable[[bytes, int], Span | None]
+"""``find(text, at)``: the secret whose anchor stands at ``text[at:]``, or ``None``.
+
+``text`` is a :class:`Lines` where lines were joined: a secret may end there wherever a line does (``extent``).
+
+``text`` may begin and end anywhere in a longer string. It has at least ``back`` bytes before ``at`` and ``reach`` bytes
+after it, or else the string begins or ends there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class Detector:
     characters and how many of them there are at least; without it there, ``find`` is not asked. ``back`` and
     ``reach``: how many bytes of canonical text before and after the beginning of the anchor ``find`` may look at.
     ``wraps`` says that such a secret may be broken over several lines; then ``find`` is also asked with the lines
-    joined. ``then`` is for anchors that nearly every text has, such as ``https://``: an expression over raw JSON (in
+    joined, and must tell where the secret ends by the rules of ``extent``. ``then`` is for anchors that nearly every text has, such as ``https://``: an expression over raw JSON (in
     Vectorscan's syntax), which a secret's anchor has right behind it within ``reach``.
     """
 

@@ -18,9 +18,10 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Final
 
-from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.base import Detector, Lines
 from sovereign_ext.scanner.patterns import NO_WIDTH, NO_WIDTH_UTF8
 
 DEPTH: Final = 4
@@ -157,11 +158,16 @@ class Joined:
             return None
         return starts[first] + start - places[first], starts[last] + end - places[last]
 
-    def begins_line(self, at: int) -> bool:
-        """Whether ``text[at]`` was the first of a line."""
+    def lines(self, credentials: Iterable[int]) -> Lines:
+        """The text as detectors get it, where in the source ``credentials`` begin."""
         places, _ = self._lines()
-        line = bisect_right(places, at) - 1
-        return line > 0 and places[line] == at
+        text = Lines(self.text)
+        text.breaks = places[1:]
+        begun = frozenset(map(self.place, credentials))
+        text.stops = frozenset(
+            place for before, place in pairwise(places) if place == before or place in begun
+        )
+        return text
 
     def place(self, at: int) -> int:
         """Where in ``text`` stands what was at ``at``; what was left out is where the next line begins."""

@@ -1,21 +1,74 @@
-"""Where a credential ends when nothing but its characters says so, and whether the next line belongs to it.
+"""Where a credential ends, and which of the next lines belong to it.
 
-A detector is asked with the lines as they are, and once more with them joined. So it must not take the first line of a
-wrapped credential for the whole (then what follows would stay readable), nor the first word of the next line for a part
-of it. Lengths decide: those that a format has, and whether what stands behind is a word.
+A detector is asked with the lines as they are, and once more with them joined (:class:`Lines`), and what it finds there
+over several lines counts. So with joined lines the end of each may be the end of the credential, and these rules say
+which one is:
+
+1. A length that the format has is the end; of several, the longest.
+2. Base64 is not over before its padding, or before a multiple of four characters where it has none.
+3. What is closed after it, and was opened before it on its line (a quotation mark, a bracket), tells that all between
+   belongs to it.
+4. Otherwise all lines up to the last one belong to it that begins with more than words and numbers, but none behind an
+   empty line or from another credential on.
+
+Rules 1 to 3 know. The fourth takes rather too much; what it may leave are characters that are words or numbers, such as
+any next line could begin with.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
 from typing import Final
 
-_BREAK: Final = re.compile(rb"[ \t\\]*+(?:\r\n?|\n)[ \t>|]*+")
-_WORD: Final = re.compile(rb"[-_]*(?:[A-Za-z][a-z]{1,23}|[A-Z]{2,24}|[0-9]{2,24})(?:[-_][0-9A-Za-z_-]*)?")
-_PADDING: Final = re.compile(rb"==(?!=)|=(?![0-9A-Za-z=\"'$])")  # and no assignment
-_LONGEST_WORD: Final = 24
+from sovereign_ext.scanner.base import Lines
+
+_PART: Final = rb"(?:[A-Za-z][a-z]{1,23}|[A-Z]{2,24}|[0-9]{1,24}|[AIa])"
+_WORD: Final = re.compile(
+    rb"[-_]*" + _PART + rb"(?:[-_]+" + _PART + rb")*[-_]*|[A-Za-z](?=[.:)] )|-(?= )|-{3,}|_{3,}"
+)
+_SIGNS: Final = re.compile(rb"={1,2}")
+_ASSIGNED: Final = re.compile(rb"=(?:[0-9A-Za-z$]|[\"'][^\s,:;)}\]])")
+_PAIRS: Final = {
+    ord(closing): opening.encode() for opening, closing in ('""', "''", "``", "()", "[]", "{}", "<>", "**")
+}
+_OPENED: Final = {
+    mark: re.compile(rb"(?:^|[\s=:(,[{])%s[^\s%s][^%s]*\Z" % ((re.escape(mark),) * 3))
+    for mark in (b'"', b"'", b"`", b"*")
+}
+_STRING_ENDS: Final = re.compile(rb"[\"'`*]\s*(?:[]},:]|\Z)")  # perhaps the one that the whole text stands in
+_VALUE_ENDS: Final = frozenset(b"&<")  # in a URL and in XML, right behind a value and no word
+_LETTERS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_./+"  # of credentials
 _GROUP: Final = 4  # characters of base64 that are three bytes
-_LINES: Final = 64  # that a wrapped credential is followed over
+_BEFORE: Final = 512  # bytes of a line that are searched for opening marks
+
+
+def begins_line(text: bytes, at: int) -> bool:
+    """Whether lines were joined at ``text[at]``."""
+    if not isinstance(text, Lines):
+        return False
+    place = bisect_left(text.breaks, at)
+    return place < len(text.breaks) and text.breaks[place] == at
+
+
+def lines_in(text: bytes, start: int, end: int) -> list[int]:
+    """Where lines begin within ``text[start:end]``, but for the one at its start."""
+    if not isinstance(text, Lines):
+        return []
+    breaks = text.breaks
+    return list(dict.fromkeys(breaks[bisect_right(breaks, start) : bisect_left(breaks, end)]))
+
+
+def stop_in(text: bytes, start: int, end: int) -> int | None:
+    """Where within ``text[start:end]`` the first line begins that is a text of its own."""
+    stops = text.stops if isinstance(text, Lines) else frozenset()
+    return next((at for at in lines_in(text, start, end) if at in stops), None)
+
+
+def ends(text: bytes, at: int, further: re.Pattern[bytes]) -> bool:
+    """Whether a credential may end before ``text[at]``: there is no ``further`` character of it, or another line."""
+    return further.match(text, at) is None or begins_line(text, at)
 
 
 def sized(
@@ -23,73 +76,99 @@ def sized(
 ) -> int | None:
     """The end of the run of ``characters`` at ``start``, of which ``sizes`` are the known lengths in bytes.
 
-    ``None`` if the run is shorter than ``least``, or if it has another length that is known once the next lines are
-    added: then this is the first line of a wrapped one. A word that follows a known length is left out. Any other
-    length stands.
+    Any other length stands as well. ``None`` if the run is shorter than ``least``.
     """
     run = characters.match(text, start)
     if run is None or len(run[0]) < least:
         return None
-    size = len(run[0])
-    if any(total in sizes for total in _totals(text, run, characters, max(sizes))):
-        return None
-    if size in sizes:
-        return run.end()
-    known = max((one for one in sizes if one < size), default=0)
-    if known and is_word(text, start + known, run.end()):
-        return start + known
-    return run.end()
+    possible = _ends(text, start, run.end())
+    known = [end for end in possible if end - start in sizes]
+    if known:
+        stop = stop_in(text, start, known[-1])
+        return max((end for end in known if stop is None or end <= stop), default=known[-1])
+    return _unsized(text, start, possible, least)
 
 
-def unsized(
-    text: bytes, start: int, characters: re.Pattern[bytes], beginnings: tuple[bytes, ...]
-) -> int | None:
-    """The end of the run of ``characters`` at ``start``, whose length may be any.
+def unsized(text: bytes, start: int, characters: re.Pattern[bytes], least: int = 1) -> int | None:
+    """The end of the run of ``characters`` at ``start``, whose length may be any from ``least`` on."""
+    return sized(text, start, characters, (), least)
 
-    ``None`` if there is no run, or if the next line goes on with what is no word, nor another such credential (which
-    begins with one of ``beginnings``): then this is the first line of a wrapped one.
-    """
+
+def encoded(text: bytes, start: int, characters: re.Pattern[bytes]) -> int | None:
+    """The end of the base64 at ``start``, a run of ``characters`` of any length, with its padding."""
     run = characters.match(text, start)
     if run is None:
         return None
-    line = _BREAK.match(text, run.end())
-    more = characters.match(text, line.end()) if line is not None else None
-    if more is None or more[0].startswith(beginnings):
-        return run.end()
-    is_own = len(more[0]) == 1 or is_word(text, *more.span())
-    return run.end() if is_own and _PADDING.match(text, more.end()) is None else None
-
-
-def padded(text: bytes, start: int, end: int) -> int:
-    """The end of the base64 text in ``text[start:end]`` with the padding behind it. Where padding is missing, the word
-    that makes the length wrong is left out.
-    """
-    padding = text[end : end + 2]
-    signs = len(padding) - len(padding.lstrip(b"="))
-    surplus = (end - start) % _GROUP
-    if signs or not surplus:
-        return end + signs
-    words = (end - size for size in range(_LONGEST_WORD - _LONGEST_WORD % _GROUP + surplus, 1, -_GROUP))
-    return next((cut for cut in words if cut > start and is_word(text, cut, end)), end)
+    possible = _ends(text, start, run.end())
+    last = possible[-1]
+    signs = _SIGNS.match(text, last)
+    full = signs.end() if signs is not None else last
+    if len(possible) == 1 or _is_enclosed(text, start, full):
+        return full
+    padding = full - last == -(last - start) % _GROUP > 0 and not _is_assigned(text, last)
+    whole = [end for end in possible if (end - start) % _GROUP == 0 or (padding and end == last)]
+    stop = stop_in(text, start, last)
+    if not whole or (stop is not None and stop < whole[0]):
+        best = _unsized(text, start, possible, 1)
+    else:
+        best = whole[0]
+        for end, following in pairwise(possible[possible.index(best) :]):
+            is_own = end in whole and is_word(text, end, following) and not (padding and following == last)
+            if end == stop or is_own:
+                break
+            if following in whole:
+                best = following
+    return full if best == last else best
 
 
 def is_word(text: bytes, start: int, end: int) -> bool:
-    """Whether ``text[start:end]`` is a word or a number of two characters and more, or begins with one: what the
-    next line of a text begins with.
-    """
+    """Whether ``text[start:end]`` is made of words and numbers, or is a mark: what a line may begin with."""
     return _WORD.fullmatch(text, start, end) is not None
 
 
-def _totals(text: bytes, run: re.Match[bytes], characters: re.Pattern[bytes], most: int) -> list[int]:
-    """The lengths of ``run`` with the next line's run added, with that of the line after it, and so on."""
-    totals: list[int] = []
-    total, end = len(run[0]), run.end()
-    while total < most and len(totals) < _LINES:
-        line = _BREAK.match(text, end)
-        more = characters.match(text, line.end()) if line is not None else None
-        if more is None:
+def _unsized(text: bytes, start: int, possible: list[int], least: int) -> int:
+    """Of the ``possible`` ends the one after which only words stand, a line each."""
+    last = possible[-1]
+    if len(possible) == 1 or _is_enclosed(text, start, last):
+        return last
+    stop = stop_in(text, start, last)
+    end = last if stop is None else stop
+    for before, after in pairwise(reversed(possible[: possible.index(end) + 1])):
+        if after - start < least or not is_word(text, after, before):
             break
-        total += len(more[0])
-        end = more.end()
-        totals.append(total)
-    return totals
+        end = after
+    return end
+
+
+def _ends(text: bytes, start: int, end: int) -> list[int]:
+    """Where lines end in the run ``text[start:end]``, and where it ends itself."""
+    return [*lines_in(text, start, end), end]
+
+
+def _is_assigned(text: bytes, at: int) -> bool:
+    """Whether the sign at ``at`` is no padding: a value follows it on its line."""
+    return _ASSIGNED.match(text, at) is not None and not begins_line(text, at + 1)
+
+
+def _is_enclosed(text: bytes, start: int, end: int) -> bool:
+    """Whether a mark that was opened before ``start``, on its line, is closed at ``end``, or a value must end there."""
+    after = text[end : end + 1]
+    if not after or stop_in(text, start, end) is not None:
+        return False
+    opening = _PAIRS.get(after[0])
+    if after[0] in _VALUE_ENDS or opening is None:
+        return after[0] in _VALUE_ENDS
+    before = text[_line_start(text, start) : start]
+    if before.rstrip(_LETTERS).endswith(opening):
+        return True
+    if opening == after:
+        return _STRING_ENDS.match(text, end) is None and _OPENED[opening].search(before) is not None
+    return before.count(opening) > before.count(after)
+
+
+def _line_start(text: bytes, at: int) -> int:
+    least = max(0, at - _BEFORE)
+    if not isinstance(text, Lines):
+        return least
+    place = bisect_right(text.breaks, at)
+    return max(least, text.breaks[place - 1]) if place else least

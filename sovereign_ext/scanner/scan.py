@@ -14,22 +14,21 @@ Knows no tenant and no policy, keeps nothing of what it has seen, and logs nothi
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
 from sovereign_ext.scanner.documents import Document, find_documents
 from sovereign_ext.scanner.effort import Effort
-from sovereign_ext.scanner.extent import is_word
 from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
 from sovereign_ext.scanner.registry import DETECTORS
 from sovereign_ext.scanner.search import Search
+from sovereign_ext.scanner.splits import across
 from sovereign_ext.secret import Secret
 
 SEARCHES: Final = 4
@@ -141,7 +140,7 @@ class Scanner:
             _Edit(*raw) for raw in (*(document.raw for document in documents.texts), *documents.left_alone)
         ]
         alone.sort(key=_place)
-        edits = [edit for edit in edits if not _touches(alone, edit.start, edit.end)]
+        edits = [edit for edit in edits if not _touched(alone, edit.start, edit.end)]
         for document in documents.texts:
             inside = self._whole(
                 document.text, *self._search.found(document.text, effort), effort, within - 1
@@ -152,35 +151,13 @@ class Scanner:
         return edits
 
     def _split(self, body: bytes, run: tuple[Raw, ...], effort: Effort) -> Iterator[_Split]:
-        """Secrets that stand in more than one of the strings of ``run``.
-
-        The strings are searched as one text; and, to tell the rest of a secret from the first word of the next string,
-        once more with a line end between them, for which detectors have rules.
-        """
+        """Secrets that stand in more than one of the strings of ``run``."""
         run = tuple(raw for raw in run if raw.start < raw.end)
         texts = [body[raw.start : raw.end] for raw in run]
-        ends = list(accumulate(map(len, texts)))
-        text = b"".join(texts)
-        found, _ = self._search.found(text, effort)
-        crossing = resolved(one for one in found if _index(ends, one.start) != _index(ends, one.end - 1))
-        if not crossing:
-            return
-        breaks = [end + before for before, end in enumerate(ends)]
-        lines, _ = self._search.found(b"\n".join(texts), effort)
-        sure = {
-            (one.start - bisect_left(breaks, one.start), one.end - bisect_left(breaks, one.end))
-            for one in lines
-        }
-        for one in crossing:
-            edits: list[_Edit] = []
-            for which in range(_index(ends, one.start), _index(ends, one.end - 1) + 1):
-                begin = ends[which] - len(texts[which])
-                start, end = max(one.start, begin), min(one.end, ends[which])
-                shift = run[which].start - begin
-                edits.append(_Edit(start + shift, end + shift, found=None if edits else one))
-            unwrapped = not self._detectors[one.rank].wraps
-            rest = unwrapped and not is_word(text, ends[_index(ends, one.start)], one.end)
-            yield _Split(edits, rest or (one.start, one.end) in sure)
+        for found, pieces, is_sure in across(self._search, self._detectors, texts, effort):
+            places = [(run[which].start + start, run[which].start + end) for which, start, end in pieces]
+            first, *rest = places
+            yield _Split([_Edit(*first, found=found), *(_Edit(*place) for place in rest)], is_sure)
 
 
 class _Edit(NamedTuple):
@@ -259,18 +236,19 @@ def _rewritten(body: bytes, edits: Iterable[_Edit], numbers: _Numbers) -> _Rewri
 
 
 def _with_splits(edits: list[_Edit], splits: Iterable[_Split]) -> list[_Edit]:
-    """``edits`` with those of ``splits`` that touch none of them, or only one for the beginning of the same secret."""
-    begun = {edit.start: edit for edit in edits}
-    ended: set[int] = set()
+    """``edits`` with those of ``splits`` that touch none of them. What a sure one covers gives way to it."""
+    covered: set[int] = set()
     added: list[_Edit] = []
-    for (first, *rest), is_sure in splits:
-        known = begun.get(first.start) if is_sure else None
-        free = first if known is None else first._replace(start=min(known.end, first.end))
-        if not any(edit.start < edit.end and _touches(edits, edit.start, edit.end) for edit in (free, *rest)):
-            added += (first, *rest)
-            if known is not None:
-                ended.add(known.start)
-    return sorted([*(edit for edit in edits if edit.start not in ended), *added], key=_place)
+    for parts, is_sure in splits:
+        touched = [edit for part in parts for edit in _touched(edits, part.start, part.end)]
+        gives_way = is_sure and all(
+            edit.document is None and any(part.start <= edit.start and edit.end <= part.end for part in parts)
+            for edit in touched
+        )
+        if gives_way or not touched:
+            added += parts
+            covered.update(edit.start for edit in touched)
+    return sorted([*(edit for edit in edits if edit.start not in covered), *added], key=_place)
 
 
 def _is_in_one(places: Places, one: Found) -> bool:
@@ -279,15 +257,11 @@ def _is_in_one(places: Places, one: Found) -> bool:
     return number is not None and one.end <= places.raw(number).end
 
 
-def _index(ends: list[int], at: int) -> int:
-    return bisect_right(ends, at)
-
-
 def _place(edit: _Edit) -> int:
     return edit.start
 
 
-def _touches(edits: list[_Edit], start: int, end: int) -> bool:
-    """Whether ``[start:end]`` overlaps one of ``edits``, which are in order and do not overlap each other."""
-    after = bisect_right(edits, start, key=_place)
-    return (after > 0 and edits[after - 1].end > start) or (after < len(edits) and edits[after].start < end)
+def _touched(edits: list[_Edit], start: int, end: int) -> list[_Edit]:
+    """Those of ``edits``, which are in order and do not overlap each other, that overlap ``[start:end]``."""
+    first, after = (bisect_right(edits, at, key=_place) for at in (start, end - 1))
+    return edits[first - 1 if first and edits[first - 1].end > start else first : after]

@@ -3,8 +3,8 @@
 1. The engine names the intervals in which an anchor may begin.
 2. Each becomes a region of canonical text, with what its detectors may look at.
 3. Detectors are asked at their anchors; then those whose secrets may be wrapped once more, in the text without line
-   breaks. What is found there counts only where it spans a break and nothing was found with the breaks in place: the
-   line after a whole key is not taken for the rest of it.
+   breaks. What is found there counts only where it spans a break, and then for more than what they found in its lines.
+   What another detector found before it, or from the same place on, stands.
 
 Bytes in, places out. Which of the secrets are replaced, and by what, is not decided here.
 """
@@ -12,14 +12,15 @@ Bytes in, places out. Which of the secrets are replaced, and by what, is not dec
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Final
 
-from sovereign_ext.scanner.base import Detector, Text
+from sovereign_ext.scanner.base import Detector, Lines, Text
 from sovereign_ext.scanner.canonical import Canonical, Joined
 from sovereign_ext.scanner.effort import Effort
 from sovereign_ext.scanner.engine import Anchor, Engine
+from sovereign_ext.scanner.extent import begins_line
 from sovereign_ext.scanner.hints import EXPRESSIONS, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.regions import Region
@@ -93,9 +94,9 @@ class Search:
                 after = max(after, 1)
             if (before <= 0 and after <= 0) or not region.grow(before, after, reach):
                 break
-        found, fruitless = self._strict(region, asked)
+        found, starts, fruitless = self._strict(region, asked)
         if joined is not None and asked_joined:
-            more, again = self._wrapped(region, joined, asked_joined, found)
+            more, again = self._wrapped(region, joined, joined.lines(starts), asked_joined, found)
             found += more
             fruitless = max(fruitless, again)  # the same places for the most part
         effort.fruitless(fruitless)
@@ -115,8 +116,10 @@ class Search:
                     after = at + detector.reach - length
         return before, after, longest
 
-    def _strict(self, region: Region, asked: list[Anchor]) -> tuple[list[Found], int]:
-        """What is found with the lines as they are, and at how many places judging brought nothing new."""
+    def _strict(self, region: Region, asked: list[Anchor]) -> tuple[list[Found], list[int], int]:
+        """What stands in one line, where in the region's text it begins, and at how many places judging brought nothing
+        new.
+        """
         text = Text(region.text)
         spans: list[
             tuple[int, int, int, int]
@@ -149,19 +152,19 @@ class Search:
                     spans[which] = (*spans[which][:2], end, rank)
             fruitless += is_asked and not is_new
         found = [Found(*region.raw(start, until), rank, text[start:end]) for start, end, until, rank in spans]
-        return found, fruitless
+        return found, [start for start, *_ in spans], fruitless
 
     def _wrapped(
-        self, region: Region, joined: Joined, asked: list[Anchor], strict: list[Found]
+        self, region: Region, joined: Joined, text: Lines, asked: list[Anchor], strict: list[Found]
     ) -> tuple[list[Found], int]:
-        """What is found with the lines joined and was not without, and the places as for ``_strict``."""
-        text = Text(joined.text)
+        """What stands in several lines, and the places as for ``_strict``."""
         whole = resolved(strict)
+        starts = [one.start for one in whole]
         found: list[Found] = []
         ends: dict[int, int] = {}  # for each detector: of its last secret
         fruitless = 0
         for at, ranks in asked:
-            is_inside = at > 0 and text[at - 1] in _ALNUM and not joined.begins_line(at)
+            is_inside = at > 0 and text[at - 1] in _ALNUM and not begins_line(text, at)
             is_asked = is_new = False
             for rank in ranks:
                 detector = self._detectors[rank]
@@ -177,10 +180,16 @@ class Search:
                 if source is None:
                     continue
                 start, end = region.raw(*source)
-                if not _overlaps(whole, start, end):
+                before = bisect_right(starts, start) - 1
+                if before < 0 or self._gives_way(whole[before], start, rank):
                     found.append(Found(start, end, rank, text[span.start : span.end]))
             fruitless += is_asked and not is_new
         return found, fruitless
+
+    def _gives_way(self, strict: Found, start: int, rank: int) -> bool:
+        """Whether what was found in one line, from ``start`` on or before, makes room for a wrapped one."""
+        is_own = self._detectors[strict.rank].kind == self._detectors[rank].kind
+        return strict.end <= start or (strict.start == start and is_own)
 
 
 def _place(anchor: Anchor) -> int:
@@ -195,9 +204,3 @@ def _between(anchors: list[Anchor], low: int, high: int) -> list[Anchor]:
 def _is_marker(secret: bytes) -> bool:
     """What a detector may take for a password in a text that was redacted before."""
     return secret.startswith(b"[") and MARKER.fullmatch(secret) is not None
-
-
-def _overlaps(whole: list[Found], start: int, end: int) -> bool:
-    """Whether one of ``whole``, which are in order of place, has a byte of ``[start:end]``."""
-    after = bisect_left(whole, end, key=lambda one: one.start)
-    return after > 0 and whole[after - 1].end > start

@@ -21,19 +21,12 @@ sys.path.insert(0, str(TESTS / "unit" / "scanner"))
 
 from corpus_cases import Corpus  # noqa: E402
 from corpus_kinds import MAKERS, SETTINGS  # noqa: E402
-from corpus_texts import WRAPS  # noqa: E402
 from test_scanner_corpus import FAMILIES, SCANNER, wrong  # noqa: E402
 
 from sovereign_ext.scanner.registry import DETECTORS  # noqa: E402
 
 AT_ONCE = 400
 """Requests of one seed."""
-
-DOUBTFUL = {*WRAPS, "wrapped", "split", "neighbours"}
-"""Where nobody can be sure: whether ``=`` or three letters on a line of their own are the end of a key or a word."""
-
-TOLERATED = 0.005
-"""The share of doubtful ones that may end elsewhere; one that is not found at all counts, too."""
 
 
 def main() -> int:
@@ -45,31 +38,20 @@ def main() -> int:
     until = time.monotonic() + options.seconds
     seeds = (random.SystemRandom().getrandbits(32) for _ in count())
     requests = kinds = doubtful = 0
-    faults: list[str] = []
     for seed in [options.seed] if options.seed is not None else seeds:
         corpus = Corpus(MAKERS, SETTINGS, wrapping, seed)
         family = random.Random(seed).choice((*FAMILIES, *["drawn"] * 20))
         for case in corpus.drawn(AT_ONCE) if family == "drawn" else getattr(corpus, family)():
             fault = wrong(SCANNER, case)
             requests, kinds = requests + 1, kinds + len(case.findings)
-            is_doubtful = not DOUBTFUL.isdisjoint((family, *case.name.split(", ")))
-            doubtful += is_doubtful
-            if fault is None:
-                continue
-            told = f"seed {seed}: {case.name}: {fault}\n{case.body!r}"
-            if not is_doubtful:
-                print(told)
+            doubtful += case.also is not None
+            if fault is not None:
+                print(f"seed {seed}: {case.name}: {fault}\n{case.body!r}")
                 return 1
-            faults.append(told)
         if time.monotonic() > until:
             break
     print(f"{requests:,} requests with {kinds:,} credentials: all found, nothing else changed")
-    print(
-        f"but for {len(faults)} of {doubtful:,} in which the end of a line or of a part may be the end of the key"
-    )
-    if len(faults) > TOLERATED * doubtful + 1:
-        print("more than there may be:", *faults[:5], sep="\n")
-        return 1
+    print(f"in {doubtful:,} of them the last line of a key could be a word, and might stay")
     return 0
 
 

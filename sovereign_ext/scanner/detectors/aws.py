@@ -16,7 +16,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Find, Span, once
 from sovereign_ext.scanner.evidence import entropy, made_at_random
-from sovereign_ext.scanner.extent import is_word, padded, unsized
+from sovereign_ext.scanner.extent import begins_line, encoded, ends, lines_in, stop_in
 
 _NEAR: Final = 300  # bytes between an access key id and its secret
 _NAMED: Final = 120  # bytes from the beginning of a secret's name to the secret
@@ -24,11 +24,12 @@ _ID_SIZE: Final = 20
 _SECRET_SIZE: Final = 40
 _LEAST_ENTROPY: Final = 3.5  # of base64 that is no uniform draw: tokens begin with runs of one character
 
-_ID: Final = re.compile(rb"A(?:KIA|SIA|BIA|CCA)([2-7A-Z]{16})([0-9A-Z][0-9A-Za-z]{0,24}+)?")
-_DIGITS: Final = re.compile(rb"[2-7]")
-_SECRET: Final = re.compile(  # the second group: the word of the next line, and what it ends with
-    rb"(?<![0-9A-Za-z/+_.-])([0-9A-Za-z/+]{40})([0-9A-Za-z/+]{0,24}+)(?![0-9A-Za-z/+]|=(?![0-9A-Za-z]))([=_-]?)"
-)
+_ID: Final = re.compile(rb"A(?:KIA|SIA|BIA|CCA)([2-7A-Z]{16})")
+_CAPITAL: Final = re.compile(rb"[0-9A-Z]")
+_SECRET: Final = re.compile(rb"[0-9A-Za-z/+]{40}")
+_RUN: Final = re.compile(rb"[0-9A-Za-z/+]{40,}+")
+_BESIDE: Final = re.compile(rb"[0-9A-Za-z/+_.-]")
+_BEHIND: Final = re.compile(rb"[0-9A-Za-z/+=_-]")
 _HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{40}")
 _BASE64: Final = re.compile(rb"[0-9A-Za-z/+]{1,4000}+")
 _LEAST_ENCODED: Final = 96  # characters of a session token or Bedrock key: the shortest seen have more
@@ -40,7 +41,6 @@ _OTHERWISE: Final = 2
 _CAPITALS: Final = bytes(range(ord("A"), ord("Z") + 1))
 _SMALL: Final = _CAPITALS.lower()
 _EXAMPLE: Final = b"EXAMPLE"
-_BEHIND: Final = 28  # bytes that the pattern of a secret looks at behind it
 _LONG_TERM: Final = b"ABSK"
 _SHORT_TERM: Final = b"bedrock-api-key-"
 _IDS: Final = (b"AKIA", b"ASIA", b"ABIA", b"ACCA")
@@ -76,10 +76,7 @@ def _access_key_at(text: bytes, at: int) -> Span | None:
     match = _ID.match(text, at)
     if match is None or not made_at_random(match[1], 32):
         return None
-    # Capitals behind it are the next line's, or this is a longer text of capitals: one with digits is no language.
-    if match[2] is not None and (_DIGITS.search(match[1]) is None or not is_word(text, *match.span(2))):
-        return None
-    return Span(at, match.end(1))
+    return Span(*match.span()) if ends(text, match.end(), _CAPITAL) else None
 
 
 def _secret_after(text: bytes, at: int) -> Span | None:
@@ -105,14 +102,24 @@ def _secret_named(text: bytes, at: int) -> Span | None:
 def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
     """What may be a secret access key and lies whole in ``text[begin:end]``."""
     known = once(text, _judged_values)  # many anchors may stand around it
-    for match in _SECRET.finditer(text, begin, end + _BEHIND):
-        value, behind, mark = match.groups()
-        if match.end(1) > end or (mark if not behind else not is_word(text, *match.span(2))):
+    for start in _starts(text, begin, end):
+        match = _SECRET.match(text, start, end)
+        if match is None or not ends(text, match.end(), _BEHIND) or stop_in(text, *match.span()):
             continue
+        value = match[0]
         if value not in known:
             known[value] = _is_secret(value)
         if known[value]:
-            yield Span(*match.span(1))
+            yield Span(*match.span())
+
+
+def _starts(text: bytes, begin: int, end: int) -> Iterator[int]:
+    """Where in ``text[begin:end]`` a secret may begin: with a run of its characters, or with a line in one."""
+    for run in _RUN.finditer(text, begin, end):
+        start = run.start()
+        if start == 0 or _BESIDE.match(text, start - 1) is None or begins_line(text, start):
+            yield start
+        yield from lines_in(text, *run.span())
 
 
 def _judged_values(_text: bytes) -> dict[bytes, bool]:
@@ -130,25 +137,25 @@ def _is_secret(value: bytes) -> bool:
 
 
 def _session_token(text: bytes, at: int) -> Span | None:
-    return _encoded(text, at, at, _SESSIONS)
+    return _encoded(text, at, at)
 
 
 def _bedrock_key(text: bytes, at: int) -> Span | None:
     if text.startswith(_SHORT_TERM, at):
-        return _encoded(text, at, at + len(_SHORT_TERM), (b"bedrock",))
-    span = _encoded(text, at, at, (_LONG_TERM,))
+        return _encoded(text, at, at + len(_SHORT_TERM))
+    span = _encoded(text, at, at)
     return None if span is None or span.end - at > _LONGEST_KEY else span
 
 
-def _encoded(text: bytes, at: int, start: int, beginnings: tuple[bytes, ...]) -> Span | None:
+def _encoded(text: bytes, at: int, start: int) -> Span | None:
     """Base64 of unknown length from ``start`` on, with its padding."""
-    end = unsized(text, start, _BASE64, beginnings)
+    end = encoded(text, start, _BASE64)
     if end is None or end - start < _LEAST_ENCODED:
         return None
     body = text[start:end]
     if _EXAMPLE in body or entropy(body[:_JUDGED]) < _LEAST_ENTROPY:
         return None
-    return Span(at, padded(text, start, end))
+    return Span(at, end)
 
 
 def _secret_detector(find: Find, anchors: tuple[bytes, ...], back: int, reach: int, named: bool) -> Detector:
@@ -179,11 +186,9 @@ AWS: Final = (
         reach=48,
         tail=_ID_TAIL,
     ),
-    _secret_detector(
-        _secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + _BEHIND, named=False
-    ),
-    _secret_detector(_secret_before, _IDS, back=_NEAR + _SECRET_SIZE + _BEHIND, reach=48, named=False),
-    _secret_detector(_secret_named, _NAMES, back=0, reach=_NAMED + _SECRET_SIZE + _BEHIND, named=True),
+    _secret_detector(_secret_after, _IDS, back=0, reach=_ID_SIZE + _NEAR + _SECRET_SIZE + 1, named=False),
+    _secret_detector(_secret_before, _IDS, back=_NEAR + _SECRET_SIZE + 1, reach=48, named=False),
+    _secret_detector(_secret_named, _NAMES, back=0, reach=_NAMED + _SECRET_SIZE + 1, named=True),
     Detector(
         kind="aws-session-token",
         family="aws",

@@ -16,7 +16,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import is_word
+from sovereign_ext.scanner.extent import begins_line, ends
 
 _IS: Final = rb"[\"']?\s{0,4}(?:[=:]|=>)\s{0,4}[\"']?"
 """Between a name and its value: ``Name=``, ``"name": "``, ``name = '``."""
@@ -25,15 +25,15 @@ _ACCOUNT_KEY: Final = re.compile(
     rb"(?i:account_?key|storage_?key)" + _IS + rb"([A-Za-z0-9+/]{85}[AQgw]==|[A-Za-z0-9+/]{43}=)(?!=)"
 )
 _SHARED_KEY: Final = re.compile(rb"(?i:accesskey|shared_?access_?key)" + _IS + rb"([A-Za-z0-9+/]{43}=)(?!=)")
-_SIGNATURE: Final = re.compile(rb"sig=([A-Za-z0-9+/_-]{43}(?:=|(?![ \t\\]*(?:\r\n?|\n)[ \t>|]*=)))(?!=)")
+_SIGNATURE: Final = re.compile(rb"sig=([A-Za-z0-9+/_-]{43}=?)(?!=)")
 _PARAMETERS: Final = re.compile(rb"[?&\s](?:sv|se|sp|sr|st|ss)=[^&\s]")
 _SAS: Final = 768
 """Bytes on either side in which the other parameters of a SAS stand."""
 
 _CLIENT: Final = re.compile(rb"[A-Za-z0-9._~-]{3}(?:8Q~[A-Za-z0-9._~-]{34}|7Q~[A-Za-z0-9._~-]{31})")
 _CLIENT_BEFORE: Final = 3
-_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/_~]{1,64}+")
-"""What would belong to a secret, if it is no word of a next line."""
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/_~]")
+"""What would belong to a secret."""
 
 _CLIENT_LETTER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~-")
 
@@ -71,7 +71,7 @@ def find_signature(text: bytes, at: int) -> Span | None:
 def find_client_secret(text: bytes, at: int) -> Span | None:
     """The client secret whose fourth character stands at ``at``."""
     start = at - _CLIENT_BEFORE
-    if start < 0 or (start and text[start - 1] in _CLIENT_LETTER):
+    if start < 0 or (start and text[start - 1] in _CLIENT_LETTER and not begins_line(text, start)):
         return None
     found = _CLIENT.match(text, start)
     return _whole(text, found, 0, found[0][6:], 64) if found else None
@@ -79,7 +79,7 @@ def find_client_secret(text: bytes, at: int) -> Span | None:
 
 def find_hex_key(text: bytes, at: int) -> Span | None:
     """The value of 32 hexadecimal digits of the name at ``at``."""
-    if at and text[at - 1] in _NAME_LETTER:
+    if at and text[at - 1] in _NAME_LETTER and not begins_line(text, at):
         return None
     return _value(text, _HEX_KEY.match(text, at), 16)
 
@@ -90,8 +90,7 @@ def _value(text: bytes, found: re.Match[bytes] | None, alphabet: int) -> Span | 
 
 def _whole(text: bytes, found: re.Match[bytes], group: int, body: bytes, alphabet: int) -> Span | None:
     """Where ``group`` stands, if ``body`` is random and does not go on."""
-    further = _FURTHER.match(text, found.end())
-    if not made_at_random(body, alphabet) or (further and not is_word(text, *further.span())):
+    if not made_at_random(body, alphabet) or not ends(text, found.end(), _FURTHER):
         return None
     return Span(*found.span(group))
 

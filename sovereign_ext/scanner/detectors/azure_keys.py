@@ -15,7 +15,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import is_word
+from sovereign_ext.scanner.extent import begins_line, ends
 
 _BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _BASE64URL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -64,7 +64,7 @@ _FORMS: Final[dict[bytes, tuple[_Form, ...]]] = {
     b"AzSe": (_form(42, rb"AzSe[A-D][A-Za-z0-9]{5}", _ALPHANUMERIC),),
 }
 _BACK: Final = 89
-_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/]{1,64}+")
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9+/]")
 _SIGNED: Final = re.compile(b"|".join(re.escape(signature) for signature in _FORMS))
 
 
@@ -75,19 +75,15 @@ def find(text: bytes, at: int) -> Span | None:
         return None
     for form in _FORMS[signature[0]]:
         start = at - form.before
-        if start < 0 or (start and text[start - 1] in form.letters):
+        if start < 0 or (start and text[start - 1] in form.letters and not begins_line(text, start)):
             continue
         before = text[start:at]
         after = form.after.match(text, at)
-        if after and form.letters.issuperset(before) and made_at_random(before, 64) and _ends(text, after):
+        if after is None or not ends(text, after.end(), _FURTHER):
+            continue
+        if form.letters.issuperset(before) and made_at_random(before, 64):
             return Span(start, after.end())
     return None
-
-
-def _ends(text: bytes, key: re.Match[bytes]) -> bool:
-    """Whether nothing follows that would belong to the key, but for a word of a next line."""
-    further = _FURTHER.match(text, key.end())
-    return further is None or is_word(text, *further.span())
 
 
 AZURE_KEYS: Final = (

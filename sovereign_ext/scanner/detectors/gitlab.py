@@ -16,7 +16,7 @@ from typing import Final
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.detectors.jwt import token_end
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import is_word
+from sovereign_ext.scanner.extent import ends
 
 INSTANCE: Final = 20
 """Bytes that the prefix of an instance may have."""
@@ -47,9 +47,7 @@ _SHAPES: Final = {prefix: re.compile(prefix + b"(" + body + b")") for prefix, bo
 _PREFIX: Final = re.compile(b"|".join(_FIXED))
 _ROUTABLE: Final = re.compile(rb"[a-z]{4,7}-(?:t\d_)?([A-Za-z0-9_-]{27,300}+)\.([0-9a-z]{2})([0-9a-z]{7})")
 _INSTANCE: Final = re.compile(rb"[A-Za-z0-9_+-]{0,20}\Z")
-_FURTHER: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}+")
-_NEXT_LINE: Final = re.compile(rb"[ \t\\]*(?:\r\n?|\n)[ \t>|]*[A-Za-z0-9_-]{0,300}+\.[0-9a-z]{9}")
-"""The end of a routable token."""
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9_-]")
 
 
 def find(text: bytes, at: int) -> Span | None:
@@ -63,7 +61,8 @@ def find(text: bytes, at: int) -> Span | None:
         return Span(at, end) if end is not None else None
     prefix = _PREFIX.match(text, at)
     fixed = _SHAPES[prefix[0]].match(text, at) if prefix else None
-    return Span(at, fixed.end()) if fixed and _spread(fixed[1]) and _ends(text, fixed) else None
+    is_whole = fixed is not None and ends(text, fixed.end(), _FURTHER)
+    return Span(at, fixed.end()) if fixed and is_whole and _spread(fixed[1]) else None
 
 
 def _checked_from(text: bytes, at: int, token: re.Match[bytes]) -> int | None:
@@ -75,16 +74,6 @@ def _checked_from(text: bytes, at: int, token: re.Match[bytes]) -> int | None:
     width = len(before[0]) if before else 0
     starts = range(at - width, at)
     return next((start for start in starts if zlib.crc32(text[start:covered]) == checksum), None)
-
-
-def _ends(text: bytes, token: re.Match[bytes]) -> bool:
-    """Whether nothing follows that would belong to the token, but for a word of a next line. The first line of a
-    routable token may look like a whole one of fixed length.
-    """
-    further = _FURTHER.match(text, token.end())
-    if further is not None and not is_word(text, *further.span()):
-        return False
-    return _NEXT_LINE.match(text, further.end() if further else token.end()) is None
 
 
 def _spread(body: bytes) -> bool:

@@ -15,13 +15,14 @@ from typing import Final
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.detectors import private_key
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import sized
+from sovereign_ext.scanner.extent import ends, unsized
 
 _SIZES: Final = {b"AIza": 35, b"AQ.Ab": 48, b"GOCSPX-": 28}
 """Characters behind each beginning."""
 
 _LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}+")
-_TOKEN: Final = re.compile(rb"(?:ya29\.(?:[a-z]\.)?|1//0)([A-Za-z0-9_-]{40,480}+)")
+_TOKEN: Final = re.compile(rb"ya29\.(?:[a-z]\.)?|1//0")
+_TOKEN_LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]{40,480}+")
 _JUDGED: Final = 40
 """Letters of a token that are looked at for spread."""
 
@@ -39,19 +40,19 @@ def find_fixed(text: bytes, at: int) -> Span | None:
     beginning = next(one for one in _SIZES if text.startswith(one, at))
     start = at + len(beginning)
     end = start + _SIZES[beginning]
-    if sized(text, start, _LETTERS, (end - start,), end - start) != end or not made_at_random(
-        text[start:end], 64
-    ):
+    run = _LETTERS.match(text, start, end)
+    if run is None or run.end() != end or not ends(text, end, _LETTERS):
         return None
-    return Span(at, end)
+    return Span(at, end) if made_at_random(run[0], 64) else None
 
 
 def find_token(text: bytes, at: int) -> Span | None:
     """The OAuth token that begins at ``at``."""
     found = _TOKEN.match(text, at)
-    if found is None or not made_at_random(found[1][:_JUDGED], 64):
+    end = unsized(text, found.end(), _TOKEN_LETTERS, _JUDGED) if found else None
+    if found is None or end is None or not made_at_random(text[found.end() :][:_JUDGED], 64):
         return None
-    return Span(*found.span())
+    return Span(at, end)
 
 
 def find_account_key(text: bytes, at: int) -> Span | None:
@@ -71,7 +72,7 @@ def find_key_id(text: bytes, at: int) -> Span | None:
     found = _KEY_ID.match(text, at)
     if found is None or not made_at_random(found[1], 16):
         return None
-    if sized(text, found.start(1), _LETTERS, (40,), 40) != found.end():
+    if not ends(text, found.end(), _LETTERS):
         return None
     return Span(*found.span(1))
 
@@ -104,7 +105,6 @@ GOOGLE: Final = (
         about="Google OAuth access and refresh tokens",
         anchors=(b"ya29.", b"1//0"),
         find=find_token,
-        wraps=False,
         tail=(rb"[0-9A-Za-z_.-]", 32),
     ),
     Detector(

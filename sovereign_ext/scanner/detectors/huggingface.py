@@ -11,10 +11,10 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import sized
+from sovereign_ext.scanner.extent import ends
 
 _TOKEN: Final = re.compile(rb"(?:hf|api_org)_([A-Za-z0-9]{34})")
-_WORD: Final = re.compile(rb"[A-Za-z0-9_]{1,96}+")
+_WORD: Final = re.compile(rb"[A-Za-z0-9_]")
 _LETTERS: Final = 52
 
 
@@ -23,9 +23,7 @@ def find(text: bytes, at: int) -> Span | None:
     found = _TOKEN.match(text, at)
     if found is None or not made_at_random(found[1], _LETTERS):
         return None
-    if sized(text, found.start(1), _WORD, (34,), 34) != found.end():
-        return None
-    return Span(*found.span())
+    return Span(*found.span()) if ends(text, found.end(), _WORD) else None
 
 
 HUGGINGFACE: Final = (

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from sovereign_ext.scanner.base import Detector, Span
-from sovereign_ext.scanner.extent import sized
+from sovereign_ext.scanner.extent import begins_line, sized
 
 REACH: Final = 16 * 1024
 """Bytes of canonical text; servers take headers of 8 KB, seldom of 16."""
@@ -37,7 +37,7 @@ _NO_ALGORITHM: Final = "none"
 
 def find(text: bytes, at: int) -> Span | None:
     """The token that begins at ``at``, and not in the middle of other base64url."""
-    if at and text[at - 1] in _PART_LETTER:
+    if at and text[at - 1] in _PART_LETTER and not begins_line(text, at):
         return None
     end = token_end(text, at, min(len(text), at + REACH))
     return Span(at, end) if end is not None else None

@@ -13,11 +13,11 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random, sealed
-from sovereign_ext.scanner.extent import is_word
+from sovereign_ext.scanner.extent import ends
 
 _PREFIX: Final = len(b"npm_")
 _TOKEN: Final = re.compile(rb"npm_([A-Za-z0-9]{36})")
-_FURTHER: Final = re.compile(rb"[A-Za-z0-9]{1,64}+")
+_FURTHER: Final = re.compile(rb"[A-Za-z0-9]")
 _SETTING: Final = re.compile(
     rb"_authToken[\"']?\s?[=:]\s?[\"']?"
     rb"(npm_[A-Za-z0-9]{36}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -29,7 +29,7 @@ def find_token(text: bytes, at: int) -> Span | None:
     found = _TOKEN.match(text, at)
     if found is None or not (sealed(found[1]) or sealed(found[0])):
         return None
-    return Span(*found.span()) if _ends(text, found.end()) else None
+    return Span(*found.span()) if ends(text, found.end(), _FURTHER) else None
 
 
 def find_setting(text: bytes, at: int) -> Span | None:
@@ -37,13 +37,7 @@ def find_setting(text: bytes, at: int) -> Span | None:
     found = _SETTING.match(text, at)
     if found is None or not made_at_random(found[1].removeprefix(b"npm_").replace(b"-", b""), 16):
         return None
-    return Span(*found.span(1)) if _ends(text, found.end()) else None
-
-
-def _ends(text: bytes, at: int) -> bool:
-    """Whether nothing stands at ``at`` that would belong to a token, but for a word of a next line."""
-    further = _FURTHER.match(text, at)
-    return further is None or is_word(text, *further.span())
+    return Span(*found.span(1)) if ends(text, found.end(), _FURTHER) else None
 
 
 NPM: Final = (

@@ -12,7 +12,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import sized
+from sovereign_ext.scanner.extent import ends, sized, unsized
 
 _MARKER: Final = b"T3BlbkFJ"
 _LEGACY: Final = 20  # characters on either side of the marker
@@ -22,7 +22,7 @@ _SIZES: Final = tuple(2 * side + len(_MARKER) for side in _SIDES)
 _PREFIX: Final = re.compile(rb"sk-(?:proj|svcacct|service|None)-")
 _ADMIN: Final = re.compile(rb"sk-admin-")
 _RUN: Final = re.compile(rb"[0-9A-Za-z_-]{1,300}+")
-_LETTERS: Final = re.compile(rb"[0-9A-Za-z]{1,300}+")
+_LEGACY_LETTERS: Final = re.compile(rb"[0-9A-Za-z]{48}")
 
 
 def _key(text: bytes, at: int) -> Span | None:
@@ -31,7 +31,7 @@ def _key(text: bytes, at: int) -> Span | None:
         return _long(text, at, prefix.end(), least=40)
     start = at + len(b"sk-")
     run = _RUN.match(text, start)
-    if run is None:
+    if run is None or _ADMIN.match(text, at) is not None:
         return None
     marker = text.find(_MARKER, start, run.end())
     if marker < 0:
@@ -71,7 +71,7 @@ def _marked(text: bytes, at: int, start: int, marker: int, limit: int) -> Span |
     after = marker + len(_MARKER)
     if min(side, limit - after) < (side if side in _SIDES else _LEGACY):
         return None
-    end = after + side if side in _SIDES else limit
+    end = after + side if side in _SIDES else unsized(text, after, _RUN) or limit
     if not (made_at_random(text[start:marker], 62) and made_at_random(text[after:end], 62)):
         return None
     return Span(at, end)
@@ -79,11 +79,10 @@ def _marked(text: bytes, at: int, start: int, marker: int, limit: int) -> Span |
 
 def _unmarked(text: bytes, at: int, start: int) -> Span | None:
     """A key of 48 letters and digits and no other length."""
-    end = sized(text, start, _LETTERS, _SIZES[:1], _SIZES[0])
-    if end is None or end - start != _SIZES[0] or text[end : end + 1] in (b"-", b"_"):
+    letters = _LEGACY_LETTERS.match(text, start)
+    if letters is None or not ends(text, letters.end(), _RUN):
         return None
-    body = text[start:end]
-    return Span(at, end) if made_at_random(body, 62) and _mixed(body) else None
+    return Span(at, letters.end()) if made_at_random(letters[0], 62) and _mixed(letters[0]) else None
 
 
 def _mixed(body: bytes) -> bool:

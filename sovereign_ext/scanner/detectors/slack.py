@@ -15,7 +15,7 @@ from typing import Final
 
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.evidence import made_at_random
-from sovereign_ext.scanner.extent import padded, sized, unsized
+from sovereign_ext.scanner.extent import encoded, sized
 
 _ROTATED: Final = b"xoxe."
 _REFRESH: Final = b"xoxe-"
@@ -62,14 +62,15 @@ def _rotated(text: bytes, at: int, match: re.Match[bytes]) -> Span | None:
     begin = at - len(_ROTATED) if text[max(0, at - len(_ROTATED)) : at] == _ROTATED else at
     if begin == at and not text.startswith(_REFRESH, at):
         return None  # its first line is missing
-    return Span(begin, match.start(1) + -(-inner.end() * 4 // 3))
+    end = match.start(1) + -(-inner.end() * 4 // 3)
+    return Span(begin, end) if end <= match.end(1) else None  # its last line is missing
 
 
 def _cookie(text: bytes, at: int, start: int) -> Span | None:
-    end = unsized(text, start, _BASE64, (b"xox",))
+    end = encoded(text, start, _BASE64)
     if end is None or not made_at_random(text[start:end], 62):
         return None
-    return Span(at, padded(text, start, end))
+    return Span(at, end)
 
 
 def _app_token(text: bytes, at: int) -> Span | None:

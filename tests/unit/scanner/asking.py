@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.base import Detector, Lines
 
 # No letter or digit stands before the secret, and nothing behind it that could belong to it.
 AROUND = [
@@ -29,7 +29,7 @@ AROUND = [
 
 def found(text: bytes, detectors: Sequence[Detector]) -> list[tuple[str, bytes]]:
     """What is found as the engine asks: at the anchors, and of the text no more than ``back`` and ``reach``. Of spans
-    that overlap the first and longest counts, then the order of detectors.
+    that overlap the first and longest counts, then the order of detectors. Of joined lines they get all.
     """
     spans = set()
     for order, detector in enumerate(detectors):
@@ -41,7 +41,10 @@ def found(text: bytes, detectors: Sequence[Detector]) -> list[tuple[str, bytes]]
                 if detector.boundary and at and text[at - 1 : at].isalnum():
                     continue
                 begin = max(0, at - detector.back)
-                span = detector.find(text[begin : at + detector.reach], at - begin)
+                given = text[begin : at + detector.reach]
+                if isinstance(text, Lines):
+                    begin, given = 0, text
+                span = detector.find(given, at - begin)
                 if span is not None:
                     characters, count = detector.tail
                     assert re.compile(characters + b"{%d}" % count if count else b"").match(

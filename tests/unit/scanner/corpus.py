@@ -76,6 +76,8 @@ class Case:
     findings: tuple[Expected, ...]
     secrets: tuple[bytes, ...]
     """In canonical form."""
+    also: Case | None = None
+    """The same body, where nothing in it tells whether the last line of the secret is one, and the line stays."""
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import cycle
-from typing import Any, Final
+from typing import Final
 
 from corpus import STYLES, Case, Leaf, Piece, Planted, case
 from corpus_places import DOCUMENTS, PLACES, PLAIN_DATA, Build
@@ -22,6 +23,18 @@ Beside = Callable[[random.Random], tuple[bytes, bytes]]
 
 _WORD: Final = re.compile(rb"[A-Za-z0-9_.-]{1,300}")
 PLAIN: Final = HIDINGS["as it is"]
+_LINE: Final = re.compile(r"\\?\r?\n[ \t>]*")
+_WORDS: Final = re.compile(r"[-_]*(?:(?:[A-Za-z][a-z]*|[A-Z]+|[0-9]+)(?:[-_]+|\Z))+|[-_]+")
+_ANY_LENGTH: Final = ("ya29.", "1//0")
+_ANY_GROUPS: Final = (
+    "xoxd-",
+    "ABSK",
+    "bedrock-api-key-",
+    "FQoG",
+    "FwoG",
+    "AQoD",
+    "IQoJ",
+)  # of four characters
 SEPARATORS: Final = (
     " ", ",", "\n", "\r\n", ";", "|", "\t", ", ", "\n\n", '","', " and ", "` `", "。", "</a><a>", "\u2028",
 )  # fmt: skip
@@ -85,16 +98,38 @@ class Corpus:
                 parts = self._cut(piece, 2 + count % 2)
                 if count % 3 == 2:
                     parts.insert(1, "")
-                texts = [
-                    Leaf((*before, parts[0])),
-                    *(Leaf((part,)) for part in parts[1:-1]),
-                    Leaf((parts[-1], *after)),
-                ]
-                of = "input_text" if count % 2 else "text"
-                content: list[Any] = [{"type": of, "text": text} for text in texts]
-                message = {"role": "user", "content": [{"type": of, "text": "First."}, *content]}
-                said: dict[Any, Any] = {"model": "m", "input" if count % 2 else "messages": [message]}
-                yield case(f"{kind}, {form.name}, over {len(parts)} parts", said, next(self._styles))
+                name = f"{kind}, {form.name}, over {len(parts)} parts"
+                yield self._in_parts(name, count % 2 > 0, before, parts, after)
+
+    def _in_parts(
+        self,
+        name: str,
+        input_text: bool,
+        before: tuple[Piece, ...],
+        parts: list[Piece],
+        after: tuple[Piece, ...],
+    ) -> Case:
+        of = "input_text" if input_text else "text"
+        style = next(self._styles)
+
+        def made(parts: list[Piece]) -> Case:
+            texts = [(*before, parts[0]), *((part,) for part in parts[1:-1]), (parts[-1], *after)]
+            content = [{"type": of, "text": text} for text in ("First.", *map(Leaf, texts))]
+            said = {
+                "model": "m",
+                "input" if input_text else "messages": [{"role": "user", "content": content}],
+            }
+            return case(name, said, style)
+
+        whole = made(parts)
+        left = _left([part if isinstance(part, str) else part.text for part in parts])
+        if not left:
+            return whole
+        kept = parts[: len(parts) - left]
+        secret = "".join(part if isinstance(part, str) else part.text for part in kept).encode()
+        shorter = [part if isinstance(part, str) else replace(part, secret=secret) for part in kept]
+        rest = [part if isinstance(part, str) else part.text for part in parts[len(parts) - left :]]
+        return replace(whole, also=made([*shorter, *rest]))
 
     def neighbours(self) -> Iterator[Case]:
         """Two keys side by side, a key twice, and one at each end of a string."""
@@ -174,7 +209,15 @@ class Corpus:
             if form.before and "key" not in where and "name" not in where:
                 before = BEFORE[:-1] if where in DOCUMENTS else BEFORE  # a text has no control characters
                 pieces = (self._rng.choice(before), *pieces, self._rng.choice(AFTER))
-            yield case(f"{kind}, {form.name}, {hiding}, {where}", build(pieces), next(self._styles))
+            name, style = f"{kind}, {form.name}, {hiding}, {where}", next(self._styles)
+            made = case(name, build(pieces), style)
+            shorter = _shorter(piece) if hiding in WRAPS else None
+            if shorter is not None:
+                at = pieces.index(piece)
+                made = replace(
+                    made, also=case(name, build((*pieces[:at], *shorter, *pieces[at + 1 :])), style)
+                )
+            yield made
 
     def _piece(self, kind: str) -> tuple[Piece, ...]:
         secret, beside = self._secret(kind)
@@ -193,3 +236,29 @@ class Corpus:
         ends = sorted(self._rng.sample(range(1, len(piece.text)), count - 1))
         bounds = zip((0, *ends), (*ends, len(piece.text)), strict=True)
         return [Planted(piece.kind, piece.secret, piece.text[a:b], first=a == 0) for a, b in bounds]
+
+
+def _left(lines: list[str]) -> int:
+    """How many lines at the end of a secret could as well be what follows it, because nothing says where it ends.
+
+    Those are lines of words, behind a text that may have any length: of base64, any number of groups of four.
+    """
+    is_base64 = lines[0].startswith(_ANY_GROUPS)
+    if not is_base64 and not lines[0].startswith(_ANY_LENGTH):
+        return 0
+    left = 0
+    while left < len(lines) - 1 and (lines[-1 - left] == "" or _WORDS.fullmatch(lines[-1 - left])):
+        left += 1
+    rest = "".join(lines[len(lines) - left :])
+    return left if rest and not (is_base64 and len(rest) % 4) else 0
+
+
+def _shorter(piece: Planted) -> tuple[Piece, ...] | None:
+    """``piece``, which is wrapped, without such lines, and they as text."""
+    lines = _LINE.split(piece.text)
+    left = _left(lines)
+    if not left:
+        return None
+    end = [found.start() for found in _LINE.finditer(piece.text)][-left]
+    secret = "".join(lines[:-left]).encode()
+    return replace(piece, secret=secret, text=piece.text[:end]), piece.text[end:]

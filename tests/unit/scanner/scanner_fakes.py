@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from sovereign_ext.scanner.base import Detector, Span
+from sovereign_ext.scanner.extent import unsized
 
 SEVEN = "seven_A1b2C3d4E5f6G7h8"
 """A secret of ``fixed``: a prefix and sixteen letters and digits."""
@@ -36,7 +38,15 @@ def detector(kind: str, anchors: tuple[bytes, ...], expression: bytes, **options
 
 
 FIXED = detector("fixed", (b"seven_",), rb"seven_[A-Za-z0-9]{16}")
-RUN = detector("run", (b"lo-",), rb"lo-[A-Za-z0-9-]{20,100}(?![A-Za-z0-9-])")
+_LOOSE = re.compile(rb"[A-Za-z0-9-]{20,100}+")
+
+
+def _run(text: bytes, at: int) -> Span | None:
+    end = unsized(text, at + len(b"lo-"), _LOOSE)
+    return None if end is None else Span(at, end)
+
+
+RUN = replace(detector("run", (b"lo-",), b""), find=_run)
 NAMED = detector(
     "named",
     (b"secret_name",),
