@@ -70,8 +70,9 @@ class Detector:
     characters and how many of them there are at least; without it there, ``find`` is not asked. ``back`` and
     ``reach``: how many bytes of canonical text before and after the beginning of the anchor ``find`` may look at.
     ``wraps`` says that such a secret may be broken over several lines; then ``find`` is also asked with the lines
-    joined, and must tell where the secret ends by the rules of ``extent``. ``then`` is for anchors that nearly every text has, such as ``https://``: an expression over raw JSON (in
-    Vectorscan's syntax), which a secret's anchor has right behind it within ``reach``.
+    joined, and must tell where the secret ends by the rules of ``extent``. ``then`` is for anchors that nearly every
+    text has, such as ``https://``: an expression over raw JSON (in Vectorscan's syntax), which a secret's anchor has
+    right behind it within ``reach``.
     """
 
     kind: str

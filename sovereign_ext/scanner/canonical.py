@@ -6,8 +6,8 @@ room are left out. Structure is left as it is: a detector sees a member's name, 
 would see them in a JSON text within a string.
 
 Two things are ambiguous. ``n`` after two backslashes is a line break to a second reader, but may begin a file's name
-(``C:\\npm_…``): it is a line break unless an anchor begins there. And a line break within a key is only a
-possibility: ``Joined`` is the text without line breaks, beside the other.
+(``C:\\npm_…``): it is a line break unless an anchor begins there, behind an ``r`` of the same spelling always. And a
+line break within a key is only a possibility: ``Joined`` is the text without line breaks, beside the other.
 
 Deliberately not undone: base64 (``documents``), HTML entities, other Unicode forms of letters, ciphers.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -29,6 +29,7 @@ DEPTH: Final = 4
 
 _LETTERS: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b'"': b'"', b"/": b"/"}
 _LINE_BREAK: Final = re.compile(rb"(?:\r\n?|\n)[ \t>|]*+")
+_BEGINS: Final = (rb"[^0-9A-Za-z]", rb"\\[bfnrt]", rb"u[0-9A-Fa-f]{4}")  # what a word may stand behind
 _BEFORE_BREAK: Final = b" \t\\"
 _KNOWN: Final = 1 << 12
 
@@ -42,8 +43,8 @@ class Canonical:
         anchors = {(literal, detector.fold) for detector in detectors for literal in detector.anchors}
         after_backslash = _ahead(anchors, rb"[bfnrt]")
         after_percent = _ahead(anchors, rb"[0-9A-Fa-f]{2}")
-        self._first = _units(rb"\\(?:\\\\)*+(?=" + after_backslash + rb")", after_percent)
-        self._deeper = _units(rb"\\*+(?=" + after_backslash + rb")", after_percent)
+        self._first = _units(_literal(rb"\\(?:\\\\)*+", anchors), after_percent)
+        self._deeper = _units(_literal(rb"\\*+", anchors), after_percent)
         self._kept = re.compile(after_backslash + b"|" + after_percent)
         self._longest = 1 + max((len(literal) for literal, _ in anchors), default=0)
         self._known: dict[bytes, bytes] = {}
@@ -204,6 +205,16 @@ def _units(literal_run: bytes, after_percent: bytes) -> re.Pattern[bytes]:
     more = rb"(?:" + NO_WIDTH_UTF8 + rb")*+"
     no_width = b"|".join(first + more for first in NO_WIDTH_UTF8.split(b"|"))
     return re.compile(rb"\\(?:" + literal_run + rb"|" + escape + rb")|" + percent + rb"|" + no_width)
+
+
+def _literal(more: bytes, anchors: Collection[tuple[bytes, bool]]) -> bytes:
+    """After a backslash: ``more`` of them, with which an anchor's first letter is no escape."""
+    patterns = []
+    for letter in (b"n", b"r", b"[bft]"):
+        # An anchor's letter that stands before them, alone, makes them a line break within the anchor.
+        breaks = b"" if len(letter) > 1 else b"".join(b"(?<!%s%s\\\\)" % (begin, letter) for begin in _BEGINS)
+        patterns.append(breaks + more + rb"(?=" + _ahead(anchors, letter) + rb")")
+    return rb"(?<!\\r\\)(?:" + b"|".join(patterns) + rb")"
 
 
 def _ahead(anchors: Iterable[tuple[bytes, bool]], beginning: bytes) -> bytes:

@@ -161,6 +161,7 @@ class Search:
         whole = resolved(strict)
         starts = [one.start for one in whole]
         found: list[Found] = []
+        placed: list[Found] = []  # behind a name: in another secret it is none
         ends: dict[int, int] = {}  # for each detector: of its last secret
         fruitless = 0
         for at, ranks in asked:
@@ -182,8 +183,13 @@ class Search:
                 start, end = region.raw(*source)
                 before = bisect_right(starts, start) - 1
                 if before < 0 or self._gives_way(whole[before], start, rank):
-                    found.append(Found(start, end, rank, text[span.start : span.end]))
+                    (found if span.start <= at else placed).append(
+                        Found(start, end, rank, text[span.start : span.end])
+                    )
             fruitless += is_asked and not is_new
+        if placed:
+            known = resolved(found)
+            found += (one for one in placed if not _is_within(known, one.start))
         return found, fruitless
 
     def _gives_way(self, strict: Found, start: int, rank: int) -> bool:
@@ -199,6 +205,12 @@ def _place(anchor: Anchor) -> int:
 def _between(anchors: list[Anchor], low: int, high: int) -> list[Anchor]:
     """Those that begin in ``[low:high]``; ``anchors`` are in order of place."""
     return anchors[bisect_left(anchors, low, key=_place) : bisect_left(anchors, high, key=_place)]
+
+
+def _is_within(found: list[Found], at: int) -> bool:
+    """Whether ``at`` is in one of ``found``, which are in order of place, and not its beginning."""
+    before = bisect_left(found, at, key=lambda one: one.start) - 1
+    return before >= 0 and found[before].end > at
 
 
 def _is_marker(secret: bytes) -> bool:

@@ -33,7 +33,8 @@ _LOOSE: Final = re.compile(rb"(?!\d{1,5}[;,/?#])([^\s@\"'`<>\\]{4,}+)@[A-Za-z0-9
 """With characters that stand percent-encoded in a URL, but not where a host with its port comes first."""
 
 _INFO: Final = rb"(?:[^\s\"@/\\<>]|\\+u[0-9A-Fa-f]{4})+"
-_USERINFO: Final = rb"(?:[a-z0-9_]+:\\*/\\*/)?" + _INFO + rb"(?:/" + _INFO + rb")?@"
+_AT: Final = rb"(?:@|%(?:25)*40|\\+u0040)"
+_USERINFO: Final = rb"(?:[a-z0-9_]+:\\*/\\*/)?" + _INFO + rb"(?:/" + _INFO + rb")?" + _AT
 """What stands behind an anchor in raw JSON; the second slash ends the host of a URL without user information."""
 
 _ORACLE: Final = re.compile(rb"jdbc:oracle:[a-z0-9]{3,4}:([^\s/@\"'`<>\\]{1,128}+)/([^\s/@\"'`<>\\]{4,}+)@")

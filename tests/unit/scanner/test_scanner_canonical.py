@@ -54,6 +54,10 @@ def test_a_hidden_form_is_undone(raw: bytes, text: bytes):
     [
         (rb"C:\\npmx_1", rb"C:\npmx_1"),  # a folder of that name, and the only reading with an anchor
         (rb"C:\\\\npmx_1", rb"C:\npmx_1"),
+        (rb"x\\r\\npmx_1", b"x\r\npmx_1"),  # the two make a line break
+        (rb"x n\\\npmx_1", b"x n\npmx_1"),  # the anchor's letter is there, and then a line break
+        (rb"\tn\\npmx_1", b"\tn\npmx_1"),
+        (rb"xn\\npmx_1", rb"xn\npmx_1"),
         (rb"x\npmx_1", b"x\npmx_1"),  # a line break is one: ``pmx_`` is no anchor
         (rb"C:\\new", b"C:\new"),
         (rb"\\nseven_1", b"\nseven_1"),

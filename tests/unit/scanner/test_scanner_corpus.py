@@ -131,6 +131,14 @@ def read(text: str) -> str:
     return re.sub(r'\\+[nrt]|\\|\s|> |>|"', "", text)
 
 
+@pytest.mark.parametrize("sign", ["@", "%40", "%2540", "\\\\u0040", "\\\\\\\\u0040"])
+@pytest.mark.parametrize("scheme", ["https", "postgres", "ftp"])
+def test_a_password_ends_at_its_sign_however_that_is_written(scheme: str, sign: str) -> None:
+    """Whole URLs are encoded to be part of others, and JSON may escape any character."""
+    body = f'{{"a":"x?to={scheme}://app:p7Kd2mQx9{sign}db.example/x y"}}'
+    assert SCANNER.scan(body.encode()).body.decode() == body.replace("p7Kd2mQx9", "[REDACTED:url-password:1]")
+
+
 def test_all_places_and_forms_are_told_apart() -> None:
     """A name that stood twice would be one case less."""
     assert len({form.name for form in FORMS}) == len(FORMS)
