@@ -47,6 +47,7 @@ from sovereign_ext.management.jwks import issuers
 from sovereign_ext.management.oidc import Issuers, Tokens
 from sovereign_ext.management.server import Deps, management_server
 from sovereign_ext.media.fetch import MediaFetcher
+from sovereign_ext.observing import Observing, Parts
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.roots import read_roots, tls_context
@@ -124,6 +125,7 @@ class Processor:
             lambda: self._transparency, str(settings.config_file), lambda: self._connect(loaded.config)
         )
         self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
+        self._observing = Observing(lambda: self._live.snapshot)
         self._tokens = Tokens(time.time)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         prepared = self._vouching.prepare(loaded)
@@ -176,9 +178,21 @@ class Processor:
             management_methods=descriptor.methods_of,
             key_use=self._key_use,
             fingerprint=fingerprints(self._hashes.current.digest),
+            tell=self._observing.tell,
             patience=settings.message_timeout,
         )
         self._limiting.start(self._gateway.exchanges.__contains__)
+        await self._observing.start(
+            Parts(
+                log=self._transparency,
+                health=self._health,
+                faults=lambda: len(self._live.faults) + len(self._effective.in_use.faults),
+                in_flight=self._gateway.exchanges.__len__,
+                shared=self._limiting.status,
+                draining=lambda: self._draining,
+            ),
+            settings.metrics_listen,
+        )
         if settings.admin_socket.exists() and await self._envoy.taken_up() is False:
             _log.warning("the Envoy that runs did not take up the providers within 10 s")
         self._keys.start()
@@ -279,6 +293,7 @@ class Processor:
                 applied=self._enrolment.applied,
                 key_use=self._key_use,
                 ledger=self._limiting.ledger,
+                exposition=self._observing.exposition,
                 shared=self._limiting.status,
             ),
             f"unix:{settings.management_socket}",
@@ -303,6 +318,7 @@ class Processor:
                 task.cancel()
         await self._server.stop(_STOP_GRACE_S)
         await self._management.stop(_MANAGEMENT_GRACE_S)
+        await self._observing.stop()
         await self._gateway.drain()
         with contextlib.suppress(SQLAlchemyError):
             await self._key_use.flush()
@@ -354,6 +370,7 @@ class Processor:
 
     def _faulty(self, error: ConfigError) -> None:
         self._live.refuse(error)
+        self._observing.reloaded(False)
         for line in str(error).splitlines():
             _log.error("configuration not used: %s", line)
 
@@ -376,6 +393,7 @@ class Processor:
         edit, ended = self._mended
         mended = loaded.file_digest == edit and faults is ended
         snapshot = self._live.use(snapshot, () if mended else faults)
+        self._observing.reloaded(True)
         self._directory.follow(snapshot.config)
         self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
         self._keys.use(ready.keys)

@@ -18,6 +18,7 @@ class Settings:
     listen_port: int
     checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
     message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
+    metrics_listen: tuple[str, int] | None = None  # host and port for scrapers that have no key
 
     @property
     def processor_socket(self) -> Path:

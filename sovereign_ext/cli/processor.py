@@ -28,6 +28,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
     parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
+    parser.add_argument(
+        "--metrics-listen", metavar="[HOST:]PORT",
+        help="serve /metrics there to anybody who can connect (default: not at all; HOST: 127.0.0.1)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,13 +45,19 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     from sovereign_ext.app import Processor
+    from sovereign_ext.errors import StartError
     from sovereign_ext.settings import Settings
+    from sovereign_ext.telemetry.listener import parse_listen
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        metrics_listen = None if args.metrics_listen is None else parse_listen(args.metrics_listen)
+    except ValueError as error:
+        raise StartError(f"--metrics-listen: {error}") from None
     settings = Settings(
         args.config,
         args.state_dir,
@@ -56,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         args.listen_port,
         args.checkpoint_dir,
         timedelta(milliseconds=args.message_timeout_ms),
+        metrics_listen,
     )
 
     async def main() -> None:

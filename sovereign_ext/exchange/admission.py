@@ -105,6 +105,15 @@ def refusal(found: Refused, now_ms: int) -> ApiError:
     )
 
 
+def stood_against(found: Refused) -> tuple[str, str]:
+    """Which limit a call met: its measure, and whose it is (``tenant``, ``key``, either with ``_model``)."""
+    by = found.by
+    measure = (
+        by.measure if isinstance(by, Draw) else Measure.CONCURRENT if isinstance(by, Slot) else Measure.SPEND
+    )
+    return measure.value, ("key" if by.scope.key else "tenant") + ("_model" if by.scope.model else "")
+
+
 def limit_headers(buckets: Sequence[Remaining]) -> tuple[tuple[str, str], ...]:
     """``x-ratelimit-*`` of requests and of tokens, of the bucket each that has least left."""
     headers: list[tuple[str, str]] = []

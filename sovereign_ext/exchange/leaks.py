@@ -30,11 +30,12 @@ _LONGEST_POINTER: Final = 200
 _MOST_NAMED: Final = 10
 """Places that an error names."""
 
-_DONE: Final = {
+DONE: Final = {
     LeakAction.REDACT: "redacted",
     LeakAction.BLOCK: "blocked",
     LeakAction.OBSERVE: "observed",
 }
+"""What an action has done to a request, as entries and metrics say it."""
 
 Fingerprint = Callable[[str, bytes], str]
 """``fingerprint(tenant, credential)``: what tells that a tenant's credential was seen before, and nothing else."""
@@ -95,7 +96,7 @@ def told(
         key=exchange.identity.key_id,
         policy=policy.id,
         policy_digest=exchange.snapshot.policy_digests[policy.id],
-        action=_DONE[policy.redaction.action],
+        action=DONE[policy.redaction.action],
         count=len(scanned.findings),
         found=tuple(_fact(each, tenant, fingerprint) for each in scanned.findings[:MOST_TOLD]),
         found_ms=now.wall_ms,

@@ -21,11 +21,11 @@ from sovereign_ext.attest.facts import CallFacts, Result
 from sovereign_ext.config.model import Audit, Policy
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.errors import ApiError, CallerError, KeyRefused, ServiceError
-from sovereign_ext.exchange.admission import demanded, limit_headers
+from sovereign_ext.exchange.admission import demanded, limit_headers, stood_against
 from sovereign_ext.exchange.admission import refusal as limit_refusal
 from sovereign_ext.exchange.decide import decide, receive
 from sovereign_ext.exchange.exchange import Exchange
-from sovereign_ext.exchange.leaks import allowed, scan, told
+from sovereign_ext.exchange.leaks import allowed, told
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc import messages
 from sovereign_ext.extproc.gateway import Gateway
@@ -38,6 +38,7 @@ from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.policy.bounds import call_limit_ms
 from sovereign_ext.scanner.effort import CalledOff, Effort
 from sovereign_ext.scanner.scan import Scan
+from sovereign_ext.telemetry.facts import LimitRefused, TurnedAway
 from sovereign_ext.tenants.ledger import Admitted, Refused, Verdict
 from sovereign_ext.tenants.resolve import Identity, resolve
 from sovereign_ext.tenants.xfcc import spiffe_id
@@ -165,7 +166,7 @@ class ExchangeStream:
         request, policy = receive(exchange, body, self._policy)
         scanned = None
         if len(body) <= SCANNED_AT_ONCE:
-            scanned = scan(policy, body, self._effort)
+            scanned = self._gateway.scan(exchange, policy, body, self._effort)
             if not scanned.findings:
                 return self._decide(exchange, request, policy)
         self._answer_later("the scan", self._once_screened(exchange, request, policy, body, scanned))
@@ -194,9 +195,7 @@ class ExchangeStream:
         gateway = self._gateway
         if scanned is None:
             try:
-                scanned = await gateway.screening.scan(
-                    exchange.identity.tenant.id, policy, body, self._effort
-                )
+                scanned = await gateway.scan_aside(exchange, policy, body, self._effort)
             except CalledOff:
                 return None
         if scanned.findings:
@@ -231,6 +230,7 @@ class ExchangeStream:
     def _verdict(self, exchange: Exchange, verdict: Verdict) -> None:
         exchange.limit_headers = limit_headers(verdict.buckets)
         if isinstance(verdict, Refused):
+            self._gateway.tell(LimitRefused(exchange.identity.tenant.id, *stood_against(verdict)))
             raise limit_refusal(verdict, self._gateway.clock().wall_ms)
 
     def _once_admitted(self, exchange: Exchange, walk: pb.ProcessingResponse) -> pb.ProcessingResponse | None:
@@ -271,6 +271,8 @@ class ExchangeStream:
         """Answer ``error``, with an entry first if the call belongs to a tenant."""
         exchange = self._exchange
         if exchange is None or exchange.identity is _NOBODY:
+            endpoint = "" if exchange is None else exchange.endpoint.value
+            self._gateway.tell(TurnedAway(endpoint, error.status, error.code))
             self._send(refusal(error, exchange))
             return
         facts = exchange.refuse(self._gateway.clock(), Result.DENIED, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,12 +13,12 @@ from typing import Any
 from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.facts import CallFacts, DecisionFacts, Digests, FindingFacts
 from sovereign_ext.attest.statement import decision_statement, finding_statement, opening
-from sovereign_ext.config.model import ProviderKind
+from sovereign_ext.config.model import Policy, ProviderKind
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.envoyconf.names import entry_cluster
 from sovereign_ext.errors import LogError, ServiceError
 from sovereign_ext.exchange.exchange import Exchange
-from sovereign_ext.exchange.leaks import Fingerprint
+from sovereign_ext.exchange.leaks import DONE, Fingerprint, scan
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.entries import outcome_draft
 from sovereign_ext.extproc.screening import Screening
@@ -26,6 +27,9 @@ from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
+from sovereign_ext.scanner.effort import Effort
+from sovereign_ext.scanner.scan import Scan
+from sovereign_ext.telemetry.facts import Appended, CallEnded, Scanned, Tell, nobody
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.ledger import NOTHING_USED, Demand, Ledger, Verdict
 from sovereign_ext.tenants.memory import MemoryLedger
@@ -36,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Gateway:
-    """Wired by ``app``. ``clock`` gives the moment, ``random`` that many random bytes."""
+    """Wired by ``app``. ``clock`` gives the moment, ``random`` that many random bytes; ``tell`` hears what happens."""
 
     snapshot: Callable[[], Snapshot]
     directory: Directory
@@ -55,6 +59,7 @@ class Gateway:
     exchanges: dict[str, Exchange] = field(default_factory=dict)  # in flight, by decision id
     ledger: Ledger = field(default_factory=MemoryLedger)
     screening: Screening = field(default_factory=Screening)
+    tell: Tell = nobody
     _limited: set[str] = field(default_factory=set)  # calls in flight that the ledger was asked for
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -66,10 +71,13 @@ class Gateway:
         goes on although the stream that asked is cancelled: the call happened, so it is written down.
         """
         predicate, draft = outcome_draft(facts, exchange.key, self.log)
+        durable = False
         try:
             place = await self._append(draft)
+            durable = True
         finally:
             self._give_back(facts.decision_id, exchange)
+            self.tell(CallEnded(facts, durable))
         return self.attestations.of_predicate(predicate, place), place.index
 
     async def record_decision(self, exchange: Exchange, facts: DecisionFacts) -> int:
@@ -88,6 +96,23 @@ class Gateway:
         digests = Digests(client_request=facts.client_request, redacted_request=facts.redacted_request)
         index = await self._append_ahead(exchange, facts, "finding", finding_statement(facts), digests)
         exchange.finding_index, exchange.findings = index, facts.count
+
+    def scan(self, exchange: Exchange, policy: Policy, body: bytes, effort: Effort) -> Scan:
+        """What ``policy`` looks for in ``body``."""
+        began = time.perf_counter()
+        return self._scanned(exchange, policy, body, scan(policy, body, effort), began)
+
+    async def scan_aside(self, exchange: Exchange, policy: Policy, body: bytes, effort: Effort) -> Scan:
+        """The same, on another thread, in its turn. Raises ``CalledOff``."""
+        began = time.perf_counter()
+        found = await self.screening.scan(exchange.identity.tenant.id, policy, body, effort)
+        return self._scanned(exchange, policy, body, found, began)
+
+    def _scanned(self, exchange: Exchange, policy: Policy, body: bytes, found: Scan, began: float) -> Scan:
+        kinds = [each.kind for each in found.findings]
+        action, took = DONE[policy.redaction.action], time.perf_counter() - began
+        self.tell(Scanned(exchange.identity.tenant.id, policy.id, action, len(body), took, kinds))
+        return found
 
     def admit(self, exchange: Exchange, demand: Demand) -> Verdict | Awaitable[Verdict]:
         """Ask the ledger; what it takes is given back when the call is settled, and only then."""
@@ -141,8 +166,10 @@ class Gateway:
         return (await self._append(draft)).index
 
     async def _append(self, draft: EntryDraft) -> Sequenced:
+        began, durable = time.perf_counter(), False
         try:
-            return await self.log.append(draft)
+            placed = await self.log.append(draft)
+            durable = True
         except Exception as error:
             # Whatever it was, the entry is not known to be durable: that is all the caller may rely on.
             if isinstance(error, LogError):
@@ -153,6 +180,9 @@ class Gateway:
                 503, "The transparency log cannot take the call's entry, so there is no answer.",
                 code="log_unavailable",
             ) from None  # fmt: skip
+        finally:
+            self.tell(Appended(draft.kind, time.perf_counter() - began, durable))
+        return placed
 
     async def _settle_quietly(self, exchange: Exchange, facts: CallFacts) -> None:
         try:

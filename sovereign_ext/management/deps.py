@@ -61,7 +61,8 @@ class Deps:
     configuration of file and database, and what may become of it. ``key_hashes`` are the secrets behind what is kept of
     keys; ``applied`` waits until calls here go by a revision of a key, for a second at most. ``key_use`` is told of
     every key that somebody shows. ``ledger`` is what calls are admitted by. ``shared`` is how it stands with the store
-    that routers count in, ``None`` without one. ``sealing`` seals provider keys.
+    that routers count in, ``None`` without one. ``sealing`` seals provider keys, ``exposition`` is what a scraper of
+    metrics is given.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -84,6 +85,7 @@ class Deps:
     applied: Callable[[int], Awaitable[object]]
     key_use: KeyUse
     ledger: Standings
+    exposition: Callable[[], Awaitable[bytes]]
     shared: Callable[[], SharedStatus | None] = lambda: None
 
     def now_ms(self) -> int:

@@ -19,6 +19,7 @@ from sovereign_ext.management import (
     keykinds,
     keys,
     limits,
+    metrics,
     models,
     openapi,
     operators,
@@ -96,5 +97,6 @@ REGISTRY: Final[tuple[Served, ...]] = (
         ).methods(),
     ),
     Served(limits.SERVICE, lambda deps: limits.Limits(deps).methods()),
+    Served(metrics.SERVICE, lambda deps: metrics.MetricsReads(deps.exposition).methods()),
     Served(audit.SERVICE, lambda deps: audit.Audit(AuditRows(deps.log.audit)).methods()),
 )

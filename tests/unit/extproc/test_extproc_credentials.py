@@ -31,6 +31,7 @@ from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.providers.registry import ADAPTERS
 from sovereign_ext.routing.health import Health
 from sovereign_ext.secret import Secret
+from sovereign_ext.telemetry.facts import Fact
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keys import hash_key
 
@@ -83,6 +84,7 @@ class Call:
 
     def __init__(self, keys: Keys) -> None:
         self.keys, self.now = keys, Moment(100.0, 1_800_000_000_000)
+        self.told: list[Fact] = []
         snapshot = Snapshot.from_config(parse(json.dumps(CONFIG)), version=1, digest="d", routable=routable)
         self.health = Health()
         self.health.follow(snapshot)
@@ -104,6 +106,7 @@ class Call:
             "random": bytes,
             "management_methods": lambda path: frozenset(),
             "patience": timedelta(seconds=10),
+            "tell": self.told.append,
             "_entries": (0, {}),
         }
         self.gateway = Gateway(**made)

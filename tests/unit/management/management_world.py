@@ -35,6 +35,7 @@ from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.management.descriptor import SERVICES
 from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.server import Deps, add_services
+from sovereign_ext.observing import Observing, Parts
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.registry.build import build
 from sovereign_ext.routing.health import Health
@@ -278,6 +279,9 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     here.ledger = EmbeddedLedger(log.usage, Journal(directory / "reservations.jsonl"))
     enrolment = here.enrolment = Enrolment(here.directory, log.resources)
     log.on_change(enrolment.changed)
+    observing = Observing(lambda: here.snapshot)
+    parts = Parts(log, health, lambda: len(FAULTS), lambda: 0, lambda: None, lambda: here.draining)
+    await observing.start(parts, None)
     following = [asyncio.create_task(each) for each in (effective.run(), enrolment.run())]
     add_services(
         server,
@@ -302,6 +306,7 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
             applied=enrolment.applied,
             key_use=key_use,
             ledger=here.ledger,
+            exposition=observing.exposition,
         ),
     )
     server.add_insecure_port(f"unix:{here.socket}")
