@@ -3,7 +3,7 @@
 Secrets: every provider's credential, the tenants' keys, the admin's, a key that nobody knows, and the prompt. Looked
 through: every byte the clients were given, the processor's log at its most talkative, Envoy's log, its configuration
 dump and statistics, everything in the state directory (database, tiles, Envoy's files), the argument lists, what the
-management API shows. The search is proven by planted ones first.
+management API shows, metrics too. The search is proven by planted ones first.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def edit_badly(seven: Seven) -> None:
 
 def managed(seven: Seven, index: int) -> Iterator[tuple[str, bytes]]:
     """What the admin is shown. A receipt opens commitments, but holds no bytes of the call."""
-    for path in ("providers?page_size=50", "log", "policies", f"receipts/{index}"):
+    for path in ("providers?page_size=50", "log", "policies", f"receipts/{index}", "metrics"):
         reply = wire.call(seven.stack.port, f"/sf/v1/{path}", key=seven.config.admin_key, method="GET")
         assert reply.status == 200, reply
         yield path, reply.body

@@ -86,8 +86,12 @@ def entry(stack: Stack, reply: wire.Reply) -> dict[str, Any]:
 
 
 def nowhere(gateway: Gateway, *texts: str) -> None:
-    """Neither in any file of the gateway, log and database included, nor in what it printed."""
+    """Neither in any file of the gateway, log and database included, nor in what it printed, nor in a metric."""
     stack = gateway.stack
+    metrics = wire.call(stack.port, "/sf/v1/metrics", key=stack.config.admin_key, method="GET")
+    assert b"sovereign_findings_total{" in metrics.body
+    for text in texts:
+        assert text.encode() not in metrics.body
     for path in stack.root.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
