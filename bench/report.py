@@ -14,6 +14,7 @@ from bench.machine import Machine
 from bench.rounds import Samples
 from bench.side import ENVOY, PROCESSOR
 from bench.table import Column, Figure, header, load_rows, number, others, render
+from bench.telemetry import TENANTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class Report:
     signature_us: float
     limits_us: dict[str, float]
     """That limits add to a call, by which."""
+    metrics_us: dict[str, float]
+    """That metrics add to a call, by its attempts."""
+    scrape_ms: float
 
 
 def judge(report: Report) -> list[targets.Target]:
@@ -67,6 +71,7 @@ def judge(report: Report) -> list[targets.Target]:
         *targets.chunk_cpu(report.sse),
         targets.signature(report.signature_us),
         targets.limits(max(report.limits_us.values())),
+        targets.metrics(report.metrics_us["one attempt"]),
         targets.added_p50(next(iter(report.json.values()))),
         targets.peer_elsewhere(),
         targets.first_answer(report.starts_s),
@@ -93,6 +98,9 @@ def lines(report: Report, results: list[targets.Target]) -> list[str]:
     out += ["", "Adapters alone, no sockets. CPU in µs", *_adapter_table(report.adapters)]
     limits = [["", "CPU in µs"], *([name, number(cost)] for name, cost in report.limits_us.items())]
     out += ["", "Limits and spend caps alone, added to a call", *render(limits)]
+    metrics = [["", "CPU in µs"], *([name, number(cost)] for name, cost in report.metrics_us.items())]
+    out += ["", "Metrics alone, added to a call", *render(metrics)]
+    out += [f"A scrape after calls of {TENANTS:,} tenants: {number(report.scrape_ms)} ms of CPU"]
     out += ["", "Resident memory in MB; long run at 16 connections", *_memory_table(report.memory)]
     starts = ", ".join(f"{number(took)} s" for took in report.starts_s)
     out += ["", f"From `sovereign up --detach` to the first chat answer: {starts}"]

@@ -1,8 +1,8 @@
 """``make bench``: bare Envoy and the gateway in turns on one machine, as one table. See bench/README.md.
 
-In order: the start (three fresh directories), the adapters and the limits alone, whole JSON answers, streams, the
-long run for memory. Every call is checked, and at the end the log must hold an entry for each. Exit code 1 when
-something could not be measured; a target that is missed is shown, not an error.
+In order: the start (three fresh directories), the adapters, the limits and the metrics alone, whole JSON answers,
+streams, the long run for memory. Every call is checked, and at the end the log must hold an entry for each. Exit code 1
+when something could not be measured; a target that is missed is shown, not an error.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.machine import describe
 from bench.report import Memory, Options, Report, judge, lines, write_json
 from bench.rounds import Bench, Samples, client_process
 from bench.side import Side, bare
+from bench.telemetry import measure as metrics_costs
+from bench.telemetry import scrape_ms
 from bench.workplace import at_least_one, say, workplace
 
 _JSON_CONNECTIONS = (1, 16, 64)
@@ -48,6 +50,8 @@ def measure(options: Options, directory: Path) -> Report:
     adapters = adapter_costs()
     say("limits alone")
     limits = limit_costs(directory)
+    say("metrics alone")
+    metrics, (scrape, _) = metrics_costs(), scrape_ms()
     with Children() as children:
         gateway = Gateway(children, directory / "gateway")
         gateway_side = gateway.side()
@@ -72,6 +76,8 @@ def measure(options: Options, directory: Path) -> Report:
             gateway.entries(),
             *adapters,
             limits,
+            metrics,
+            scrape,
         )
 
 

@@ -20,6 +20,7 @@ FLAT_GROWTH = 0.05
 PEER_FACTOR = 10.0
 SIGNATURE_US = 30.0
 LIMITS_US = 200.0
+METRICS_US = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,11 @@ def limits(us: float) -> Target:
     return Target(
         "CPU of four limits and two caps", f"<= {LIMITS_US:g} µs", f"{number(us)} µs", us <= LIMITS_US
     )
+
+
+def metrics(us: float) -> Target:
+    """``us`` is CPU that metrics add to a call with one attempt."""
+    return Target("CPU of a call's metrics", f"<= {METRICS_US:g} µs", f"{number(us)} µs", us <= METRICS_US)
 
 
 def peer_elsewhere() -> Target:
