@@ -19,6 +19,9 @@ from sovereign_ext.attest.attestation import Attestations
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Digests, Result
 from sovereign_ext.cli.main import COMMANDS
 from sovereign_ext.scanner.registry import DETECTORS
+from sovereign_ext.telemetry import labels
+from sovereign_ext.telemetry.families.base import UNKNOWN
+from sovereign_ext.telemetry.metrics import Metrics
 
 with warnings.catch_warnings():
     warnings.simplefilter(
@@ -31,6 +34,7 @@ ERRORS = ROOT / "docs/reference/errors.md"
 SCANNER = ROOT / "docs/scanner.md"
 ATTESTATION = ROOT / "docs/reference/attestation.md"
 DEPENDENCIES = ROOT / "docs/dependencies.md"
+METRICS = ROOT / "docs/metrics.md"
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")],
@@ -154,6 +158,21 @@ def test_every_kind_of_credential_is_in_the_table_and_no_other():
     rows = next(rows for header, rows in docs.tables(SCANNER) if header[0] == "family")
     wanted = [(f"`{each.family}`", f"`{each.kind}`", each.about) for each in DETECTORS]
     assert list(map(tuple, rows)) == list(dict.fromkeys(wanted))
+
+
+def test_every_metric_is_in_the_table_and_no_other():
+    """Name, type and labels, in the order of the registry."""
+    rows = next(rows for header, rows in docs.tables(METRICS) if header[0] == "metric")
+    found = [(name.strip("`"), kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows]
+    wanted = Metrics(lambda _: UNKNOWN).described()
+    assert found == [(each.name, each.type, each.labels) for each in wanted]
+
+
+def test_labels_have_every_code_and_outcome():
+    """A code that is missing would be counted as other people's."""
+    codes = {row.code for _, row in docs.raised_errors()} - {ANY, None}
+    assert codes | docs.row_error_codes() == labels.CODES
+    assert docs.attempt_outcomes() - {"status_…"} == labels.OUTCOMES
 
 
 # -- dependencies.md, commands, links -----------------------------------------------------------------------------
