@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.service import SharedStatus
 from sovereign_ext.telemetry.facts import Reloaded
 from sovereign_ext.telemetry.families.base import UNKNOWN, Deployed
-from sovereign_ext.telemetry.listener import Listener
 from sovereign_ext.telemetry.metrics import CONTENT_TYPE, Metrics
 from sovereign_ext.telemetry.readings import (
     ConfigReading,
@@ -22,6 +22,9 @@ from sovereign_ext.telemetry.readings import (
     SharedReading,
 )
 from sovereign_ext.tlog.service import TransparencyLog
+
+if TYPE_CHECKING:
+    from sovereign_ext.telemetry.listener import Listener
 
 _log = logging.getLogger(__name__)
 
@@ -46,19 +49,23 @@ class Observing:
         self._metrics = Metrics(self._deployed)
         self._used_s = time.time()
         self._parts: Parts | None = None
-        self._listener = Listener(self.exposition, CONTENT_TYPE)
+        self._listener: Listener | None = None
         self.tell = self._metrics.tell
 
     async def start(self, parts: Parts, listen: tuple[str, int] | None) -> None:
         """Look at ``parts`` from now on, and listen if that is asked for. Raises ``OSError``."""
         self._parts = parts
         if listen is not None:
+            from sovereign_ext.telemetry.listener import Listener  # noqa: PLC0415 - most have none
+
+            self._listener = Listener(self.exposition, CONTENT_TYPE)
             port = await self._listener.start(*listen)
             _log.info("metrics at http://%s:%d/metrics, for whoever can connect", listen[0], port)
 
     async def stop(self) -> None:
         """Listen no longer."""
-        await self._listener.close()
+        if self._listener is not None:
+            await self._listener.close()
 
     def reloaded(self, used: bool) -> None:
         """A new configuration is in use now, or could not be taken up."""

@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from sovereign_ext.app import Processor
     from sovereign_ext.errors import StartError
     from sovereign_ext.settings import Settings
-    from sovereign_ext.telemetry.listener import parse_listen
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        metrics_listen = None if args.metrics_listen is None else parse_listen(args.metrics_listen)
+        metrics_listen = _metrics_listen(args.metrics_listen)
     except ValueError as error:
         raise StartError(f"--metrics-listen: {error}") from None
     settings = Settings(
@@ -80,3 +79,11 @@ def run(args: argparse.Namespace) -> int:
 
     uvloop.run(main())
     return 0
+
+
+def _metrics_listen(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    from sovereign_ext.telemetry.listener import parse_listen
+
+    return parse_listen(text)

@@ -1,7 +1,6 @@
 """The metrics of one process: told facts while calls run, asked for their text by whoever scrapes.
 
-Prometheus' text format 0.0.4, which every version of Prometheus and its relatives reads. Nothing here is global, knows
-the network or keeps time.
+Nothing here is global, knows the network or keeps time.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
-
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from typing import TYPE_CHECKING, Any, Final
 
 from sovereign_ext.telemetry.facts import Fact
 from sovereign_ext.telemetry.families.base import DeployedAs, Family, Making
@@ -19,9 +16,12 @@ from sovereign_ext.telemetry.instruments import Described, Instruments
 from sovereign_ext.telemetry.readings import Read
 from sovereign_ext.telemetry.registry import FAMILIES
 
+if TYPE_CHECKING:
+    from sovereign_ext.telemetry.exposition import Exposition
+
 _log = logging.getLogger(__name__)
 
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
@@ -36,6 +36,7 @@ class Metrics:
             for kind, hear in family.hears().items():
                 self._hears.setdefault(kind, []).append(hear)
         self._complained = False
+        self._exposition: Exposition | None = None
 
     def tell(self, fact: Fact) -> None:
         """Count it. A ``facts.Tell``: what goes wrong here is no call's fault, so it is logged, once."""
@@ -55,8 +56,15 @@ class Metrics:
         readings = read()
         for family in self._families:
             family.read(readings)
-        return await asyncio.to_thread(generate_latest, self._instruments.registry)
+        return await asyncio.to_thread(self._rendered)
 
     def described(self) -> tuple[Described, ...]:
         """Every metric of ours, in the order of the registry."""
-        return tuple(self._instruments.described)
+        return tuple(made.described for made in self._instruments.made.values())
+
+    def _rendered(self) -> bytes:
+        if self._exposition is None:
+            from sovereign_ext.telemetry.exposition import Exposition  # noqa: PLC0415 - slow; see there
+
+            self._exposition = Exposition(self._instruments)
+        return self._exposition.text()

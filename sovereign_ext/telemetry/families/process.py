@@ -1,11 +1,6 @@
-"""The process itself: which version it is, whether it is ready, and the library's own ``process_…`` metrics.
-
-Those are CPU time, memory, start and open files, on Linux only.
-"""
+"""The process itself: which version it is, and whether it is ready. CPU and memory are added by ``exposition``."""
 
 from __future__ import annotations
-
-from prometheus_client import ProcessCollector
 
 from sovereign_ext import __version__
 from sovereign_ext.telemetry.families.base import Hears, Making
@@ -20,7 +15,6 @@ class Process:
         build = make.gauge("sovereign_build_info", "1, with the version of this process.", ("version",))
         build.replace([((__version__,), 1)])
         self._ready = make.gauge("sovereign_ready", "1 if this process takes calls.")
-        ProcessCollector(registry=make.registry)
 
     def hears(self) -> Hears:
         return {}

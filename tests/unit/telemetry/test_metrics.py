@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry_world import CALL, metrics, parsed, text_of, value
 
+from sovereign_ext import __version__
 from sovereign_ext.attest.facts import AttemptFact, Result
 from sovereign_ext.telemetry import labels
+from sovereign_ext.telemetry.exposition import Exposition
 from sovereign_ext.telemetry.facts import (
     Appended,
     CallEnded,
@@ -24,6 +28,7 @@ from sovereign_ext.telemetry.facts import (
     TurnedAway,
 )
 from sovereign_ext.telemetry.instruments import Instruments
+from sovereign_ext.telemetry.metrics import CONTENT_TYPE
 from sovereign_ext.telemetry.readings import SharedReading
 
 
@@ -141,8 +146,20 @@ def test_a_name_is_made_once() -> None:
     """Two families cannot count under one name."""
     make = Instruments()
     make.counter("sovereign_x_total", "x")
-    with pytest.raises(ValueError, match="Duplicated"):
+    with pytest.raises(ValueError, match="sovereign_x_total"):
         make.gauge("sovereign_x_total", "x")
+
+
+def test_the_type_that_is_told_is_the_library_s() -> None:
+    assert CONTENT_TYPE == CONTENT_TYPE_PLAIN_0_0_4
+
+
+def test_the_process_is_in_it() -> None:
+    """By the library's own names."""
+    samples = parsed(text_of(metrics()))
+    assert value(samples, "sovereign_build_info", version=__version__) == 1
+    if sys.platform == "linux":
+        assert value(samples, "process_resident_memory_bytes") > 1e6
 
 
 @given(value=st.floats(0, 1e9, allow_subnormal=False))
@@ -150,8 +167,12 @@ def test_a_value_is_in_the_first_bucket_that_holds_it(value: float) -> None:
     make = Instruments()
     made = make.histogram("sovereign_x_seconds", "x", (0.1, 1, 10))
     made.add((), value)
-    (family,) = make.registry.collect()
-    upto = {sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")}
+    families = text_string_to_metric_families(Exposition(make).text().decode())
+    samples = [sample for family in families for sample in family.samples]
+    upto = {each.labels["le"]: each.value for each in samples if each.name == "sovereign_x_seconds_bucket"}
+    assert [each.value for each in samples if each.name == "sovereign_x_seconds_sum"] == [
+        pytest.approx(value)
+    ]
     assert upto == {text: float(value <= float(text)) for text in ("0.1", "1.0", "10.0", "+Inf")}
 
 
