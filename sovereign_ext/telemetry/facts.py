@@ -31,7 +31,8 @@ class TurnedAway(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A request of ``size`` bytes was searched for credentials, in ``seconds``; ``kinds`` has one for each place."""
+    """A request of ``size`` bytes was searched for credentials, in ``seconds`` with the wait for its turn.
+    ``kinds`` has one for each place."""
 
     tenant: str
     policy: str

@@ -23,7 +23,9 @@ class Findings:
             ("tenant", "kind", "action", "policy"),
         )
         self._duration = make.histogram(
-            "sovereign_scan_duration_seconds", "Search of one request for credentials.", SECONDS
+            "sovereign_scan_duration_seconds",
+            "Search of one request for credentials, with the wait for its turn.",
+            SECONDS,
         )
         self._bytes = make.counter("sovereign_scan_bytes_total", "Bytes of requests that were searched.")
 
