@@ -77,6 +77,16 @@ def driver_text(engine: Engine, statement: Any) -> tuple[str, Callable[[dict[str
     return str(compiled), lambda values: tuple([values[name] for name in order])
 
 
+def text_in_order(engine: Engine, statement: Any, names: tuple[str, ...]) -> str:
+    """SQL that takes its parameters as a sequence, in the order of ``names``: on this path no dictionaries are made."""
+    style: Any = engine.dialect.paramstyle if engine.dialect.positional else "format"
+    kind: Any = type(engine.dialect)
+    compiled = statement.compile(dialect=kind(paramstyle=style))
+    if tuple(compiled.positiontup) != names:
+        raise AssertionError(f"parameters are in the order {compiled.positiontup}, not {names}")
+    return str(compiled)
+
+
 def _uri_path(path: Path) -> str:
     # pathname2url without importing urllib.request: SQLite decodes %XX, and ? and # would end the path.
     return "".join(c if c not in "%?#" else f"%{ord(c):02x}" for c in str(path.absolute()))

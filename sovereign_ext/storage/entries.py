@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, Insert, Update, bindparam, func, inse
 
 from sovereign_ext.storage.dialects import insert_into
 from sovereign_ext.storage.engine import driver_text
+from sovereign_ext.storage.findings import FindingRow, FindingWriter
 from sovereign_ext.storage.resources import Write, announce
 from sovereign_ext.storage.schema import log_entries, log_head
 from sovereign_ext.storage.transient import is_transient
@@ -29,7 +30,8 @@ FROZEN_MS: Final = 2_000
 class Row:
     """A sealed entry without its index. ``time_ms`` is Unix milliseconds; the rest as in ``schema``.
 
-    ``usage`` is what the call used, to be written with it; rows that are read have none.
+    ``usage`` is what the call used, ``findings`` the places of credentials that the entry tells of, to be written with
+    it; rows that are read have neither.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Row:
     envelope: bytes
     opening: bytes
     usage: UsageRow | None = field(default=None, kw_only=True, compare=False)
+    findings: tuple[FindingRow, ...] = field(default=(), kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class EntryStore:
         self._advance, bind_advance = driver_text(engine, advance_head())
         self._insert, self._bind_row = driver_text(engine, insert_entries())
         self._usage = UsageWriter(engine)
+        self._findings = FindingWriter(engine)
         # ``id = 1`` became a bound parameter too, under a name SQLAlchemy chose.
         fixed = advance_head().compile(dialect=engine.dialect).params
         self._bind_advance: Callable[[int], Any] = lambda n: bind_advance({**fixed, "n": n})
@@ -90,7 +94,7 @@ class EntryStore:
             return str(connection.execute(select(log_head.c.origin)).scalar_one())
 
     def append(self, rows: Sequence[Row]) -> int:
-        """Store ``rows``, and what they used, in one transaction; gives the index of the first.
+        """Store ``rows``, what they used and what they tell of, in one transaction; gives the index of the first.
         Raises the driver's errors.
 
         After an error the transaction may or may not have become durable: ask ``settled``.
@@ -104,6 +108,9 @@ class EntryStore:
         used = [(first + i, row.usage) for i, row in enumerate(rows) if row.usage is not None]
         if used:
             self._usage.write(cursor, used)
+        found = [(first + i, row.findings) for i, row in enumerate(rows) if row.findings]
+        if found:
+            self._findings.write(cursor, found)
         connection.commit()
         return first
 

@@ -8,6 +8,7 @@
 their history. A row's ``revision`` is the index of the log entry that tells of its last change; both are written in
 one transaction, so revisions become visible in their order. ``feed`` holds the newest of them. ``key_use`` is not
 audited. ``usage`` has one row for each outcome entry of a tenant, written with it, ``usage_hours`` their sums.
+``findings`` has one row for each place that a finding entry tells of, written with it.
 
 ``webhooks`` says up to which entry each receiver of findings was told.
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -32,10 +34,11 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    event,
     text,
 )
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """The Alembic revision that these tables are at."""
 
 metadata = MetaData()
@@ -180,6 +183,37 @@ usage_hours = Table(
     *_counts(),
     sqlite_with_rowid=False,  # one B-tree instead of two
 )
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),  # of the entry
+    Column("place", Integer, primary_key=True, autoincrement=False),  # in the entry's order, from 1
+    Column("time_ms", BigInteger, nullable=False),  # when it was found, Unix milliseconds
+    Column("tenant", _NAME, nullable=False),
+    Column("key", _NAME, nullable=False),  # id of the key that called
+    Column("policy", _NAME, nullable=False),
+    Column("action", _NAME, nullable=False),  # what was done about it
+    Column("count", BigInteger, nullable=False),  # places in the request, told or not
+    Column("told", BigInteger, nullable=False),  # places that it tells of: so many rows have this idx
+    Column("kind", _NAME, nullable=False),
+    Column("version", BigInteger, nullable=False),  # of the detector
+    Column("length", BigInteger, nullable=False),  # bytes
+    Column("number", BigInteger, nullable=False),
+    Column("fingerprint", _NAME, nullable=False),
+    Column("pointer", LargeBinary, nullable=False),  # UTF-8, also with NUL, which PostgreSQL's text lacks
+    Index("findings_tenant", "tenant", "idx", "place"),
+    Index("findings_fingerprint", "fingerprint", "tenant", "idx", "place"),
+    sqlite_with_rowid=False,
+)
+
+_FINDINGS_OWNER: Final = (
+    "CREATE STATISTICS findings_owner (dependencies) ON tenant, fingerprint FROM findings"
+)
+"""A fingerprint is one tenant's: who does not know that expects next to no rows of both, and sorts the many of them."""
+
+_OWNER = DDL(_FINDINGS_OWNER)  # type: ignore[no-untyped-call]
+event.listen(findings, "after_create", _OWNER.execute_if(dialect="postgresql"))
 
 webhooks = Table(
     "webhooks",

@@ -19,6 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, func, insert, select
 
 from sovereign_ext.storage.dialects import insert_for
+from sovereign_ext.storage.engine import text_in_order
 from sovereign_ext.storage.schema import log_entries, usage, usage_hours
 
 HOUR_MS: Final = 3_600_000
@@ -102,8 +103,8 @@ class UsageWriter:
     """Writes rows and sums on a driver's cursor, see docs/adr/0002 for why not on a ``Connection``."""
 
     def __init__(self, engine: Engine) -> None:
-        self._insert = _in_order(engine, insert_rows(), ("idx", *_COLUMNS))
-        self._upsert = _in_order(engine, add_to_hours(engine.dialect.name), HOUR_COLUMNS)
+        self._insert = text_in_order(engine, insert_rows(), ("idx", *_COLUMNS))
+        self._upsert = text_in_order(engine, add_to_hours(engine.dialect.name), HOUR_COLUMNS)
 
     def write(self, cursor: Any, found: Sequence[tuple[int, UsageRow]]) -> None:
         """Store rows with the indices of their entries, in the transaction that ``cursor`` is in."""
@@ -133,16 +134,6 @@ def by_hour(rows: Iterable[UsageRow]) -> list[tuple[Any, ...]]:
         one, before = (1, *_counts_of(row)), sums.get(place)
         sums[place] = one if before is None else tuple(map(int.__add__, before, one))
     return [(*place, *amounts) for place, amounts in sums.items()]
-
-
-def _in_order(engine: Engine, statement: Any, names: tuple[str, ...]) -> str:
-    """SQL that takes its parameters as a sequence, in the order of ``names``: on this path no dictionaries are made."""
-    style: Any = engine.dialect.paramstyle if engine.dialect.positional else "format"
-    kind: Any = type(engine.dialect)
-    compiled = statement.compile(dialect=kind(paramstyle=style))
-    if tuple(compiled.positiontup) != names:
-        raise AssertionError(f"parameters are in the order {compiled.positiontup}, not {names}")
-    return str(compiled)
 
 
 class UsageStore:

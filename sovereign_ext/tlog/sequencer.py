@@ -1,7 +1,8 @@
 """Gives entries their index: one writer thread, group commit, and an answer only after the commit is durable.
 
-Whatever waits is committed together (at most ``MAX_BATCH`` rows, no artificial delay), and its futures are
-resolved by one call into the event loop. The order of rules after a failed commit:
+Whatever waits is committed together (at most ``MAX_BATCH`` rows, fewer where they bring ``MOST_FOUND`` others along, no
+artificial delay), and its futures are resolved by one call into the event loop. The order of rules after a failed
+commit:
 
 1. Ask the database which rows of the batch it holds. If it cannot say, every waiter gets ``LogUnavailable``.
 2. A row that is there with our leaf was committed although the commit seemed to fail: success.
@@ -33,6 +34,10 @@ from sovereign_ext.storage.resources import Write
 
 MAX_BATCH: Final = 256
 """Rows in one transaction."""
+
+MOST_FOUND: Final = 2_000
+"""Places of credentials that are written with them, but for those of the last row: each is a row of its own, and nobody
+shall wait long because somebody's requests are full of them."""
 
 PROBE_S: Final = 1.0
 """Seconds between two looks whether a store that failed works again, while nothing is appended."""
@@ -143,8 +148,11 @@ class Sequencer:
         candidates, self._carried = self._carried, []
         if not candidates and not self._ended:
             self._take(candidates, self._first())
-        while len(candidates) < MAX_BATCH and not self._queue.empty():
-            self._take(candidates, self._queue.get())
+        found = sum(len(pending.row.findings) for pending in candidates)
+        while len(candidates) < MAX_BATCH and found < MOST_FOUND and not self._queue.empty():
+            item = self._queue.get()
+            self._take(candidates, item)
+            found += len(item.row.findings) if item else 0
         batch: dict[tuple[str, str], _Pending] = {}
         for pending in candidates:
             # The same decision id twice in one transaction would fail it; the next batch finds the first row.

@@ -31,6 +31,7 @@ from sovereign_ext.errors import EntryNotFound, EntryPending, LogConflict, LogCo
 from sovereign_ext.storage.audit import AuditStore
 from sovereign_ext.storage.documents import Document
 from sovereign_ext.storage.entries import Row, StoredRow
+from sovereign_ext.storage.findings import FindingRow, FindingStore
 from sovereign_ext.storage.resources import ResourceStore, Write
 from sovereign_ext.storage.usage import UsageRow, UsageStore
 from sovereign_ext.storage.webhooks import WebhookStore
@@ -70,8 +71,8 @@ SOLE = "sole"
 @dataclass(frozen=True, slots=True)
 class EntryDraft:
     """An entry to be. ``statement`` is in-toto JSON, ``opening`` the JSON that opens its commitments. A
-    ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt. ``usage`` is written down together with
-    the entry."""
+    ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt. ``usage`` and ``findings`` are written down
+    together with the entry."""
 
     kind: str
     tenant: str
@@ -79,6 +80,7 @@ class EntryDraft:
     statement: bytes
     opening: bytes
     usage: UsageRow | None = None
+    findings: tuple[FindingRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class TransparencyLog:
         self.resources = ResourceStore(opened.store.engine)
         self.usage = UsageStore(opened.store.engine)
         self.audit = AuditStore(opened.store.engine)
+        self.findings = FindingStore(opened.store.engine)
         self.webhooks = WebhookStore(opened.store.engine)
         self._integrator: Integrator | Replica = opened.integrate(
             publish_interval_s, clock, self._published, lambda reason: self._post(self._stop, reason)
@@ -233,6 +236,7 @@ class TransparencyLog:
             sealed.envelope,
             draft.opening,
             usage=draft.usage,
+            findings=draft.findings,
         )
         placed = await self._sequencer.append(row, write)
         promise = self._promise(placed.index, placed.leaf_hash, placed.time_ms)

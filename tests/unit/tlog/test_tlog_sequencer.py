@@ -6,15 +6,16 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import pytest
 
 from sovereign_ext.errors import LogConflict, LogUnavailable
 from sovereign_ext.storage.entries import Row, StoredRow
+from sovereign_ext.storage.findings import FindingRow
 from sovereign_ext.tlog import sequencer as module
-from sovereign_ext.tlog.sequencer import MAX_BATCH, RETRIES, Placed, Sequencer
+from sovereign_ext.tlog.sequencer import MAX_BATCH, MOST_FOUND, RETRIES, Placed, Sequencer
 
 
 def row(number: int, say: bytes = b"") -> Row:
@@ -114,6 +115,22 @@ def test_order_and_group_commit() -> None:
         assert placed(results) == list(range(1, MAX_BATCH + 11))
         assert store.batches == [1, MAX_BATCH, 10]
         assert sizes == [1, MAX_BATCH + 1, MAX_BATCH + 11]
+        await sequencer.close()
+
+    asyncio.run(scenario())
+
+
+def test_places_of_credentials_are_bounded_in_a_batch() -> None:
+    """Each is a row, too: entries full of them are committed in smaller batches, none is left out."""
+
+    async def scenario() -> None:
+        store = Store()
+        sequencer, _ = build(store, blocked=True)
+        place = FindingRow(1, 0, "t", "k", "p", "redacted", 1, 1, "jwt", 1, 40, 1, "f", "/user")
+        full = [replace(row(at), findings=(place,) * 100) for at in range(50)]
+        results = await queued(sequencer, store, [*full, *map(row, range(100, 110))])
+        assert placed(results) == [*range(1, 61)]
+        assert store.batches == [1, MOST_FOUND // 100, MOST_FOUND // 100, 20]
         await sequencer.close()
 
     asyncio.run(scenario())
