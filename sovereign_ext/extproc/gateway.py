@@ -25,6 +25,7 @@ from sovereign_ext.extproc.screening import Screening
 from sovereign_ext.keystore.base import Keystore
 from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.media.fetch import MediaFetcher
+from sovereign_ext.metering.findings import FINDING_KIND, finding_rows
 from sovereign_ext.providers.base import Adapter
 from sovereign_ext.routing.health import Health
 from sovereign_ext.scanner.effort import Effort
@@ -94,7 +95,7 @@ class Gateway:
         To be awaited before anything is answered or sent. Raises ``ServiceError`` 503 ``log_unavailable``.
         """
         digests = Digests(client_request=facts.client_request, redacted_request=facts.redacted_request)
-        index = await self._append_ahead(exchange, facts, "finding", finding_statement(facts), digests)
+        index = await self._append_ahead(exchange, facts, FINDING_KIND, finding_statement(facts), digests)
         exchange.finding_index, exchange.findings = index, facts.count
 
     def scan(self, exchange: Exchange, policy: Policy, body: bytes, effort: Effort) -> Scan:
@@ -162,7 +163,8 @@ class Gateway:
     ) -> int:
         """An entry of a call that comes before its outcome; its index."""
         secret = opening(exchange.key, digests)
-        draft = EntryDraft(kind, facts.tenant, facts.decision_id, statement, secret)
+        found = finding_rows(facts) if isinstance(facts, FindingFacts) else ()
+        draft = EntryDraft(kind, facts.tenant, facts.decision_id, statement, secret, findings=found)
         return (await self._append(draft)).index
 
     async def _append(self, draft: EntryDraft) -> Sequenced:

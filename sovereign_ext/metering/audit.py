@@ -157,35 +157,13 @@ def _match(entry: AuditEntry, terms: tuple[Term, ...]) -> AuditRow | None:
 
 def _slice(asked: Filter, scope: str | None) -> Slice:
     """What the database can tell of a filter."""
-    start, end = 0, (1 << 63) - 1
-    since: int | None = None
-    until: int | None = None
+    first, behind = asked.between("index")
+    since, until = asked.between("time")
+    end = (1 << 63) - 1 if behind is None else behind
     equal, unequal = [], []
     for term in asked.stored:
-        if term.field in ("index", "time"):
-            first, behind = _bounds(term)
-            if term.field == "index":
-                start, end = max(start, first or 0), end if behind is None else min(end, behind)
-            else:
-                since = first if since is None else max(since, since if first is None else first)
-                until = behind if until is None else min(until, until if behind is None else behind)
-            if term.op == "!=":
-                unequal.append(("idx" if term.field == "index" else "time_ms", term.value))
-        elif term.op == "=":
+        if term.op == "!=":
+            unequal.append(({"index": "idx", "time": "time_ms"}.get(term.field, term.field), term.value))
+        elif term.field not in ("index", "time"):
             equal.append((term.field, term.value))
-        else:
-            unequal.append((term.field, term.value))
-    return Slice(start, end, since, until, scope, tuple(equal), tuple(unequal))
-
-
-def _bounds(term: Term) -> tuple[int | None, int | None]:
-    """``[first, behind)`` of a comparison with a number."""
-    value: int = term.value
-    return {
-        "=": (value, value + 1),
-        "!=": (None, None),
-        "<": (None, value),
-        "<=": (None, value + 1),
-        ">": (value + 1, None),
-        ">=": (value, None),
-    }[term.op]
+    return Slice(first or 0, end, since, until, scope, tuple(equal), tuple(unequal))

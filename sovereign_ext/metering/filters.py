@@ -1,8 +1,9 @@
-"""The filter of audit rows: a small part of AIP-160, ``field op value`` joined by ``AND``.
+"""The filter of audit rows and of findings: a small part of AIP-160, ``field op value`` joined by ``AND``.
 
-``tenant = "acme" AND time >= "2026-11-01T00:00:00Z" AND status >= 500``. Fields and their types are ``FIELDS``; text
-knows ``=`` and ``!=``, numbers and times also ``<``, ``<=``, ``>`` and ``>=``. Values may stand in double quotes, with
-``\\"`` and ``\\\\`` inside. What a row does not say is empty text, or 0. Not here: ``OR``, ``NOT``, functions.
+``tenant = "acme" AND time >= "2026-11-01T00:00:00Z" AND status >= 500``. Fields and their types are the caller's, of
+audit rows ``FIELDS``; text knows ``=`` and ``!=``, numbers and times also ``<``, ``<=``, ``>`` and ``>=``. Values may
+stand in double quotes, with ``\\"`` and ``\\\\`` inside. What a row does not say is empty text, or 0. Not here: ``OR``,
+``NOT``, functions.
 """
 
 from __future__ import annotations
@@ -22,29 +23,31 @@ MAX_TERMS: Final = 32
 _MAX_NUMBER: Final = (1 << 62) - 1
 
 
-class _Type(Enum):
+class Type(Enum):
+    """What a field holds, in words."""
+
     TEXT = "text"
     NUMBER = "a whole number"
     TIME = "a time like 2026-11-01T00:00:00Z"
 
 
-FIELDS: Final[Mapping[str, _Type]] = {
-    "index": _Type.NUMBER,
-    "time": _Type.TIME,
-    "tenant": _Type.TEXT,
-    "kind": _Type.TEXT,
-    "decision_id": _Type.TEXT,
-    "key": _Type.TEXT,
-    "model": _Type.TEXT,
-    "provider": _Type.TEXT,
-    "deployment": _Type.TEXT,
-    "policy": _Type.TEXT,
-    "endpoint": _Type.TEXT,
-    "result": _Type.TEXT,
-    "status": _Type.NUMBER,
-    "error_code": _Type.TEXT,
+FIELDS: Final[Mapping[str, Type]] = {
+    "index": Type.NUMBER,
+    "time": Type.TIME,
+    "tenant": Type.TEXT,
+    "kind": Type.TEXT,
+    "decision_id": Type.TEXT,
+    "key": Type.TEXT,
+    "model": Type.TEXT,
+    "provider": Type.TEXT,
+    "deployment": Type.TEXT,
+    "policy": Type.TEXT,
+    "endpoint": Type.TEXT,
+    "result": Type.TEXT,
+    "status": Type.NUMBER,
+    "error_code": Type.TEXT,
 }
-"""What a filter may name. All but the first five are members of the predicate."""
+"""What a filter of audit rows may name. All but the first five are members of the predicate."""
 
 STORED: Final = ("index", "time", "tenant", "kind", "decision_id")
 """Those that the database knows without reading the entry."""
@@ -78,6 +81,19 @@ class Term:
             found = type(self.value)()
         return _COMPARE[self.op](found, self.value)
 
+    @property
+    def bounds(self) -> tuple[int | None, int | None]:
+        """``[first, behind)`` of a comparison with a number or a time."""
+        value: int = self.value
+        return {
+            "=": (value, value + 1),
+            "!=": (None, None),
+            "<": (None, value),
+            "<=": (None, value + 1),
+            ">": (value + 1, None),
+            ">=": (value, None),
+        }[self.op]
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -95,9 +111,19 @@ class Filter:
         """Those that take the predicate."""
         return tuple(term for term in self.terms if term.field not in STORED)
 
+    def between(self, field: str) -> tuple[int | None, int | None]:
+        """``[first, behind)`` of all comparisons with a number or a time."""
+        bounds = [term.bounds for term in self.terms if term.field == field]
+        firsts = [first for first, _ in bounds if first is not None]
+        ends = [behind for _, behind in bounds if behind is not None]
+        return max(firsts, default=None), min(ends, default=None)
 
-def parse_filter(text: str) -> Filter:
-    """Read a filter; empty text lets everything through. Raises ``CallerError`` 400 ``invalid_filter``."""
+
+def parse_filter(text: str, fields: Mapping[str, Type] = FIELDS) -> Filter:
+    """Read a filter over ``fields``; empty text lets everything through.
+
+    Raises ``CallerError`` 400 ``invalid_filter``.
+    """
     if len(text) > MAX_CHARS:
         raise _invalid(f"at most {MAX_CHARS} characters")
     terms: list[Term] = []
@@ -111,28 +137,30 @@ def parse_filter(text: str) -> Filter:
         match = _TERM.match(text, at)
         if match is None:
             raise _invalid(f"expected field op value at character {at + 1}")
-        terms.append(_term(match))
+        terms.append(_term(match, fields))
         at = match.end()
     if len(terms) > MAX_TERMS:
         raise _invalid(f"at most {MAX_TERMS} comparisons")
     return Filter(tuple(terms))
 
 
-def _term(match: re.Match[str]) -> Term:
+def _term(match: re.Match[str], fields: Mapping[str, Type]) -> Term:
     field, op, quoted = match["field"], match["op"], match["quoted"]
-    kind = FIELDS.get(field)
+    kind = fields.get(field)
     if kind is None:
-        raise _invalid(f"there is no field {field}; there are {', '.join(FIELDS)}")
-    if kind is _Type.TEXT and op not in ("=", "!="):
+        raise _invalid(f"there is no field {field}; there are {', '.join(fields)}")
+    if kind is Type.TEXT and op not in ("=", "!="):
         raise _invalid(f"{field} is text, it takes = and !=")
     text = match["bare"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
     return Term(field, op, _value(field, kind, text))
 
 
-def _value(field: str, kind: _Type, text: str) -> Any:
-    if kind is _Type.TEXT:
+def _value(field: str, kind: Type, text: str) -> Any:
+    if kind is Type.TEXT:
+        if "\0" in text:  # PostgreSQL's text takes none, so nothing has one
+            raise _invalid(f"{field} takes text without NUL characters")
         return text
-    if kind is _Type.NUMBER:
+    if kind is Type.NUMBER:
         if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and int(text) <= _MAX_NUMBER:
             return int(text)
     else:

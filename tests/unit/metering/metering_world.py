@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sovereign_ext.attest.entry import EntrySealer, parse_body
+from sovereign_ext.attest.entry import EntrySealer, SealedEntry, parse_body
 from sovereign_ext.attest.keys import key_hint
 from sovereign_ext.attest.statement import OUTCOME, STATEMENT_TYPE
 from sovereign_ext.metering.inclusion import Inclusion
@@ -83,6 +83,11 @@ def _sealer() -> EntrySealer:
 def envelope_key() -> bytes:
     """Who signs (SPKI, DER)."""
     return parse_body(_sealer().seal(b"{}").body).spki
+
+
+def sealed(statement: bytes) -> SealedEntry:
+    """A signed entry."""
+    return _sealer().seal(statement)
 
 
 def inclusion(store: EntryStore, directory: Path) -> Inclusion:

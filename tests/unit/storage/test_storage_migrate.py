@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from services import Backend, PostgresDatabase
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from sovereign_ext import storage
 from sovereign_ext.cli.main import main
@@ -25,7 +27,11 @@ from sovereign_ext.storage.engine import open_postgres
 from sovereign_ext.storage.entries import EntryStore, Row
 from sovereign_ext.storage.migrate import current_revision, ensure_schema, upgrade
 from sovereign_ext.storage.resources import ResourceStore, create
-from sovereign_ext.storage.schema import REVISION, metadata
+from sovereign_ext.storage.schema import REVISION, findings, metadata
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "metering"))
+
+from findings_world import facts, finding, found, some_facts
 
 
 def alembic() -> Config:
@@ -96,6 +102,38 @@ def test_a_log_of_the_first_schema_is_migrated(database: Backend) -> None:
     documents.put_all([policy])
     assert documents.get_many([policy.digest]) == {policy.digest: policy}
     assert [row.body for row in entries.rows(0, 9)] == [b"body"]
+    entries.close()
+
+
+def test_what_was_found_before_there_was_a_table_is_in_it(database: Backend) -> None:
+    """As if its entries were written now; one that cannot be read is passed over."""
+    rng = random.Random(2)
+    said = [some_facts(rng, number) for number in range(450)]
+    said.append(facts(*(found("jwt", str(number)) for number in range(100)), count=140))
+    damaged = replace(finding(facts(found()), told=False), envelope=b"{}")
+    other = Row("outcome", "acme", "o", 1, b"", bytes(32), b"{}", b"{}")
+
+    def rows(*, told: bool) -> list[Row]:
+        made = [finding(each, told=told) for each in said]
+        return [other, *made[:200], damaged, *made[200:]]
+
+    def stored(engine: Engine) -> list[dict[str, object]]:
+        with engine.connect() as connection:
+            query = select(findings).order_by(findings.c.idx, findings.c.place)
+            return [dict(each._mapping) for each in connection.execute(query)]
+
+    engine = at_revision(database, "0004")
+    entries = EntryStore(engine)
+    entries.create_head("origin")
+    entries.append(rows(told=False))
+    assert upgrade(engine) == "0004"
+    migrated = stored(engine)
+    assert len(migrated) == sum(len(each.found) for each in said)
+    database.execute("DELETE FROM findings")
+    database.execute("DELETE FROM log_entries")
+    database.execute("UPDATE log_head SET next = 0")
+    entries.append(rows(told=True))
+    assert stored(engine) == migrated
     entries.close()
 
 
