@@ -21,7 +21,6 @@ from google.protobuf.message import Message
 from sovereign_ext._gen.sovereign.management.v1 import audit_pb2
 from sovereign_ext.errors import CallerError, ServiceError
 from sovereign_ext.management import names
-from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.database import ask
 from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
@@ -46,9 +45,9 @@ class Audit:
     async def list_audit_rows(self, request: audit_pb2.ListAuditRowsRequest, call: Call) -> Reply:
         """One page."""
         size, after = min(names.page_size(request.page_size), MAX_PAGE), _after(request.page_token)
-        asked, newest = parse_filter(request.filter), _newest_first(request.order_by, default=True)
+        asked, newest = parse_filter(request.filter), names.newest_first(request.order_by, default=True)
         page = await ask(
-            lambda: self.rows.page(asked, _scope(call.caller), after=after, limit=size, newest_first=newest)
+            lambda: self.rows.page(asked, call.caller.scope, after=after, limit=size, newest_first=newest)
         )
         token = "" if page.after is None else names.page_token(str(page.after))
         shown = await ask(lambda: [_message(row) for row in page.rows])
@@ -57,7 +56,7 @@ class Audit:
     async def get_audit_row(self, request: audit_pb2.GetAuditRowRequest, call: Call) -> Reply:
         """One row."""
         index = names.audit_index(request.name)
-        row = await ask(lambda: self.rows.get(index, _scope(call.caller)))
+        row = await ask(lambda: self.rows.get(index, call.caller.scope))
         if row is None:
             raise CallerError(404, "there is no such audit row", code="audit_row_not_found")
         return Reply(_message(row), FRESH)
@@ -66,8 +65,8 @@ class Audit:
         self, request: audit_pb2.ExportAuditRowsRequest, call: Call
     ) -> AsyncIterator[Message]:
         """All rows, as JSON Lines."""
-        asked, newest = parse_filter(request.filter), _newest_first(request.order_by, default=False)
-        slices = self.rows.stream(asked, _scope(call.caller), newest_first=newest)
+        asked, newest = parse_filter(request.filter), names.newest_first(request.order_by, default=False)
+        slices = self.rows.stream(asked, call.caller.scope, newest_first=newest)
         begun = False
         try:
             while (pieces := await ask(lambda: _next(slices, full=request.full))) is not None:
@@ -110,20 +109,9 @@ def _next(slices: Iterator[list[AuditRow]], *, full: bool) -> list[bytes] | None
     return [*pieces, b"".join(piece)] if piece else pieces
 
 
-def _scope(caller: Caller) -> str | None:
-    return None if caller.tenant is None else caller.tenant.id
-
-
 def _after(token: str) -> int | None:
     text = names.after(token)
     return names.index_in(text) if text else None
-
-
-def _newest_first(order_by: str, *, default: bool) -> bool:
-    words = order_by.split()
-    if words not in ([], ["index"], ["index", "desc"], ["index", "asc"]):
-        raise CallerError(400, "expected index or index desc", code="invalid_order_by", param="order_by")
-    return words[1:] == ["desc"] if words else default
 
 
 def _message(row: AuditRow) -> audit_pb2.AuditRow:

@@ -39,6 +39,11 @@ class Caller:
         """Sees what others do not: endpoints, errors, what rules found."""
         return self.role is Role.ADMIN
 
+    @property
+    def scope(self) -> str | None:
+        """The id of the tenant that the caller is bound to."""
+        return None if self.tenant is None else self.tenant.id
+
     def owns(self, tenant: str) -> bool:
         """Whether what belongs to ``tenant`` may be shown. Empty for what belongs to none."""
         return self.tenant is None or self.tenant.id == tenant

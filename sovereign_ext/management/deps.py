@@ -20,6 +20,7 @@ from sovereign_ext.management.receipts import ReceiptSource
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.service import SharedStatus
 from sovereign_ext.storage.audit import AuditStore
+from sovereign_ext.storage.findings import FindingStore
 from sovereign_ext.storage.resources import ResourceStore
 from sovereign_ext.storage.usage import UsageStore
 from sovereign_ext.tenants.directory import Directory
@@ -43,6 +44,10 @@ class Log(OpenLog, ReceiptSource, ChangeLog, Protocol):
     @property
     def audit(self) -> AuditStore:
         """Its entries, without their openings."""
+
+    @property
+    def findings(self) -> FindingStore:
+        """What its finding entries tell of."""
 
     def published(self) -> Published:
         """Its newest checkpoint, without blocking."""

@@ -19,6 +19,7 @@ _RECEIPT = re.compile(r"receipts/(0|[1-9][0-9]{0,18})")
 _AUDIT_ROW = re.compile(r"auditRows/(0|[1-9][0-9]{0,17})")
 _POLICY = re.compile(r"policies/([^/:]+)")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
+_PLACE = re.compile(r"(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})")
 _MAX_INDEX: Final = (1 << 63) - 1  # sizes are int64 on the wire
 
 
@@ -38,6 +39,15 @@ def audit_index(name: str) -> int:
         text = "expected auditRows/{index}, the index a decimal number without leading zeros"
         raise CallerError(400, text, code="invalid_name")
     return int(match[1])
+
+
+def finding_place(name: str) -> tuple[int, int]:
+    """The log index and the place in ``findings/{index}-{place}``. Raises 400 ``invalid_name``."""
+    match = _PLACE.fullmatch(name.removeprefix("findings/"))
+    if match is None or not name.startswith("findings/"):
+        text = "expected findings/{index}-{place}, both decimal numbers without leading zeros"
+        raise CallerError(400, text, code="invalid_name")
+    return int(match[1]), int(match[2])
 
 
 def policy_id(name: str) -> str:
@@ -82,6 +92,22 @@ def index_in(last: str) -> int:
     if _INDEX.fullmatch(last) is None:
         raise bad_token()
     return int(last)
+
+
+def place_in(last: str) -> tuple[int, int]:
+    """The log index and the place that a list of findings went on behind. Raises 400 ``invalid_page_token``."""
+    match = _PLACE.fullmatch(last)
+    if match is None:
+        raise bad_token()
+    return int(match[1]), int(match[2])
+
+
+def newest_first(order_by: str, *, default: bool) -> bool:
+    """Which way a list by log index goes: ``index`` or ``index desc``. Raises 400 ``invalid_order_by``."""
+    words = order_by.split()
+    if words not in ([], ["index"], ["index", "desc"], ["index", "asc"]):
+        raise CallerError(400, "expected index or index desc", code="invalid_order_by", param="order_by")
+    return words[1:] == ["desc"] if words else default
 
 
 def bad_token() -> CallerError:

@@ -16,6 +16,7 @@ from sovereign_ext._gen.sovereign.management.v1 import config_pb2
 from sovereign_ext.management import (
     audit,
     configured,
+    findings,
     keykinds,
     keys,
     limits,
@@ -40,6 +41,7 @@ from sovereign_ext.management.receipts import Receipts
 from sovereign_ext.management.resources import ResourceService
 from sovereign_ext.management.rpc import Methods
 from sovereign_ext.metering.audit import AuditRows
+from sovereign_ext.metering.findings import Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +101,8 @@ REGISTRY: Final[tuple[Served, ...]] = (
     Served(limits.SERVICE, lambda deps: limits.Limits(deps).methods()),
     Served(metrics.SERVICE, lambda deps: metrics.MetricsReads(deps.exposition).methods()),
     Served(audit.SERVICE, lambda deps: audit.Audit(AuditRows(deps.log.audit)).methods()),
+    Served(
+        findings.SERVICE,
+        lambda deps: findings.FindingReads(Findings(deps.log.findings, deps.log.audit)).methods(),
+    ),
 )

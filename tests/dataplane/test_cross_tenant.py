@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,11 +23,18 @@ from google.protobuf.descriptor import MethodDescriptor
 from management_stack import CONFIG, KEYS, Gateway, Response, gateway_in
 from oidc_issuer import AUDIENCE, ISSUER, SigningKey, claims, token
 
+from sovereign_ext.attest.statement import finding_statement
 from sovereign_ext.config.model import Config
 from sovereign_ext.config.oidc import Oidc
 from sovereign_ext.management import descriptor, names
 from sovereign_ext.management.access import Role, access_of
 from sovereign_ext.management.jwks import issuers
+from sovereign_ext.metering.findings import FINDING_KIND, finding_rows
+from sovereign_ext.tlog.service import EntryDraft
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "metering"))
+
+from findings_world import facts, found
 
 pytestmark = pytest.mark.dataplane
 
@@ -43,6 +51,7 @@ NAMES: Final = {
     ),
     "receipts/*": ("receipts/0", "receipts/1"),
     "auditRows/*": ("auditRows/0", "auditRows/1"),
+    "findings/*": ("findings/2-1", "findings/3-1"),
     "policies/*": ("policies/acme-only", "policies/globex-only"),
     "policies/*/versions/*": ("policies/acme-only/versions/0", "policies/globex-only/versions/0"),
     "providers/*": ("providers/acmeai", "providers/globexai"),
@@ -144,13 +153,18 @@ def _config() -> Config:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway_in(tmp_path_factory.mktemp("cross"), _config()) as running:
         assert running.run(running.world.append("globex", "two")) == 1
+        for number, mark in enumerate(MARKS, 2):
+            said = facts(found(secret=mark), tenant=mark, key=mark, policy=f"{mark}-only", decision_id=mark)
+            statement, rows = finding_statement(said), finding_rows(said)
+            draft = EntryDraft(FINDING_KIND, mark, mark, statement, b"{}", findings=rows)
+            assert running.run(running.world.log.append(draft)).index == number
         grants = [{"claim": "groups", "value": "router-admins", "role": "admin"}]
         grants.append({"claim": "groups", "value": "acme-admins", "role": "tenant_admin", "tenant": "acme"})
         grants.append({"claim": "groups", "value": "globex-auditors", "role": "auditor", "tenant": "globex"})
         issuer = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": "k", "grants": grants}
         keys = json.dumps({"keys": [SIGNER.jwk()]}).encode()
-        found = issuers(Oidc.model_validate({"issuers": [issuer]}), {"k": keys}, lambda: 0.0)
-        running.world.tokens.use(found, 30)
+        known = issuers(Oidc.model_validate({"issuers": [issuer]}), {"k": keys}, lambda: 0.0)
+        running.world.tokens.use(known, 30)
         yield running
 
 
@@ -184,7 +198,7 @@ class Case:
         if variable[1] == "tenants/*/invoices/*":  # there is one for every month of a tenant
             ways = {f"tenants/nothing/invoices/{parts[-1]}"}
         else:
-            nothing = "99999" if parts[-1].isdigit() else "nothing"
+            nothing = {"findings": "99999-1"}.get(parts[0], "99999" if parts[-1].isdigit() else "nothing")
             ways = {"/".join([*parts[:-1], nothing])}
             if variable[1] not in ("models/**", "models/*"):
                 ways.add("/".join(part if at % 2 == 0 else nothing for at, part in enumerate(parts)))
@@ -322,7 +336,7 @@ def test_pages_of_others(gateway: Gateway, route: descriptor.Route, who: Who) ->
 
 def test_nothing_of_anybody_has_changed(gateway: Gateway) -> None:
     """After all these attempts the log has no entry but those it began with, so no change was made."""
-    assert gateway.world.log.status().size == 2
+    assert gateway.world.log.status().size == 4
 
 
 def test_every_method_is_asked(gateway: Gateway) -> None:
