@@ -38,6 +38,7 @@ COMMANDS = (
     "db",
     "usage",
     "audit",
+    "findings",
     "webhooks",
     "mirror",
     "mock",

@@ -4,12 +4,15 @@ they were."""
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import wire
@@ -17,6 +20,7 @@ from stack import ConfigFile, Gateway, Stack
 
 from sovereign_ext.mock.faults import Fault
 from sovereign_ext.mock.thread import RunningMock
+from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "scanner"))
 from makers_six import MAKERS, SETTINGS
@@ -24,6 +28,10 @@ from makers_six import MAKERS, SETTINGS
 pytestmark = pytest.mark.dataplane
 
 KINDS = sorted(MAKERS)
+TEAM: list[str] = []
+"""Two keys of one tenant."""
+OPERATORS: dict[str, str] = {}
+"""Their keys of the management API."""
 MODES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
 
 
@@ -43,9 +51,20 @@ def gateway() -> Iterator[Gateway]:
         config.policy("aws-only", chain, redaction={"detect": ["aws"]})
         config.policy("not-github", chain, redaction={"ignore": ["github"]})
         config.model("m", chain)
+        team = config.tenant("team", {}, {})
+        admins = {"root": (config.admin_key, {})}
+        for name, tenant in (("team-admin", "team"), ("other-admin", "other")):
+            key = mint(KeyKind.ADMIN, random.randbytes(32)).reveal()
+            admins[name] = (key, {"role": "tenant_admin", "tenant": tenant})
+        config.more["admins"] = [
+            {"id": name, "keys": [{"id": name, "hash": hash_key(key)}], **more}
+            for name, (key, more) in admins.items()
+        ]
         for kind in KINDS:  # health is kept by deployment: each test of a walk needs its own
             for mode in ("json", "sse"):
                 config.model(f"{kind}.{mode}", chain)
+        TEAM[:] = team
+        OPERATORS.update({name: key for name, (key, _) in admins.items()})
         yield Gateway(running.enter_context(Stack(config)), mocks)
 
 
@@ -198,6 +217,101 @@ def test_the_same_leak_is_known_again(gateway: Gateway) -> None:
     other = wire.call(gateway.stack.port, key=gateway.stack.config.other_key, body=body)
     assert other.status == 200
     assert entry(gateway.stack, other)["found"][0]["fingerprint"] != first["found"][0]["fingerprint"]
+
+
+def ask(gateway: Gateway, who: str, path: str, **query: str) -> wire.Reply:
+    """A question to the management API."""
+    target = f"/sf/v1/{path}?{urlencode(query)}"
+    return wire.call(gateway.stack.port, target, key=OPERATORS[who], method="GET")
+
+
+def leak(gateway: Gateway, key: str, content: str) -> wire.Reply:
+    """A call of the team's."""
+    body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    reply: wire.Reply = wire.call(gateway.stack.port, key=key, body=body)
+    assert reply.status == 200
+    return reply
+
+
+def test_who_leaked_one_credential(gateway: Gateway) -> None:
+    """By its fingerprint: two calls, by two keys, with all that a report takes; for nobody else."""
+    secret = secrets("who")["github-token"]
+    calls = [leak(gateway, key, f"use {secret}, please") for key in TEAM]
+    fingerprint = entry(gateway.stack, calls[0])["found"][0]["fingerprint"]
+    asked = f"fingerprint = {fingerprint}"
+    listed = ask(gateway, "team-admin", "findings", filter=asked)
+    assert secret.encode() not in listed.body
+    found = listed.json["findings"]
+    assert [each["key"] for each in found] == ["team-2", "team-1"]
+    assert [each["decision_id"] for each in found] == [
+        call.headers["x-sf-decision-id"] for call in reversed(calls)
+    ]
+    for each in found:
+        assert each.items() >= {
+            "tenant": "team", "policy": "default", "action": "redacted", "kind": "github-token", "family": "github",
+            "pointer": "/messages/0/content", "length": len(secret), "number": 1, "place": 1, "place_count": 1,
+            "fingerprint": fingerprint,
+        }.items()  # fmt: skip
+        assert ask(gateway, "team-admin", each["name"]).json == each
+        row = ask(gateway, "team-admin", each["audit_row"]).json
+        assert row["predicate"]["found"][0]["fingerprint"] == fingerprint
+        assert row["decision_id"] == each["decision_id"]
+    (sums,) = ask(gateway, "team-admin", "findings:summarize", filter=asked).json["summaries"]
+    assert (sums["count"], sums["calls"]) == ("2", "2")
+    assert (sums["first_finding"], sums["last_finding"]) == (found[1]["name"], found[0]["name"])
+    assert ask(gateway, "root", "findings", filter=asked).json == listed.json
+    assert ask(gateway, "other-admin", "findings", filter=asked).json["findings"] == []
+    assert ask(gateway, "other-admin", "findings:summarize", filter=asked).json["summaries"] == []
+    foreign, missing = (ask(gateway, "other-admin", name) for name in (found[0]["name"], "findings/99999-1"))
+    assert (foreign.status, foreign.body) == (missing.status, missing.body) == (404, missing.body)
+
+
+def test_of_many_places_the_first_are_told_and_all_are_counted(gateway: Gateway) -> None:
+    """A reader learns that there were more."""
+    secret = secrets("many")["github-token"]
+    reply = leak(gateway, TEAM[0], " ".join([secret] * 140))
+    asked = f"decision_id = {reply.headers['x-sf-decision-id']}"
+    found = ask(gateway, "team-admin", "findings", filter=asked, page_size="1000").json["findings"]
+    assert [each["place"] for each in found] == [*range(100, 0, -1)]
+    assert {each["place_count"] for each in found} == {140}
+    summary = ask(gateway, "team-admin", "findings:summarize", filter=asked, group_by="kind").json
+    (sums,) = summary["summaries"]
+    assert (sums["count"], sums["calls"], summary["untold_count"]) == ("100", "1", "40")
+
+
+def test_the_command_shows_findings(gateway: Gateway) -> None:
+    """As a table, and as JSON; names that a client chose do nothing to a terminal."""
+    secret = secrets("command")["github-token"]
+    schema = {"type": "object", "properties": {"\x1b[2Jx": {"description": secret}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    reply = call(gateway, "hello", tools=tools)
+    found = entry(gateway.stack, reply)["found"][0]
+    arguments = ["--filter", f"fingerprint = {found['fingerprint']}", "--url"]
+    arguments.append(f"http://127.0.0.1:{gateway.stack.port}")
+    listed = sovereign(gateway, "findings", "list", *arguments)
+    (head, line) = listed.splitlines()
+    assert head.split()[:4] == ["time", "tenant", "key", "action"]
+    assert line.split()[1:5] == ["t", "t-1", "redacted", "github-token"]
+    assert "\\u001b[2Jx/description" in line
+    assert line.endswith(found["fingerprint"])
+    (shown,) = json.loads(sovereign(gateway, "findings", "list", "--json", *arguments))
+    assert shown["pointer"] == found["pointer"]
+    summary = sovereign(gateway, "findings", "summary", *arguments)
+    assert summary.splitlines()[1].split()[:5] == ["t", "github-token", found["fingerprint"], "1", "1"]
+    sums = json.loads(sovereign(gateway, "findings", "summary", "--by", "key", "--json", *arguments))
+    assert [each["key"] for each in sums["summaries"]] == ["t-1"]
+    assert sums["untold_count"] == "0"
+
+
+def sovereign(gateway: Gateway, *arguments: str) -> str:
+    """Run the command; its output."""
+    environ = {**os.environ, "SF_ADMIN_KEY": OPERATORS["root"]}
+    command = [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environ, cwd=gateway.stack.root
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_under_strict_audit_it_is_told_before_the_decision(gateway: Gateway) -> None:
