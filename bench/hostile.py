@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -79,22 +81,77 @@ _HIDINGS: Final[dict[str, Fill]] = {
     "beginnings of documents": repeated(b"data:text/plain;base64,"),
     "names": _members(b"aB3"),
     "names with beginnings": _members(b"sk-proj-aB3dE7gH"),
+    "key ids among what may be their secrets": repeated(
+        b"AKIAQ3EGRZ5MXLXB7V4J " * 4 + b"aB3dE7gHiK5" * 15 + b" "
+    ),
+    "settings among settings": repeated(b"uid=a, pwd=aB3d "),
+    "tokens of tokens": repeated(b"eyJhbGciOiJIUzI1NiJ9."),
+    "tokens that are none": repeated(b"eyJhbGciOiJub25lIn0."),
+    "addresses before a password": repeated(b"a://?pwd=aB3d&"),
 }
+
+
+_OF_A_KIND: Final = 3
+"""Anchors of one detector that are tried with all separators: they differ in little else than their letters."""
+
+_SEPARATORS: Final[dict[str, bytes]] = {
+    "spaces": b" ",
+    "line ends": rb"\n",
+    "escaped line ends": rb"\\n",
+    "percent signs": b"%25",
+    "quotes": rb"\"",
+    "equals signs": b"=",
+    "colons": b":",
+    "semicolons": b";",
+    "slashes": b"/",
+    "hyphens": b"-",
+    "dots": b".",
+    "nothing of any width": "\u200b".encode(),
+}
+
+
+def _drawn(characters: bytes, count: int) -> bytes:
+    """So many of a class of characters, as if they were random."""
+    letters = [byte for byte in range(0x21, 0x7F) if re.match(characters, bytes((byte,)))]
+    return bytes(random.Random(6).choices([byte for byte in letters if byte not in b'"\\'], k=count))
+
+
+def _judged(detectors: Iterable[Detector]) -> Iterator[tuple[str, Fill]]:
+    """Each anchor with its tail, which gets it judged, and separators of all sorts; names beside what they name."""
+    for detector in detectors:
+        characters, count = detector.tail
+        for anchor in detector.anchors[:_OF_A_KIND]:
+            raw = json.dumps(anchor.decode("utf-8"))[1:-1].encode()
+            for name, separator in _SEPARATORS.items():
+                yield f"{detector.kind}, {anchor.decode()!r} and {name}", repeated(raw + separator)
+                if count:
+                    tail = _drawn(characters, count)
+                    yield (
+                        f"{detector.kind}, {anchor.decode()!r}, its tail and {name}",
+                        repeated(raw + tail + separator),
+                    )
+            if not count:
+                value = _drawn(rb"[0-9A-Za-z]", 40)
+                yield (
+                    f"{detector.kind}, {anchor.decode()!r} and values",
+                    repeated(raw * 8 + b"=" + value + b" "),
+                )
 
 
 def bodies(detectors: Iterable[Detector]) -> Iterator[tuple[str, Fill]]:
     """Name and maker of each."""
+    detectors = tuple(detectors)
     yield from _HIDINGS.items()
+    yield from _judged(detectors)
     for detector in detectors:
         for anchor in detector.anchors:
             raw = json.dumps(anchor.decode("utf-8"))[1:-1].encode()
             long = b"aB3dE7gH" * (detector.reach // 8 + 1)
             for name, what in (
                 ("", raw),
-                (" and space", raw + b" "),
                 (" and letters", raw + b"aB3dE7gH "),
                 (" and letters to its reach", raw + long),
-                (" and line ends", raw + rb"aB3dE7gH\n" * 4),
+                (" and keyish lines", raw + rb"aB3dE7gH\n" * 4),
                 (", a character in each line", b"".join(b"%c\\n" % byte for byte in anchor) + b"aB3dE7gH"),
                 (" and dots", raw + b"aB3.dE7gH.aB3."),
                 (" and signs", raw + b"=aB3dE7gH/+aB3:@"),

@@ -45,6 +45,13 @@ _PAIRS_BY_CHANCE: Final = {
 _SIZES: Final = (0, *sorted(_PAIRS_BY_CHANCE))
 
 
+def _gain(count: int) -> float:
+    return count * math.log2(count) if count else 0.0
+
+
+_GAINS: Final = tuple(map(_gain, range(512)))
+
+
 def base62(number: int, width: int) -> bytes:
     """``number`` in base62, filled up with ``0`` to ``width`` digits."""
     digits = bytearray()
@@ -69,8 +76,8 @@ def entropy(text: bytes) -> float:
     size = len(text)
     if not size:
         return 0.0
-    gains = map(_gain, map(text.count, set(text)))
-    return math.log2(size) - math.fsum(gains) / size
+    gain = _GAINS.__getitem__ if size < len(_GAINS) else _gain
+    return math.log2(size) - sum(map(gain, map(text.count, set(text)))) / size
 
 
 def typed(text: bytes) -> bool:
@@ -129,11 +136,6 @@ def least_entropy(size: int, alphabet: int) -> float:
     )
     variance = alphabet * (square - mean * mean) + alphabet * (alphabet - 1) * (product - mean * mean)
     return math.log2(size) - (alphabet * mean + _DEVIATIONS * math.sqrt(max(0.0, variance))) / size
-
-
-@cache
-def _gain(count: int) -> float:
-    return count * math.log2(count) if count else 0.0
 
 
 def _alphabet(text: bytes) -> int:

@@ -95,7 +95,10 @@ class Region:
 
     def is_parted(self, at: int) -> bool:
         """Whether something that takes no room stands before ``text[at]``."""
-        return at > 0 and self.raw(at, at + 1)[0] > self.raw(at - 1, at)[1]
+        if at == 0:
+            return False
+        (here, begin), (before, begin_before) = self._at(at), self._at(at - 1)
+        return here.source_start(at - begin) > before.source_end(at - begin_before)
 
     def _at(self, at: int) -> tuple[_Piece, int]:
         before = 0
