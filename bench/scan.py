@@ -32,6 +32,7 @@ from bench.rounds import Spread
 from bench.table import header, number, render, show
 from bench.targets import Target
 from bench.workplace import at_least_one, say, workplace
+from sovereign_ext.scanner.effort import NotScannable
 from sovereign_ext.scanner.registry import DETECTORS
 from sovereign_ext.scanner.scan import Scanner
 
@@ -45,7 +46,7 @@ RANKED_BYTES: Final = 2**15
 Text = tuple[str, str]
 """Its family, and itself."""
 
-SHOWN: Final = 8  # of the worst hostile bodies
+SHOWN: Final = 12  # of the worst hostile bodies
 _CALLS: Final = 500  # of a prompt's round
 
 
@@ -56,7 +57,9 @@ class Hostile:
     name: str
     s_per_mib: float
     growth: float
-    """How many times longer four times the size takes; 4 is linear."""
+    """How many times longer four times the size takes; 4 is linear, less where it is refused."""
+    refused: bool
+    """Whether the larger one is: then it is not scanned to its end."""
 
 
 @dataclass(slots=True)
@@ -140,15 +143,24 @@ def hostile_bodies(scanner: Scanner) -> tuple[list[Hostile], int]:
     """The worst of all, and how many there are: ranked by a small body each, then measured with large ones."""
     fills = [*hostile.bodies(DETECTORS), ("a credential", hostile.credentials([credential().encode()]))]
 
-    def seconds(fill: hostile.Fill, size: int) -> float:
-        body = fill(size)
-        return cpu_s(lambda: scanner.scan(body)) * size / len(body)
+    def seconds(fill: hostile.Fill, size: int) -> tuple[float, bool]:
+        """CPU time of ``size`` bytes of it, and whether it is refused."""
+        body, refused = fill(size), False
 
-    ranked = sorted(fills, key=lambda each: -seconds(each[1], RANKED_BYTES))
+        def scan() -> None:
+            nonlocal refused
+            try:
+                scanner.scan(body)
+            except NotScannable:
+                refused = True
+
+        return cpu_s(scan) * size / len(body), refused
+
+    ranked = sorted(fills, key=lambda each: -seconds(each[1], RANKED_BYTES)[0])
     found = []
     for name, fill in ranked[:SHOWN]:
-        took = seconds(fill, 2**20)
-        found.append(Hostile(name, took, took / seconds(fill, 2**18)))
+        took, refused = seconds(fill, 2**20)
+        found.append(Hostile(name, took, took / seconds(fill, 2**18)[0], refused))
     return sorted(found, key=lambda each: -each.s_per_mib), len(fills)
 
 
@@ -268,8 +280,10 @@ def lines(report: Report, results: list[Target]) -> list[str]:
         [f"  memory to scan {SIZES_MIB[-1]} MiB at most, MB", "unknown" if peak is None else number(peak)]
     ]
     out = [*header("credential scan", report.machine, notes), *render(rows)]
-    table = [["", "s/MiB", "four times the size takes"]]
-    table += [[each.name, f"{each.s_per_mib:.3f}", f"{each.growth:.1f} times"] for each in report.hostile]
+    table = [["", "s/MiB", "four times the size takes", ""]]
+    for each in report.hostile:
+        end = "refused" if each.refused else "scanned"
+        table.append([each.name, f"{each.s_per_mib:.3f}", f"{each.growth:.1f} times", end])
     out += ["", f"Hostile bodies: the worst of {report.tried}", *render(table)]
     table = [["", "MB", "MB/s", "findings"]]
     for name, family in report.families.items():

@@ -14,7 +14,7 @@ from typing import Final
 FREE: Final = 8_192
 """Fruitless places that every body may have, whatever its size."""
 
-BYTES_EACH: Final = 24
+BYTES_EACH: Final = 16
 """Bytes searched for which a body may have one fruitless place more."""
 
 
