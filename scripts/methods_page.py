@@ -38,6 +38,8 @@ def _service(service: ServiceDescriptor, comments: dict[str, str]) -> list[str]:
 def _method(method: MethodDescriptor, comments: dict[str, str]) -> list[str]:
     said = contract.access(method)
     may = "anybody" if said.public else ", ".join(f"`{role}`" for role in sorted(said.roles))
+    if said.unbound:
+        may += ", of all tenants"
     routes = [f"`{path.verb.upper()} {path.template}`" for path in contract.paths(method)]
     parts = [
         f"### {method.name}\n",

@@ -29,10 +29,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``public`` needs no key; else one of ``roles``."""
+    """``public`` needs no key; else one of ``roles``, and where it is ``unbound``, of an operator of all tenants."""
 
     public: bool
     roles: frozenset[Role]
+    unbound: bool = False
 
 
 def access_of(method: MethodDescriptor) -> Access:
@@ -44,4 +45,4 @@ def access_of(method: MethodDescriptor) -> Access:
     roles = frozenset(Role(access_pb2.Role.Name(role).lower()) for role in said.roles)
     if said.public == bool(roles):
         raise TypeError(f"{method.full_name} does not say who may call it: give option (access)")
-    return Access(said.public, roles)
+    return Access(said.public, roles, said.unbound)

@@ -97,8 +97,11 @@ class Authenticator:
 
 
 def require(caller: Caller, access: Access) -> None:
-    """Raises 403 unless the method is for the caller's role."""
+    """Raises 403 unless the method is for the caller's role, and for somebody who is bound to a tenant if it is."""
     if caller.role in access.roles:
+        if access.unbound and caller.tenant is not None:
+            text = "This tells of all tenants; you are bound to one."
+            raise CallerError(403, text, code="permission_denied")
         return
     if caller.role is Role.TENANT:
         text = "This is a tenant key. This method takes an operator's key (sk-admin-...)."

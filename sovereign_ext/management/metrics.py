@@ -9,7 +9,6 @@ from typing import Final
 from google.api import httpbody_pb2
 
 from sovereign_ext._gen.sovereign.management.v1 import metrics_pb2
-from sovereign_ext.errors import CallerError
 from sovereign_ext.management.rpc import Call, Methods, Reply
 from sovereign_ext.telemetry.metrics import CONTENT_TYPE
 
@@ -25,10 +24,7 @@ class MetricsReads:
     exposition: Callable[[], Awaitable[bytes]]
 
     async def get_metrics(self, request: metrics_pb2.GetMetricsRequest, call: Call) -> Reply:
-        """All metrics; 403 for whoever may see one tenant only."""
-        if call.caller.tenant is not None:
-            text = "Metrics tell of all tenants; you are bound to one."
-            raise CallerError(403, text, code="permission_denied")
+        """All metrics."""
         body = httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=await self.exposition())
         return Reply(body, _FRESH)
 

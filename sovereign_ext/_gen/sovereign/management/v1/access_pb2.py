@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$sovereign/management/v1/access.proto\x12\x17sovereign.management.v1\x1a google/protobuf/descriptor.proto\"F\n\x06\x41\x63\x63\x65ss\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12,\n\x05roles\x18\x02 \x03(\x0e\x32\x1d.sovereign.management.v1.Role*R\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44MIN\x10\x01\x12\x10\n\x0cTENANT_ADMIN\x10\x02\x12\x0b\n\x07\x41UDITOR\x10\x03\x12\n\n\x06TENANT\x10\x04:Q\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x91\x8c\x03 \x01(\x0b\x32\x1f.sovereign.management.v1.Access:2\n\x08produces\x12\x1e.google.protobuf.MethodOptions\x18\x92\x8c\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$sovereign/management/v1/access.proto\x12\x17sovereign.management.v1\x1a google/protobuf/descriptor.proto\"W\n\x06\x41\x63\x63\x65ss\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12,\n\x05roles\x18\x02 \x03(\x0e\x32\x1d.sovereign.management.v1.Role\x12\x0f\n\x07unbound\x18\x03 \x01(\x08*R\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44MIN\x10\x01\x12\x10\n\x0cTENANT_ADMIN\x10\x02\x12\x0b\n\x07\x41UDITOR\x10\x03\x12\n\n\x06TENANT\x10\x04:Q\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x91\x8c\x03 \x01(\x0b\x32\x1f.sovereign.management.v1.Access:2\n\x08produces\x12\x1e.google.protobuf.MethodOptions\x18\x92\x8c\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sovereign.management.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=171
-  _globals['_ROLE']._serialized_end=253
+  _globals['_ROLE']._serialized_start=188
+  _globals['_ROLE']._serialized_end=270
   _globals['_ACCESS']._serialized_start=99
-  _globals['_ACCESS']._serialized_end=169
+  _globals['_ACCESS']._serialized_end=186
 # @@protoc_insertion_point(module_scope)

@@ -26,9 +26,11 @@ PRODUCES_FIELD_NUMBER: _ClassVar[int]
 produces: _descriptor.FieldDescriptor
 
 class Access(_message.Message):
-    __slots__ = ("public", "roles")
+    __slots__ = ("public", "roles", "unbound")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
+    UNBOUND_FIELD_NUMBER: _ClassVar[int]
     public: bool
     roles: _containers.RepeatedScalarFieldContainer[Role]
-    def __init__(self, public: _Optional[bool] = ..., roles: _Optional[_Iterable[_Union[Role, str]]] = ...) -> None: ...
+    unbound: bool
+    def __init__(self, public: _Optional[bool] = ..., roles: _Optional[_Iterable[_Union[Role, str]]] = ..., unbound: _Optional[bool] = ...) -> None: ...

@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from sovereign_ext._gen.sovereign.management.v1 import access_pb2 as sovereign_dot_management_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sovereign/management/v1/metrics.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a$sovereign/management/v1/access.proto\"\x13\n\x11GetMetricsRequest2\x8e\x01\n\x0eMetricsService\x12|\n\nGetMetrics\x12*.sovereign.management.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\",\x8a\xe1\x18\x04\x12\x02\x01\x03\x92\xe1\x18\ntext/plain\x82\xd3\xe4\x93\x02\x10\x12\x0e/sf/v1/metricsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sovereign/management/v1/metrics.proto\x12\x17sovereign.management.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a$sovereign/management/v1/access.proto\"\x13\n\x11GetMetricsRequest2\x90\x01\n\x0eMetricsService\x12~\n\nGetMetrics\x12*.sovereign.management.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\".\x8a\xe1\x18\x06\x12\x02\x01\x03\x18\x01\x92\xe1\x18\ntext/plain\x82\xd3\xe4\x93\x02\x10\x12\x0e/sf/v1/metricsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sovereign.management.v1.met
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['GetMetrics']._loaded_options = None
-  _globals['_METRICSSERVICE'].methods_by_name['GetMetrics']._serialized_options = b'\212\341\030\004\022\002\001\003\222\341\030\ntext/plain\202\323\344\223\002\020\022\016/sf/v1/metrics'
+  _globals['_METRICSSERVICE'].methods_by_name['GetMetrics']._serialized_options = b'\212\341\030\006\022\002\001\003\030\001\222\341\030\ntext/plain\202\323\344\223\002\020\022\016/sf/v1/metrics'
   _globals['_GETMETRICSREQUEST']._serialized_start=161
   _globals['_GETMETRICSREQUEST']._serialized_end=180
   _globals['_METRICSSERVICE']._serialized_start=183
-  _globals['_METRICSSERVICE']._serialized_end=325
+  _globals['_METRICSSERVICE']._serialized_end=327
 # @@protoc_insertion_point(module_scope)
