@@ -46,5 +46,14 @@ class Layout:
         return self.directory / "clusters.yaml"
 
     @property
+    def ingress_routes_file(self) -> Path:
+        return self.directory / "ingress-routes.yaml"
+
+    @property
     def egress_routes_file(self) -> Path:
         return self.directory / "egress-routes.yaml"
+
+    @property
+    def descriptor_file(self) -> Path:
+        """Protobuf descriptors of the management API, for the transcoder."""
+        return self.directory / "management.pb"

@@ -8,24 +8,18 @@ failed connection (docs/adr/0001).
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any as Json
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
-    ConfigSource,
-    DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     HeaderValue,
     Http1ProtocolOptions,
     HttpProtocolOptions,
-    PathConfigSource,
     SchemeHeaderTransformation,
     SocketAddress,
-    TransportSocket,
-    WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import (
     Filter,
@@ -46,23 +40,12 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
-    HttpConnectionManagerForwardClientCertDetails,
-    HttpConnectionManagerSetCurrentClientCertDetails,
     HttpFilter,
     Rds,
 )
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    DownstreamTlsContext,
-    TlsCertificate,
-    TlsParameters,
-    TlsParametersTlsProtocol,
-)
 from envoy_data_plane.google.protobuf import Any
 
-from sovereign_ext.config.ingress import Ingress, IngressTls
-from sovereign_ext.envoyconf import localreply, routes
+from sovereign_ext.envoyconf import downstream, localreply, routes
 from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, MANAGEMENT_CLUSTER, PROCESSOR_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
@@ -78,18 +61,16 @@ from sovereign_ext.envoyconf.names import (
     PHASE_EXCHANGE,
     PLAN_METADATA,
 )
+from sovereign_ext.envoyconf.typed import followed, plain
 from sovereign_ext.exchange.deadline import CLIENT_BUFFER_BYTES
 
 _SEND = ProcessingModeHeaderSendMode.SEND
 _SKIP = ProcessingModeHeaderSendMode.SKIP
 
 
-def ingress(layout: Layout) -> dict[str, Json]:
-    """The client-facing listener, HTTP/1.1 and HTTP/2, in TLS or plain.
-
-    ``x-forwarded-client-cert`` of a client is taken away, unless the proxy in front is trusted to have set it.
-    """
-    filters = [
+def client_filters(layout: Layout) -> list[HttpFilter]:
+    """What a client's request passes, in this order."""
+    return [
         routes.header_filter(),
         _bodies(),
         HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
@@ -112,6 +93,13 @@ def ingress(layout: Layout) -> dict[str, Json]:
         ),
         _router(),
     ]
+
+
+def ingress(layout: Layout) -> dict[str, Json]:
+    """The client-facing listener, HTTP/1.1 and HTTP/2, in TLS or plain.
+
+    ``x-forwarded-client-cert`` of a client is taken away, unless the proxy in front is trusted to have set it.
+    """
     manager = HttpConnectionManager(
         stat_prefix="ingress",
         codec_type=HttpConnectionManagerCodecType.AUTO,
@@ -126,17 +114,17 @@ def ingress(layout: Layout) -> dict[str, Json]:
         stream_idle_timeout=timedelta(0),
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(seconds=3600)),
         local_reply_config=localreply.config(layout),
-        http_filters=filters,
-        route_config=routes.ingress(layout),
-        **_client_certificates(layout.ingress),
+        http_filters=client_filters(layout),
+        rds=Rds(config_source=followed(layout.ingress_routes_file), route_config_name=routes.INGRESS_ROUTES),
+        **downstream.certificates(layout.ingress),
     )
     address = Address(socket_address=SocketAddress(address=layout.listen_host, port_value=layout.listen_port))
     chain = _chain(manager)
     if layout.ingress.tls is not None:
-        chain.transport_socket = _tls(layout.ingress.tls, layout.config_directory)
+        chain.transport_socket = downstream.tls(layout.ingress.tls, layout.config_directory)
     listener = Listener(name="ingress", address=address, filter_chains=[chain])
     listener.per_connection_buffer_limit_bytes = CLIENT_BUFFER_BYTES
-    return routes.complete(listener.to_dict(), layout)
+    return plain(listener)
 
 
 def egress(layout: Layout) -> dict[str, Json]:
@@ -163,12 +151,6 @@ def egress(layout: Layout) -> dict[str, Json]:
         routes.content_length_filter(),
         _router(),
     ]
-    source = ConfigSource(
-        path_config_source=PathConfigSource(
-            path=str(layout.egress_routes_file),
-            watched_directory=WatchedDirectory(path=str(layout.directory)),
-        )
-    )
     manager = HttpConnectionManager(
         stat_prefix="egress",
         codec_type=HttpConnectionManagerCodecType.HTTP1,
@@ -181,16 +163,15 @@ def egress(layout: Layout) -> dict[str, Json]:
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         local_reply_config=localreply.egress(layout),
         http_filters=filters,
-        rds=Rds(config_source=source, route_config_name=routes.EGRESS_ROUTES),
+        rds=Rds(config_source=followed(layout.egress_routes_file), route_config_name=routes.EGRESS_ROUTES),
     )
-    listener = Listener(
-        name=EGRESS_LISTENER,
-        internal_listener=ListenerInternalListenerConfig(),
-        filter_chains=[_chain(manager)],
+    return plain(
+        Listener(
+            name=EGRESS_LISTENER,
+            internal_listener=ListenerInternalListenerConfig(),
+            filter_chains=[_chain(manager)],
+        )
     )
-    out: dict[str, Json] = listener.to_dict()
-    out.setdefault("internalListener", {})
-    return out
 
 
 def _bodies() -> HttpFilter:
@@ -239,41 +220,9 @@ def _processor(
     )
 
 
-def _client_certificates(ingress: Ingress) -> dict[str, Json]:
-    """What becomes of ``x-forwarded-client-cert``. Envoy's own default, to take it away, is said all the same."""
-    if ingress.trust_forwarded_certificates:
-        kind = HttpConnectionManagerForwardClientCertDetails.ALWAYS_FORWARD_ONLY
-        return {"forward_client_cert_details": kind}
-    if ingress.verifies_workloads:
-        return {
-            "forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
-            "set_current_client_cert_details": HttpConnectionManagerSetCurrentClientCertDetails(uri=True),
-        }
-    return {"forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE}
-
-
-def _tls(tls: IngressTls, config_directory: Path) -> TransportSocket:
-    def file(name: str) -> DataSource:
-        return DataSource(filename=str(config_directory / Path(name).expanduser()))
-
-    common = CommonTlsContext(
-        alpn_protocols=["h2", "http/1.1"],
-        tls_params=TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2),
-        tls_certificates=[
-            TlsCertificate(certificate_chain=file(tls.certificate_file), private_key=file(tls.key_file))
-        ],
-    )
-    context = DownstreamTlsContext(common_tls_context=common)
-    if tls.client_ca_file is not None:
-        common.validation_context = CertificateValidationContext(trusted_ca=file(tls.client_ca_file))
-        # Otherwise a session of before could be resumed under roots that have changed since.
-        context.disable_stateless_session_resumption = True
-        context.require_client_certificate = tls.require_client_certificate
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
-
-
 def _transcoder(layout: Layout) -> GrpcJsonTranscoder:
-    return GrpcJsonTranscoder.from_dict(layout.transcoder)
+    settings = {name: value for name, value in layout.transcoder.items() if name != "proto_descriptor_bin"}
+    return GrpcJsonTranscoder.from_dict({"proto_descriptor": str(layout.descriptor_file), **settings})
 
 
 def _router() -> HttpFilter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any as Json
@@ -14,10 +13,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
-    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import (
-    ClusterSpecifierPlugin,
     FilterConfig,
     HeaderMatcher,
     RetryPolicy,
@@ -50,6 +47,7 @@ from sovereign_ext.envoyconf.names import (
     WALK_HEADER,
     provider_cluster,
 )
+from sovereign_ext.envoyconf.typed import plain
 
 EXT_PROC: Final = "envoy.filters.http.ext_proc"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
@@ -58,19 +56,29 @@ BODIES: Final = "sovereign.management_bodies"
 _WITH_BODIES: Final = ("POST", "PATCH")
 FOREIGN_HEADER: Final = ".*[^0-9a-z_.:-].*"
 """Names of headers that HTTP allows and gRPC does not."""
+INGRESS_ROUTES: Final = "ingress"
 EGRESS_ROUTES: Final = "egress"
 _STREAM_IDLE_S: Final = 300
 _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
 _PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"  # noqa: E501 - a name
-_PLACEHOLDER: Final = "priority-group"
 
 
-def ingress(layout: Layout) -> RouteConfiguration:
-    """Everything through the ext_proc filter, except what ``complete`` adds.
+def ingress(layout: Layout) -> dict[str, Json]:
+    """Management calls to the processor's own services, everything else into the walk."""
+    host = {
+        **plain(VirtualHost(name="sovereign", domains=["*"], include_request_attempt_count=True)),
+        "request_body_buffer_limit": layout.max_request_bytes,
+        "routes": [*management(layout), walk()],
+    }
+    return {"name": INGRESS_ROUTES, "virtual_hosts": [host]}
+
+
+def walk() -> dict[str, Json]:
+    """Every other call: through the ext_proc filter, then along the list that the processor has planned.
 
     The processor answers every path that is not a model call, so nothing is ever proxied that it did not plan.
     """
-    walk = Route(
+    route = Route(
         name="walk",
         match=RouteMatch(prefix="/"),
         typed_per_filter_config={TRANSCODER: Any.pack(FilterConfig(disabled=True))},
@@ -84,9 +92,6 @@ def ingress(layout: Layout) -> RouteConfiguration:
             )
         ],
         route=RouteAction(
-            inline_cluster_specifier_plugin=ClusterSpecifierPlugin(
-                extension=TypedExtensionConfig(name=_PLACEHOLDER)
-            ),
             timeout=timedelta(0),
             retry_policy=RetryPolicy(
                 retry_on="retriable-headers,reset,connect-failure",
@@ -99,40 +104,27 @@ def ingress(layout: Layout) -> RouteConfiguration:
             ),
         ),
     )
-    host = VirtualHost(
-        name="sovereign",
-        domains=["*"],
-        routes=[walk],
-        include_request_attempt_count=True,
-        request_body_buffer_limit=layout.max_request_bytes,
-    )
-    return RouteConfiguration(name="ingress", virtual_hosts=[host])
+    rendered = plain(route)
+    # The typed models do not have the priority_group specifier.
+    rendered["route"] = {"inline_cluster_specifier_plugin": _priority_group(), **rendered["route"]}
+    return rendered
 
 
-def complete(listener: dict[str, Json], layout: Layout) -> dict[str, Json]:
-    """Add to the rendered ingress what is not rendered with it: the routes of management calls, before all others,
-    and the priority_group specifier, which the typed models do not have."""
-    manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
-    host = manager["routeConfig"]["virtualHosts"][0]
-    for route in host["routes"]:
-        if "inlineClusterSpecifierPlugin" in route["route"]:
-            route["route"]["inlineClusterSpecifierPlugin"] = _priority_group()
-    host["routes"] = [*_management(layout), *host["routes"]]
-    return listener
-
-
-def _management(layout: Layout) -> list[dict[str, Json]]:
+def management(layout: Layout) -> list[dict[str, Json]]:
     """Calls to the processor's own services. Most of a hundred routes differ in what they match only, and rendering
     takes its time: what is alike is rendered once."""
     alike = {
-        (bodies, streamed): json.dumps(_management_route(bodies=bodies, streamed=streamed).to_dict())
+        (bodies, streamed): plain(_management_route(bodies=bodies, streamed=streamed))
         for bodies in (False, True)
         for streamed in (False, True)
     }
     return [
-        {**json.loads(alike[method in _WITH_BODIES, regex in layout.streamed]), "match": found.to_dict()}
+        {
+            "name": "management",
+            "match": plain(_path(method, path, regex)),
+            **alike[method in _WITH_BODIES, regex in layout.streamed],
+        }
         for method, path, regex in layout.management_routes
-        for found in (_path(method, path, regex),)
     ]
 
 
@@ -144,7 +136,6 @@ def _management_route(*, bodies: bool, streamed: bool) -> Route:
     if bodies:  # what names a filter that is disabled enables it
         overrides[BODIES] = Any.pack(ExtProcPerRoute(overrides=ExtProcOverrides()))
     return Route(
-        name="management",
         route=_management_action(streamed=streamed),
         typed_per_filter_config=overrides,
         response_headers_to_remove=["grpc-accept-encoding"],
@@ -155,19 +146,19 @@ def _priority_group() -> dict[str, Json]:
     return {
         "extension": {
             "name": _PLUGIN,
-            "typedConfig": {
+            "typed_config": {
                 "@type": _PLUGIN_TYPE,
                 # Only a call that the processor has planned is routed; the default leads nowhere.
-                "priorityGroups": [
-                    {"name": "none", "clusters": [{"clusterName": UNPLANNED_CLUSTER, "weight": 1}]}
+                "priority_groups": [
+                    {"name": "none", "clusters": [{"cluster_name": UNPLANNED_CLUSTER, "weight": 1}]}
                 ],
-                "overrideMetadataNamespace": PLAN_METADATA,
+                "override_metadata_namespace": PLAN_METADATA,
             },
         }
     }
 
 
-def egress(providers: Iterable[Provider]) -> RouteConfiguration:
+def egress(providers: Iterable[Provider]) -> dict[str, Json]:
     """Two routes per provider: streams have its first-byte limit, whole answers their own."""
     found = []
     for provider in providers:
@@ -185,7 +176,9 @@ def egress(providers: Iterable[Provider]) -> RouteConfiguration:
             )
     host = VirtualHost(name="providers", domains=["*"], routes=found)
     internal = [TARGET_HEADER, MODE_HEADER, "x-forwarded-proto"]
-    return RouteConfiguration(name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal)
+    return plain(
+        RouteConfiguration(name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal)
+    )
 
 
 def header_filter() -> HttpFilter:
