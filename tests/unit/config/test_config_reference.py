@@ -18,6 +18,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## limits": model.Limits,
     "## ingress": ingress.Ingress,
     "### ingress.tls": ingress.IngressTls,
+    "### ingress.tls.sds": ingress.SecretService,
+    "### ingress.limits": ingress.IngressLimits,
     "## keys": tenancy.KeyRules,
     "## media": media.Media,
     "## tenants": model.Tenant,
@@ -57,7 +59,7 @@ def rows(heading: str) -> dict[str, dict[str, str]]:
     return {
         name: dict(zip(head, line, strict=True))
         for line in body
-        for name in re.findall(r"`([a-z_.]+)`", line[0])
+        for name in re.findall(r"`([a-z0-9_.]+)`", line[0])
     }
 
 
