@@ -13,7 +13,8 @@ from sovereign_ext.config.load import base_of
 from sovereign_ext.config.model import Config, Provider
 from sovereign_ext.envoyconf import names, render
 from sovereign_ext.envoyconf.admin import EnvoyAdmin
-from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.clusters import system_roots
+from sovereign_ext.envoyconf.layout import Edge, Layout
 from sovereign_ext.management import descriptor
 from sovereign_ext.settings import Settings
 
@@ -24,7 +25,8 @@ class EnvoyFiles:
     """Belongs to one event loop."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
-        self._layout = _layout(settings, config)
+        self._layout = layout(settings, config)
+        self._listens = settings.listen_port is not None
         self._admin = EnvoyAdmin(str(settings.admin_socket))
         self._life = os.urandom(4).hex()  # Envoy may still run with what an earlier process gave it
         self._given = 0
@@ -32,7 +34,9 @@ class EnvoyFiles:
     def begin(self, providers: Iterable[Provider]) -> None:
         """Write everything that Envoy starts on. The bootstrap comes last: Envoy wants the other files with it."""
         self.give(providers)
-        render.write_static(self._layout)
+        render.write_shared(self._layout)
+        if self._listens:
+            render.write_static(self._layout)
 
     def give(self, providers: Iterable[Provider]) -> None:
         """Have Envoy serve these and no others; what stands twice is given once."""
@@ -49,7 +53,8 @@ class EnvoyFiles:
         return f"{self._life}.{self._given}"
 
 
-def _layout(settings: Settings, config: Config) -> Layout:
+def layout(settings: Settings, config: Config, edge: Edge | None = None) -> Layout:
+    """Where Envoy finds everything; ``edge`` if its clients are strangers."""
     return Layout(
         directory=settings.envoy_dir.absolute(),
         config_directory=base_of(settings.config_file.absolute()),
@@ -57,9 +62,11 @@ def _layout(settings: Settings, config: Config) -> Layout:
         management_socket=str(settings.management_socket.absolute()),
         admin_socket=str(settings.admin_socket.absolute()),
         listen_host=settings.listen_host,
-        listen_port=settings.listen_port,
+        listen_port=settings.listen_port or 0,
         max_request_bytes=config.limits.max_request_bytes,
         ingress=config.ingress,
+        edge=edge,
+        roots=settings.roots or system_roots(),
         message_timeout=settings.message_timeout,
         transcoder=descriptor.transcoder(),
         management_routes=tuple(

@@ -15,10 +15,12 @@ class Settings:
     state_dir: Path
     run_dir: Path
     listen_host: str
-    listen_port: int
+    listen_port: int | None  # none: Envoy has listeners of its own, and is not given any
     checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
     message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
     metrics_listen: tuple[str, int] | None = None  # host and port for scrapers that have no key
+    shared_dir: Path | None = None  # Envoy's files, if apart from keys and log
+    roots: str | None = None  # CA bundle for providers, as Envoy finds it; none: this system's
 
     @property
     def processor_socket(self) -> Path:
@@ -38,7 +40,7 @@ class Settings:
 
     @property
     def envoy_dir(self) -> Path:
-        return self.state_dir / "envoy"
+        return self.shared_dir or self.state_dir / "envoy"
 
     @property
     def log_dir(self) -> Path:

@@ -43,6 +43,7 @@ COMMANDS = (
     "mirror",
     "mock",
     "processor",
+    "envoy",
 )
 """Every subcommand, in the order of ``--help``; each is the module of that name in this package (``_`` for ``-``)."""
 

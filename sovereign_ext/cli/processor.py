@@ -26,11 +26,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning"), default="info", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--envoy-dir", type=Path, metavar="DIR", help="files that Envoy follows (default: DIR/envoy)"
+    )
+    parser.add_argument(
+        "--roots", metavar="FILE", help="CA bundle for providers, as Envoy finds it (default: this system's)"
+    )
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
-    parser.add_argument("--listen-port", type=int, required=True, metavar="PORT", help="where Envoy listens")
     parser.add_argument(
         "--metrics-listen", metavar="[HOST:]PORT",
         help="serve /metrics there to anybody who can connect (default: not at all; HOST: 127.0.0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--listen-port", type=int, metavar="PORT",
+        help="where Envoy listens; without it no bootstrap is written, for an Envoy that has its own",
     )  # fmt: skip
 
 
@@ -66,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         args.checkpoint_dir,
         timedelta(milliseconds=args.message_timeout_ms),
         metrics_listen,
+        args.envoy_dir,
+        args.roots,
     )
 
     async def main() -> None:

@@ -67,8 +67,11 @@ _PLENTY: Final = (
 )
 
 
-def provider(item: Provider, config_directory: Path) -> Cluster:
-    """The provider as Envoy reaches it: DNS, TLS, connect timeout. Its paths are relative to ``config_directory``."""
+def provider(item: Provider, config_directory: Path, roots: str) -> Cluster:
+    """The provider as Envoy reaches it: DNS, TLS, connect timeout. Its paths are relative to ``config_directory``.
+
+    ``roots`` is the CA bundle for those that name none.
+    """
     parts = urlsplit(item.endpoint)
     host = parts.hostname or ""
     secure = parts.scheme == "https"
@@ -92,7 +95,7 @@ def provider(item: Provider, config_directory: Path) -> Cluster:
     cluster.type = ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS
     cluster.connect_timeout = timedelta(milliseconds=item.timeouts.connect_ms)
     if secure:
-        cluster.transport_socket = _tls(item, host, config_directory, numeric=numeric)
+        cluster.transport_socket = _tls(item, host, config_directory, roots, numeric=numeric)
     return cluster
 
 
@@ -159,7 +162,7 @@ def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Clust
     )
 
 
-def _tls(item: Provider, host: str, config_directory: Path, *, numeric: bool) -> TransportSocket:
+def _tls(item: Provider, host: str, config_directory: Path, system: str, *, numeric: bool) -> TransportSocket:
     """TLS with the roots, name and pins of the provider.
 
     A SPIFFE id stands in for the host's name, which such certificates do not carry. Envoy takes any one of
@@ -174,7 +177,7 @@ def _tls(item: Provider, host: str, config_directory: Path, *, numeric: bool) ->
     elif item.tls_ca_file is not None:
         roots = DataSource(filename=str(config_directory / item.tls_ca_file))
     else:
-        roots = DataSource(filename=system_roots())
+        roots = DataSource(filename=system)
     context = UpstreamTlsContext(
         sni="" if numeric else host,
         common_tls_context=CommonTlsContext(

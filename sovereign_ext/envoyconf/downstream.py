@@ -1,19 +1,37 @@
-"""How clients connect: TLS, and what becomes of their certificates."""
+"""How clients connect: TLS, and what becomes of their certificates.
+
+Certificates reach Envoy by its secret discovery (SDS) whatever their source: from files that it follows, through
+``secrets.yaml``, or from a service such as SPIRE's agent. So a renewed certificate takes effect without a restart.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any as Json
+from typing import Final
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiConfigSource,
+    ApiConfigSourceApiType,
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    TransportSocket,
+    WatchedDirectory,
+)
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManagerForwardClientCertDetails,
     HttpConnectionManagerSetCurrentClientCertDetails,
 )
+from envoy_data_plane.envoy.extensions.transport_sockets.quic.v3 import QuicDownstreamTransport
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
     DownstreamTlsContext,
+    SdsSecretConfig,
+    Secret,
     TlsCertificate,
     TlsParameters,
     TlsParametersTlsProtocol,
@@ -21,6 +39,12 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.ingress import Ingress, IngressTls
+from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.typed import followed, plain
+
+SECRETS_CLUSTER: Final = "secrets"
+_CERTIFICATE: Final = "server"
+_ROOTS: Final = "clients"
 
 
 def certificates(ingress: Ingress) -> dict[str, Json]:
@@ -36,21 +60,77 @@ def certificates(ingress: Ingress) -> dict[str, Json]:
     return {"forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE}
 
 
-def tls(tls: IngressTls, config_directory: Path) -> TransportSocket:
-    def file(name: str) -> DataSource:
-        return DataSource(filename=str(config_directory / Path(name).expanduser()))
+def tls(layout: Layout, tls: IngressTls) -> TransportSocket:
+    """TLS on TCP, for HTTP/1.1 and HTTP/2."""
+    context = _context(layout, tls)
+    context.common_tls_context.alpn_protocols = ["h2", "http/1.1"]
+    context.common_tls_context.tls_params = TlsParameters(
+        tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
 
+
+def quic(layout: Layout, tls: IngressTls) -> TransportSocket:
+    """The TLS 1.3 inside of QUIC, for HTTP/3."""
+    transport = QuicDownstreamTransport(downstream_tls_context=_context(layout, tls))
+    return TransportSocket(name="envoy.transport_sockets.quic", typed_config=Any.pack(transport))
+
+
+def secrets(layout: Layout) -> list[dict[str, Json]]:
+    """The secrets of ``secrets.yaml``: names of files, never what is in them."""
+    tls = layout.ingress.tls
+    if tls is None or tls.certificate_file is None or tls.key_file is None:
+        return []
+    certificate, key = _file(layout, tls.certificate_file), _file(layout, tls.key_file)
+    pair = TlsCertificate(
+        certificate_chain=_source(certificate),
+        private_key=_source(key),
+        watched_directory=_beside(certificate),
+    )
+    found = [Secret(name=_CERTIFICATE, tls_certificate=pair)]
+    if tls.client_ca_file is not None:
+        roots = _file(layout, tls.client_ca_file)
+        context = CertificateValidationContext(trusted_ca=_source(roots), watched_directory=_beside(roots))
+        found.append(Secret(name=_ROOTS, validation_context=context))
+    return [plain(each) for each in found]
+
+
+def _context(layout: Layout, tls: IngressTls) -> DownstreamTlsContext:
+    if tls.sds is None:
+        source = followed(layout.secrets_file)
+        certificate, roots = _CERTIFICATE, _ROOTS if tls.client_ca_file is not None else None
+    else:
+        source, certificate, roots = _service(), tls.sds.certificate, tls.sds.roots
     common = CommonTlsContext(
-        alpn_protocols=["h2", "http/1.1"],
-        tls_params=TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2),
-        tls_certificates=[
-            TlsCertificate(certificate_chain=file(tls.certificate_file), private_key=file(tls.key_file))
-        ],
+        tls_certificate_sds_secret_configs=[SdsSecretConfig(name=certificate, sds_config=source)]
     )
     context = DownstreamTlsContext(common_tls_context=common)
-    if tls.client_ca_file is not None:
-        common.validation_context = CertificateValidationContext(trusted_ca=file(tls.client_ca_file))
+    if roots is not None:
+        common.validation_context_sds_secret_config = SdsSecretConfig(name=roots, sds_config=source)
         # Otherwise a session of before could be resumed under roots that have changed since.
         context.disable_stateless_session_resumption = True
         context.require_client_certificate = tls.require_client_certificate
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+    return context
+
+
+def _service() -> ConfigSource:
+    return ConfigSource(
+        resource_api_version=ApiVersion.V3,
+        api_config_source=ApiConfigSource(
+            api_type=ApiConfigSourceApiType.GRPC,
+            transport_api_version=ApiVersion.V3,
+            grpc_services=[GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=SECRETS_CLUSTER))],
+        ),
+    )
+
+
+def _file(layout: Layout, name: str) -> Path:
+    return layout.config_directory / Path(name).expanduser()
+
+
+def _source(file: Path) -> DataSource:
+    return DataSource(filename=str(file))
+
+
+def _beside(file: Path) -> WatchedDirectory:
+    return WatchedDirectory(path=str(file.parent))

@@ -11,6 +11,19 @@ from sovereign_ext.config.ingress import Ingress
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """A listener for clients that are not just this machine's user; what it limits is in ``Ingress``.
+
+    ``access_log`` is a path, or ``None`` for standard output. ``workload`` is the SPIFFE id of everybody who can
+    connect. ``public_port`` is the port that clients see where a balancer maps it, for the offer of HTTP/3.
+    """
+
+    access_log: str | None = None
+    workload: str | None = None
+    public_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """``directory`` holds the rendered files, ``config_directory`` is what paths in the configuration are relative to.
 
@@ -31,6 +44,8 @@ class Layout:
     management_routes: tuple[
         tuple[str, str | None, str], ...
     ] = ()  # (HTTP method, exact path, else RE2 regex)
+    roots: str = ""  # CA bundle for providers that have none of their own
+    edge: Edge | None = None  # none: the listener of `sovereign up`
     streamed: frozenset[str] = frozenset()  # the regexes of those whose answers take as long as they take
 
     @property
@@ -52,6 +67,10 @@ class Layout:
     @property
     def egress_routes_file(self) -> Path:
         return self.directory / "egress-routes.yaml"
+
+    @property
+    def secrets_file(self) -> Path:
+        return self.directory / "secrets.yaml"
 
     @property
     def descriptor_file(self) -> Path:

@@ -20,12 +20,17 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     SchemeHeaderTransformation,
     SocketAddress,
+    SocketAddressProtocol,
+    TrafficDirection,
 )
+from envoy_data_plane.envoy.config.core.v3 import QuicProtocolOptions as CoreQuicProtocolOptions
 from envoy_data_plane.envoy.config.listener.v3 import (
     Filter,
     FilterChain,
     Listener,
     ListenerInternalListenerConfig,
+    QuicProtocolOptions,
+    UdpListenerConfig,
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
@@ -45,7 +50,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any
 
-from sovereign_ext.envoyconf import downstream, localreply, routes
+from sovereign_ext.config.ingress import IngressTls
+from sovereign_ext.envoyconf import downstream, edge, localreply, routes
 from sovereign_ext.envoyconf.clusters import EGRESS_LISTENER, MANAGEMENT_CLUSTER, PROCESSOR_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
@@ -96,39 +102,84 @@ def client_filters(layout: Layout) -> list[HttpFilter]:
 
 
 def ingress(layout: Layout) -> dict[str, Json]:
-    """The client-facing listener, HTTP/1.1 and HTTP/2, in TLS or plain.
+    """The client-facing listener, HTTP/1.1 and HTTP/2, in TLS or plain."""
+    chain = _chain(client_manager(layout))
+    if layout.ingress.tls is not None:
+        chain.transport_socket = downstream.tls(layout, layout.ingress.tls)
+    address = SocketAddress(address=layout.listen_host, port_value=layout.listen_port)
+    return plain(
+        Listener(
+            name="ingress",
+            address=Address(socket_address=address),
+            filter_chains=[chain],
+            per_connection_buffer_limit_bytes=CLIENT_BUFFER_BYTES,
+            traffic_direction=TrafficDirection.INBOUND,
+        )
+    )
+
+
+def ingress_http3(layout: Layout, tls: IngressTls) -> dict[str, Json]:
+    """The same on UDP."""
+    chain = _chain(client_manager(layout, codec=HttpConnectionManagerCodecType.HTTP3))
+    chain.transport_socket = downstream.quic(layout, tls)
+    address = SocketAddress(
+        address=layout.listen_host, port_value=layout.listen_port, protocol=SocketAddressProtocol.UDP
+    )
+    streams = layout.ingress.limits.streams_per_connection
+    udp = UdpListenerConfig(
+        quic_options=QuicProtocolOptions(
+            quic_protocol_options=CoreQuicProtocolOptions(max_concurrent_streams=streams)
+        )
+    )
+    return plain(
+        Listener(
+            name="ingress-http3",
+            address=Address(socket_address=address),
+            filter_chains=[chain],
+            udp_listener_config=udp,
+            per_connection_buffer_limit_bytes=CLIENT_BUFFER_BYTES,
+            traffic_direction=TrafficDirection.INBOUND,
+        )
+    )
+
+
+def client_manager(
+    layout: Layout, codec: HttpConnectionManagerCodecType = HttpConnectionManagerCodecType.AUTO
+) -> HttpConnectionManager:
+    """How calls of clients are read.
 
     ``x-forwarded-client-cert`` of a client is taken away, unless the proxy in front is trusted to have set it.
     """
-    manager = HttpConnectionManager(
-        stat_prefix="ingress",
-        codec_type=HttpConnectionManagerCodecType.AUTO,
-        use_remote_address=True,
-        generate_request_id=True,
-        always_set_request_id_in_response=True,
-        normalize_path=True,
-        server_name="sovereign",
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="localhost"),
-        request_headers_timeout=timedelta(seconds=10),
-        request_timeout=timedelta(seconds=300),
-        stream_idle_timeout=timedelta(0),
-        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(seconds=3600)),
-        local_reply_config=localreply.config(layout),
-        http_filters=client_filters(layout),
-        rds=Rds(config_source=followed(layout.ingress_routes_file), route_config_name=routes.INGRESS_ROUTES),
+    edge_filters = [] if layout.edge is None else edge.filters(layout, layout.edge)
+    options: dict[str, Json] = {
+        "stat_prefix": "ingress",
+        "codec_type": codec,
+        "use_remote_address": True,
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+        "normalize_path": True,
+        "server_name": "sovereign",
+        "http_protocol_options": Http1ProtocolOptions(
+            accept_http_10=True, default_host_for_http_10="localhost"
+        ),
+        "request_headers_timeout": timedelta(seconds=10),
+        "request_timeout": timedelta(seconds=300),
+        "stream_idle_timeout": timedelta(0),
+        "common_http_protocol_options": HttpProtocolOptions(idle_timeout=timedelta(seconds=3600)),
+        "local_reply_config": localreply.config(layout),
+        "http_filters": [*edge_filters, *client_filters(layout)],
+        "rds": Rds(
+            config_source=followed(layout.ingress_routes_file), route_config_name=routes.INGRESS_ROUTES
+        ),
         **downstream.certificates(layout.ingress),
+    }
+    return HttpConnectionManager(
+        **(options if layout.edge is None else options | edge.manager(layout, layout.edge))
     )
-    address = Address(socket_address=SocketAddress(address=layout.listen_host, port_value=layout.listen_port))
-    chain = _chain(manager)
-    if layout.ingress.tls is not None:
-        chain.transport_socket = downstream.tls(layout.ingress.tls, layout.config_directory)
-    listener = Listener(name="ingress", address=address, filter_chains=[chain])
-    listener.per_connection_buffer_limit_bytes = CLIENT_BUFFER_BYTES
-    return plain(listener)
 
 
-def egress(layout: Layout) -> dict[str, Json]:
-    """The internal listener: one HTTP stream per attempt."""
+def egress(layout: Layout, table: dict[str, Json] | None = None) -> dict[str, Json]:
+    """The internal listener: one HTTP stream per attempt. Its routes are ``table``, else those of the file."""
     filters = [
         HttpFilter(
             name=routes.EXT_PROC,
@@ -165,13 +216,20 @@ def egress(layout: Layout) -> dict[str, Json]:
         http_filters=filters,
         rds=Rds(config_source=followed(layout.egress_routes_file), route_config_name=routes.EGRESS_ROUTES),
     )
-    return plain(
+    rendered = plain(
         Listener(
             name=EGRESS_LISTENER,
             internal_listener=ListenerInternalListenerConfig(),
+            traffic_direction=TrafficDirection.OUTBOUND,
+            ignore_global_conn_limit=True,  # one client's call is one connection, however many attempts it takes
             filter_chains=[_chain(manager)],
         )
     )
+    if table is not None:
+        inside = rendered["filter_chains"][0]["filters"][0]["typed_config"]
+        del inside["rds"]
+        inside["route_config"] = table
+    return rendered
 
 
 def _bodies() -> HttpFilter:

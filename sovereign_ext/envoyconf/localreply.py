@@ -33,7 +33,11 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import DETAILS_PREFIX, METADATA, WALK_HEADER
 
-_FOREIGN = f'!response.code_details.startsWith("{DETAILS_PREFIX}")'
+_FOREIGN = (
+    f'response.code >= 400 && response.code_details != "direct_response" && '
+    f'!response.code_details.startsWith("{DETAILS_PREFIX}")'
+)
+"""A failure that Envoy answers: not our own answer, not a page in the route table of whoever runs this Envoy."""
 _PROVIDER = f'{_FOREIGN} && !response.code_details.startsWith("ext_proc")'
 """Neither our own answer nor the processor's failure: on the internal hop that is the provider's doing."""
 

@@ -1,4 +1,4 @@
-"""Configuration in, Envoy's files out: bootstrap, and the file-based xDS resources that Envoy watches.
+"""Configuration in, Envoy's files out: what Envoy starts on, and the file-based xDS resources that it watches.
 
 Each file is written whole and renamed into place, which is what Envoy's watch reacts to. ``version`` travels in
 every discovery response, so that Envoy's admin can be asked which one it runs.
@@ -13,87 +13,37 @@ from pathlib import Path
 from typing import Any as Json
 
 import yaml
-from envoy_data_plane.envoy.config.bootstrap.v3 import (
-    Admin,
-    Bootstrap,
-    BootstrapDynamicResources,
-    BootstrapStaticResources,
-)
-from envoy_data_plane.envoy.config.core.v3 import (
-    Address,
-    Node,
-    Pipe,
-    TypedExtensionConfig,
-)
-from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
-from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf import clusters, listeners, routes
+from sovereign_ext.envoyconf import resources
 from sovereign_ext.envoyconf.layout import Layout
-from sovereign_ext.envoyconf.typed import followed, plain
-
-_CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-_LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-_ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-
-
-def bootstrap(layout: Layout) -> dict[str, Json]:
-    """The static part: admin on a Unix socket, the processor's cluster, and where the rest is found."""
-    return plain(
-        Bootstrap(
-            node=Node(id="sovereign", cluster="sovereign"),
-            admin=Admin(address=Address(pipe=Pipe(path=layout.admin_socket, mode=0o600))),
-            bootstrap_extensions=[
-                TypedExtensionConfig(
-                    name="envoy.bootstrap.internal_listener", typed_config=Any.pack(InternalListener())
-                )
-            ],
-            static_resources=BootstrapStaticResources(
-                clusters=[
-                    clusters.grpc_service(clusters.PROCESSOR_CLUSTER, layout.processor_socket),
-                    clusters.grpc_service(clusters.MANAGEMENT_CLUSTER, layout.management_socket),
-                    clusters.nowhere(),
-                ]
-            ),
-            dynamic_resources=BootstrapDynamicResources(
-                cds_config=followed(layout.clusters_file),
-                lds_config=followed(layout.listeners_file),
-            ),
-        )
-    )
 
 
 def write_static(layout: Layout) -> None:
-    """Write what stays as long as the processor runs: the routes of clients, listeners and bootstrap."""
-    write_ingress_routes(layout)
-    found = [listeners.egress(layout), listeners.ingress(layout)]
-    _write(layout.listeners_file, _discovery("1", _LISTENER, found))
-    _write(layout.bootstrap_file, bootstrap(layout))
+    """Write what Envoy is started on when it has no configuration of its own."""
+    _write(layout.listeners_file, resources.listener_response(layout))
+    _write(layout.bootstrap_file, resources.bootstrap(layout))
 
 
-def write_ingress_routes(layout: Layout) -> None:
-    """Write what depends on this release's management API: its routes, and its descriptors for the transcoder."""
-    descriptors = base64.b64decode(layout.transcoder.get("proto_descriptor_bin", ""))
-    _replace(layout.descriptor_file, descriptors)
-    _write(layout.ingress_routes_file, _discovery("1", _ROUTES, [routes.ingress(layout)]))
+def write_shared(layout: Layout) -> None:
+    """Write what every Envoy needs and this release or the configuration decides: routes and descriptors of the
+    management API, and where the certificates are."""
+    _replace(layout.descriptor_file, descriptors(layout))
+    _write(layout.ingress_routes_file, resources.ingress_response(layout))
+    if layout.ingress.tls is not None and layout.ingress.tls.sds is None:
+        _write(layout.secrets_file, resources.secret_response(layout))
 
 
 def write_providers(layout: Layout, providers: Iterable[Provider], version: str) -> None:
     """Write clusters and internal routes for these providers."""
     found = list(providers)
-    resources = [plain(clusters.provider(item, layout.config_directory)) for item in found]
-    resources += [plain(clusters.entry(item)) for item in found]
-    table = routes.egress(found)
-    _write(layout.clusters_file, _discovery(version, _CLUSTER, resources))
-    _write(layout.egress_routes_file, _discovery(version, _ROUTES, [table]))
+    _write(layout.clusters_file, resources.cluster_response(layout, found, version))
+    _write(layout.egress_routes_file, resources.egress_response(found, version))
 
 
-def _discovery(version: str, kind: str, resources: list[dict[str, Json]]) -> dict[str, Json]:
-    return {
-        "version_info": version,
-        "resources": [{"@type": kind, **resource} for resource in resources],
-    }
+def descriptors(layout: Layout) -> bytes:
+    """A serialised ``google.protobuf.FileDescriptorSet``."""
+    return base64.b64decode(layout.transcoder.get("proto_descriptor_bin", ""))
 
 
 def _write(path: Path, document: dict[str, Json]) -> None:

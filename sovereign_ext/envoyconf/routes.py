@@ -65,12 +65,21 @@ _PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_speci
 
 def ingress(layout: Layout) -> dict[str, Json]:
     """Management calls to the processor's own services, everything else into the walk."""
-    host = {
-        **plain(VirtualHost(name="sovereign", domains=["*"], include_request_attempt_count=True)),
-        "request_body_buffer_limit": layout.max_request_bytes,
-        "routes": [*management(layout), walk()],
+    return {
+        "name": INGRESS_ROUTES,
+        "virtual_hosts": [host(layout, [*management(layout), walk()])],
     }
-    return {"name": INGRESS_ROUTES, "virtual_hosts": [host]}
+
+
+def host(layout: Layout, found: list[dict[str, Json]]) -> dict[str, Json]:
+    """Whatever name a client calls us by. Bodies are buffered up to our limit, not Envoy's."""
+    return {
+        "name": "sovereign",
+        "domains": ["*"],
+        "include_request_attempt_count": True,
+        "request_body_buffer_limit": layout.max_request_bytes,
+        "routes": found,
+    }
 
 
 def walk() -> dict[str, Json]:
@@ -203,7 +212,9 @@ def content_length_filter() -> HttpFilter:
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     mutations = Mutations(request_mutations=[Mutation(append=length)])
-    return HttpFilter(name=HEADER_MUTATION, typed_config=Any.pack(HeaderMutation(mutations=mutations)))
+    return HttpFilter(
+        name="sovereign.content_length", typed_config=Any.pack(HeaderMutation(mutations=mutations))
+    )
 
 
 def _management_action(*, streamed: bool) -> RouteAction:

@@ -28,6 +28,7 @@ NAMED = Provider(id="named", kind=ProviderKind.OPENAI, endpoint="https://api.ope
 NUMERIC = Provider(id="numeric", kind=ProviderKind.VLLM, endpoint="https://10.0.0.7:8443/v1")
 SIX = Provider(id="six", kind=ProviderKind.MOCK, endpoint="http://[::1]:8080/v1")
 ALL = (PLAIN, NAMED, NUMERIC, SIX)
+ROOTS = "/etc/ssl/bundle.pem"
 PROVIDERS = pytest.mark.parametrize("provider", ALL, ids=lambda each: each.id)
 
 
@@ -43,6 +44,7 @@ def layout(tmp_path: Path) -> Layout:
         listen_port=8080,
         max_request_bytes=1_000_000,
         transcoder=descriptor.transcoder(),
+        roots=clusters.system_roots(),
     )
 
 
@@ -55,6 +57,7 @@ def walk(value: Any) -> list[dict[str, Any]]:
 def test_envoy_accepts_it(layout: Layout):
     """`envoy --mode validate` on what was written, with every kind of endpoint."""
     render.write_providers(layout, ALL, "1")
+    render.write_shared(layout)
     render.write_static(layout)
     done = subprocess.run(
         [str(envoy_binary()), "--mode", "validate", "-c", str(layout.bootstrap_file), "--log-level", "warning"],
@@ -74,7 +77,7 @@ def test_files_are_private_and_whole(layout: Layout):
 @PROVIDERS
 def test_clusters(provider: Provider):
     """A provider's cluster reaches its host and port, with TLS and the right name where the scheme says so."""
-    made = plain(clusters.provider(provider, Path("/etc/sovereign")))
+    made = plain(clusters.provider(provider, Path("/etc/sovereign"), ROOTS))
     address = walk(made)
     (socket,) = [each["socket_address"] for each in address if "socket_address" in each]
     assert (socket["address"], socket["port_value"]) == {
@@ -97,13 +100,13 @@ def test_clusters(provider: Provider):
         ("roots/corp.pem", "/etc/sovereign/roots/corp.pem"),
         ("../corp.pem", "/etc/sovereign/../corp.pem"),
         ("/etc/ssl/corp.pem", "/etc/ssl/corp.pem"),
-        (None, clusters.system_roots()),
+        (None, ROOTS),
     ],
 )
 def test_roots_are_relative_to_the_configuration_file(named: str | None, read: str):
     """As all its paths are, and not to where Envoy happens to run; an absolute path stays as it is."""
     provider = NAMED.model_copy(update={"tls_ca_file": named})
-    made = plain(clusters.provider(provider, Path("/etc/sovereign")))
+    made = plain(clusters.provider(provider, Path("/etc/sovereign"), ROOTS))
     contexts = [each["validation_context"] for each in walk(made) if "validation_context" in each]
     assert [each["trusted_ca"] for each in contexts] == [{"filename": read}]
 

@@ -1,0 +1,148 @@
+"""``sovereign envoy``: configurations for an Envoy that you run yourself, and draining it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sovereign_ext.config.model import Config
+    from sovereign_ext.envoyconf.layout import Edge
+
+_TIMEOUT_MS = 10_000
+_MODES = ("gateway", "sidecar", "snippet", "xds")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("envoy", help="configure an Envoy of your own")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    render = actions.add_parser(
+        "render",
+        help="write Envoy's configuration for this sovereign.yaml",
+        description="Writes YAML with comments. Paths are where Envoy finds things; nothing has to be there yet.",
+    )
+    render.add_argument("--mode", choices=_MODES, required=True, help="what to write")
+    render.add_argument("--config", type=Path, required=True, metavar="FILE", help="sovereign.yaml")
+    render.add_argument("--out", required=True, metavar="DIR", help="where to write; -: standard output")
+    add_places(render)
+    render.add_argument(
+        "--config-dir",
+        type=Path,
+        metavar="DIR",
+        help="of sovereign.yaml, as Envoy finds it (default: as FILE's)",
+    )
+    render.add_argument(
+        "--listen", type=_address, metavar="HOST:PORT",
+        help="where clients connect (default: port 8443 with TLS, else 8080; a sidecar on loopback)",
+    )  # fmt: skip
+    render.add_argument(
+        "--public-port", type=int, metavar="PORT", help="the port that clients see, if a balancer maps it"
+    )
+    render.add_argument("--access-log", metavar="FILE", help="default: standard output")
+    render.add_argument(
+        "--workload", metavar="SPIFFE-ID", help="sidecar: who everybody is that can connect to it"
+    )
+    render.add_argument(
+        "--message-timeout-ms", type=int, default=_TIMEOUT_MS, metavar="MS",
+        help="how long Envoy waits for the processor (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where a processor and its Envoy meet: the options that both are given."""
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", default=Path("/var/lib/sovereign"),
+        help="of the processor (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="Unix sockets (default: STATE/run)")
+    parser.add_argument(
+        "--envoy-dir",
+        type=Path,
+        metavar="DIR",
+        help="files that the processor keeps for Envoy (default: STATE/envoy)",
+    )
+    parser.add_argument(
+        "--roots", metavar="FILE", default="/etc/ssl/certs/ca-certificates.crt",
+        help="CA bundle for providers without one of their own, as Envoy finds it (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return _render(args)
+
+
+def _render(args: argparse.Namespace) -> int:
+    import dataclasses
+    from datetime import timedelta
+
+    from sovereign_ext.config.load import load
+    from sovereign_ext.envoyconf.modes import Mode, texts
+    from sovereign_ext.envoyconf.render import descriptors
+    from sovereign_ext.envoyfiles import layout
+    from sovereign_ext.settings import Settings
+
+    mode = Mode(args.mode)
+    config = load(args.config).config
+    host, port = args.listen or _default_address(mode, config)
+    settings = Settings(
+        args.config,
+        args.state_dir,
+        args.run_dir or args.state_dir / "run",
+        host,
+        port,
+        message_timeout=timedelta(milliseconds=args.message_timeout_ms),
+        shared_dir=args.envoy_dir,
+        roots=args.roots,
+    )
+    made = layout(settings, config, _edge(args, config))
+    if args.config_dir is not None:
+        made = dataclasses.replace(made, config_directory=args.config_dir)
+    found = texts(mode, made, config.providers)
+    if args.out == "-":
+        sys.stdout.write("---\n".join(found.values()))
+        return 0
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in found.items():
+        (out / name).write_text(text, encoding="utf-8")
+        print(out / name)
+    if mode in (Mode.SNIPPET, Mode.XDS):
+        (out / made.descriptor_file.name).write_bytes(descriptors(made))
+        print(out / made.descriptor_file.name)
+    return 0
+
+
+def _edge(args: argparse.Namespace, config: Config) -> Edge | None:
+    """Raises ``ConfigError`` if what was asked for would not hold."""
+    import re
+
+    from sovereign_ext.config.trust import SPIFFE_PATTERN
+    from sovereign_ext.envoyconf.layout import Edge
+    from sovereign_ext.errors import ConfigError
+
+    if args.workload is not None:
+        if args.mode != "sidecar":
+            raise ConfigError("--workload is for --mode sidecar: elsewhere more than one workload connects")
+        if re.fullmatch(SPIFFE_PATTERN, args.workload) is None:
+            raise ConfigError(
+                f"--workload: expected a SPIFFE id such as spiffe://example.org/service, got {args.workload!r}"
+            )
+        if not config.ingress.trust_forwarded_certificates:
+            raise ConfigError("--workload counts only with trust_forwarded_certificates", field="ingress")
+    if args.mode == "snippet":
+        return None
+    return Edge(args.access_log, args.workload, args.public_port)
+
+
+def _default_address(mode: str, config: Config) -> tuple[str, int]:
+    port = 8080 if config.ingress.tls is None else 8443
+    return ("127.0.0.1" if mode == "sidecar" else "0.0.0.0", port)  # noqa: S104 - an edge faces everybody
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - as ":8443" means elsewhere

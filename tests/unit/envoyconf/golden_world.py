@@ -1,0 +1,76 @@
+"""The checked-in renderings of ``envoy/``, and a machine on which an Envoy can read them."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from sovereign_ext.cli.supervise.certificates import make_root, make_server
+from sovereign_ext.cli.supervise.stack import envoy_binary
+from sovereign_ext.envoyconf.clusters import system_roots
+from sovereign_ext.management import descriptor
+
+ROOT = Path(__file__).parents[3]
+ENVOY = ROOT / "envoy"
+XDS = ENVOY / "xds"
+
+
+def script() -> ModuleType:
+    """``scripts/envoy.py``."""
+    spec = importlib.util.spec_from_file_location("envoy_script", ROOT / "scripts" / "envoy.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Machine:
+    """A directory in which the paths of the renderings exist: the processor's files, certificates, roots."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._envoy_dir = directory / "run" / "envoy"
+        self._envoy_dir.mkdir(parents=True)
+        tls = directory / "etc" / "tls"
+        tls.mkdir(parents=True)
+        now = datetime.datetime.now(datetime.UTC)
+        root = make_root("root", now)
+        server = make_server(root, "gateway", now)
+        (tls / "tls.crt").write_bytes(server.certificate_pem)
+        (tls / "tls.key").write_bytes(server.key_pem)
+        (tls / "workloads.crt").write_bytes(root.certificate_pem)
+        for file in XDS.glob("*.yaml"):
+            (self._envoy_dir / file.name).write_text(self.here(file.read_text()))
+        descriptors = base64.b64decode(descriptor.transcoder()["proto_descriptor_bin"])
+        (self._envoy_dir / "management.pb").write_bytes(descriptors)
+
+    def here(self, text: str) -> str:
+        """A rendering with its paths below this directory."""
+        for path, place in (
+            ("/run/sovereign", self._directory / "run"),
+            ("/etc/sovereign", self._directory / "etc"),
+            ("/etc/ssl/certs/ca-certificates.crt", system_roots()),
+        ):
+            text = text.replace(path, str(place))
+        return text
+
+    def validate(self, text: str) -> subprocess.CompletedProcess[str]:
+        """`envoy --mode validate` of a bootstrap."""
+        file = self._directory / "validated.yaml"
+        file.write_text(self.here(text))
+        return subprocess.run(
+            [str(envoy_binary()), "--mode", "validate", "-c", str(file), "--log-level", "warning"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
