@@ -1,7 +1,8 @@
 """How clients connect: TLS, and what becomes of their certificates.
 
-Certificates reach Envoy by its secret discovery (SDS) whatever their source: from files that it follows, through
-``secrets.yaml``, or from a service such as SPIRE's agent. So a renewed certificate takes effect without a restart.
+Certificates reach Envoy by its secret discovery (SDS) whatever their source: from files that it follows, named in
+``certificate.yaml`` and ``client-roots.yaml``, or from a service such as SPIRE's agent. So a renewed certificate takes
+effect without a restart.
 """
 
 from __future__ import annotations
@@ -76,37 +77,36 @@ def quic(layout: Layout, tls: IngressTls) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.quic", typed_config=Any.pack(transport))
 
 
-def secrets(layout: Layout) -> list[dict[str, Json]]:
-    """The secrets of ``secrets.yaml``: names of files, never what is in them."""
+def secrets(layout: Layout) -> dict[Path, dict[str, Json]]:
+    """A secret for each file that Envoy follows: names of files, never what is in them."""
     tls = layout.ingress.tls
     if tls is None or tls.certificate_file is None or tls.key_file is None:
-        return []
+        return {}
     certificate, key = _file(layout, tls.certificate_file), _file(layout, tls.key_file)
     pair = TlsCertificate(
         certificate_chain=_source(certificate),
         private_key=_source(key),
         watched_directory=_beside(certificate),
     )
-    found = [Secret(name=_CERTIFICATE, tls_certificate=pair)]
+    found = {layout.certificate_file: plain(Secret(name=_CERTIFICATE, tls_certificate=pair))}
     if tls.client_ca_file is not None:
         roots = _file(layout, tls.client_ca_file)
         context = CertificateValidationContext(trusted_ca=_source(roots), watched_directory=_beside(roots))
-        found.append(Secret(name=_ROOTS, validation_context=context))
-    return [plain(each) for each in found]
+        found[layout.client_roots_file] = plain(Secret(name=_ROOTS, validation_context=context))
+    return found
 
 
 def _context(layout: Layout, tls: IngressTls) -> DownstreamTlsContext:
     if tls.sds is None:
-        source = followed(layout.secrets_file)
-        certificate, roots = _CERTIFICATE, _ROOTS if tls.client_ca_file is not None else None
+        certificate = SdsSecretConfig(name=_CERTIFICATE, sds_config=followed(layout.certificate_file))
+        roots = SdsSecretConfig(name=_ROOTS, sds_config=followed(layout.client_roots_file))
     else:
-        source, certificate, roots = _service(), tls.sds.certificate, tls.sds.roots
-    common = CommonTlsContext(
-        tls_certificate_sds_secret_configs=[SdsSecretConfig(name=certificate, sds_config=source)]
-    )
+        certificate = SdsSecretConfig(name=tls.sds.certificate, sds_config=_service())
+        roots = SdsSecretConfig(name=tls.sds.roots or "", sds_config=_service())
+    common = CommonTlsContext(tls_certificate_sds_secret_configs=[certificate])
     context = DownstreamTlsContext(common_tls_context=common)
-    if roots is not None:
-        common.validation_context_sds_secret_config = SdsSecretConfig(name=roots, sds_config=source)
+    if tls.verifies_clients:
+        common.validation_context_sds_secret_config = roots
         # Otherwise a session of before could be resumed under roots that have changed since.
         context.disable_stateless_session_resumption = True
         context.require_client_certificate = tls.require_client_certificate

@@ -69,8 +69,13 @@ class Layout:
         return self.directory / "egress-routes.yaml"
 
     @property
-    def secrets_file(self) -> Path:
-        return self.directory / "secrets.yaml"
+    def certificate_file(self) -> Path:
+        """Where our certificate is, and below the roots of clients': SDS takes one secret a file."""
+        return self.directory / "certificate.yaml"
+
+    @property
+    def client_roots_file(self) -> Path:
+        return self.directory / "client-roots.yaml"
 
     @property
     def descriptor_file(self) -> Path:

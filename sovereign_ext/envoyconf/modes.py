@@ -77,13 +77,11 @@ def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:
 
 
 def _xds(layout: Layout, providers: Sequence[Provider]) -> dict[str, dict[str, Json]]:
-    found = {
+    return {
         layout.bootstrap_file.name: resources.bootstrap(layout),
         layout.listeners_file.name: resources.listener_response(layout),
         layout.clusters_file.name: resources.cluster_response(layout, providers, _VERSION),
         layout.ingress_routes_file.name: resources.ingress_response(layout),
         layout.egress_routes_file.name: resources.egress_response(providers, _VERSION),
+        **{file.name: response for file, response in resources.secret_responses(layout).items()},
     }
-    if layout.ingress.tls is not None and layout.ingress.tls.sds is None:
-        found[layout.secrets_file.name] = resources.secret_response(layout)
-    return found

@@ -30,8 +30,8 @@ def write_shared(layout: Layout) -> None:
     management API, and where the certificates are."""
     _replace(layout.descriptor_file, descriptors(layout))
     _write(layout.ingress_routes_file, resources.ingress_response(layout))
-    if layout.ingress.tls is not None and layout.ingress.tls.sds is None:
-        _write(layout.secrets_file, resources.secret_response(layout))
+    for file, response in resources.secret_responses(layout).items():
+        _write(file, response)
 
 
 def write_providers(layout: Layout, providers: Iterable[Provider], version: str) -> None:

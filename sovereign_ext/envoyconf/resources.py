@@ -6,6 +6,7 @@ Values in, values out; ``render`` writes them where a processor runs, ``modes`` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any as Json
 
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
@@ -106,8 +107,9 @@ def egress_response(providers: Sequence[Provider], version: str) -> dict[str, Js
     return _response(version, _ROUTES, [routes.egress(providers)])
 
 
-def secret_response(layout: Layout) -> dict[str, Json]:
-    return _response("1", _SECRET, downstream.secrets(layout))
+def secret_responses(layout: Layout) -> dict[Path, dict[str, Json]]:
+    """By the file that each belongs to; none where certificates come from a service."""
+    return {file: _response("1", _SECRET, [each]) for file, each in downstream.secrets(layout).items()}
 
 
 def _response(version: str, kind: str, found: Iterable[dict[str, Json]]) -> dict[str, Json]:

@@ -143,7 +143,7 @@ def test_certificates_by_sds(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     config.write_text(text[:start] + sds + text[end:])
     assert sovereign(["envoy", "render", "--mode", "gateway", "--config", str(config), "--out", "-"]) == 0
     document = yaml.safe_load(capsys.readouterr().out)
-    assert "secrets.yaml" not in str(document)
+    assert "certificate.yaml" not in str(document)
     names = {each["name"] for each in walk(document) if "sds_config" in each}
     assert names == {"spiffe://clinic.example/gateway", "spiffe://clinic.example"}
     (cluster,) = [each for each in document["static_resources"]["clusters"] if each["name"] == "secrets"]
