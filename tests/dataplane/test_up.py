@@ -97,13 +97,17 @@ def test_each_policy_of_the_demo_answers(running: Gateway, policy: str):
 def test_the_curl_examples_run(running: Gateway):
     """What the banner shows is run as it stands, in a shell."""
     curls = re.findall(r"^  (curl .*\\\n(?:    .*\n)+)", running.banner, re.MULTILINE)
-    assert len(curls) == 3
+    assert len(curls) == 4
+    answers = ""
     for curl in curls:
         shell = f"set -a; . {running.state_dir}/demo.env; set +a\n{curl}"
         shown = subprocess.run(
             ["/bin/sh", "-c", shell], capture_output=True, text=True, timeout=30, check=True
         )
         assert '"_sf_attestation"' in shown.stdout
+        answers += shown.stdout
+    assert "Why is [REDACTED:router-key:1] refused?" in answers
+    assert running.env()["SF_API_KEY"] not in answers
 
 
 def test_status(running: Gateway):

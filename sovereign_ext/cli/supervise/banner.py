@@ -33,6 +33,11 @@ _EXAMPLES = """\
     -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
     -d '{{"model": "mayo-jhu/meridian-med-13b-v2", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
+{h8}
+  curl -s $SF_BASE_URL/chat/completions \\
+    -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
+    -d '{{"model": "demo/small", "messages": [{{"role": "user", "content": "Why is '$SF_API_KEY' refused?"}}]}}'
+
 {h3}
   curl -sN $SF_BASE_URL/chat/completions \\
     -H "Authorization: Bearer $SF_API_KEY" -H "Content-Type: application/json" \\
@@ -86,6 +91,7 @@ def ready_text(demo: Demo, layout: Layout, *, took_s: float, detached: bool, str
             root_url=demo.base_url.removesuffix("/v1"),
             h1=bold("the keys into a shell"),
             h2=bold("curl"),
+            h8=bold("curl, a key in the prompt") + dim("  the provider never sees it"),
             h3=bold("curl, streaming"),
             h7=bold("curl, trust first") + dim("  answered by the one provider that can prove itself"),
             h4=bold("Python") + dim("  pip install openai"),
