@@ -109,12 +109,13 @@ def test_a_hidden_secret_is_replaced_whole(text: str):
     assert json.loads(scan.body)["a"].endswith(f"{MARK} y")
 
 
-@pytest.mark.parametrize("at", range(1, len(SEVEN)))
 @pytest.mark.parametrize("wrap", ["\n", "\r\n", "\n    ", "\n\t", "\n> ", "\n > > ", "\\\n", " \\\n  "])
-def test_a_wrapped_secret_is_replaced_with_its_line_break(at: int, wrap: str):
-    if " \\" in wrap and at < len("seven_"):
-        wrap = "\\\n"  # within an anchor no blanks before the break
-    assert redacted(f"say {SEVEN[:at]}{wrap}{SEVEN[at:]}\nnext") == f"say {MARK}\nnext"
+def test_a_wrapped_secret_is_replaced_with_its_line_break(wrap: str):
+    for at in range(1, len(SEVEN)):
+        by = (
+            "\\\n" if " \\" in wrap and at < len("seven_") else wrap
+        )  # within an anchor no blanks before the break
+        assert redacted(f"say {SEVEN[:at]}{by}{SEVEN[at:]}\nnext") == f"say {MARK}\nnext", at
 
 
 def test_the_line_after_a_whole_secret_is_not_a_part_of_it():
@@ -365,7 +366,7 @@ def _token(name: str) -> str:
     return (name if len(name) <= 200 else name[:200] + "…").replace("~", "~0").replace("/", "~1")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(JSON, st.integers(0, 1 << 60))
 def test_any_json_stays_json_and_differs_only_where_something_was_found(value: Any, seed: int):
     raw = written(copy.deepcopy(value), numbers(seed)).encode()
@@ -382,7 +383,7 @@ def test_any_json_stays_json_and_differs_only_where_something_was_found(value: A
     assert again.body is scan.body
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.lists(TEXT, max_size=6), st.integers(0, 1 << 60))
 def test_every_byte_outside_of_the_secrets_is_as_it_was(texts: list[str], seed: int):
     """The body with a gap for each marker fits the original, and what stood in the gaps are the secrets."""
