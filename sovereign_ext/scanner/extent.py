@@ -108,16 +108,14 @@ def encoded(text: bytes, start: int, characters: re.Pattern[bytes]) -> int | Non
     padding = full - last == -(last - start) % _GROUP > 0 and not _is_assigned(text, last)
     whole = [end for end in possible if (end - start) % _GROUP == 0 or (padding and end == last)]
     stop = stop_in(text, start, last)
-    if not whole or (stop is not None and stop < whole[0]):
+    reached = [end for end in whole if stop is None or end <= stop]
+    if not reached:
         best = _unsized(text, start, possible, 1)
     else:
-        best = whole[0]
-        for end, following in pairwise(possible[possible.index(best) :]):
-            is_own = end in whole and is_word(text, end, following) and not (padding and following == last)
-            if end == stop or is_own:
-                break
-            if following in whole:
-                best = following
+        best = reached[-1]
+        if not (padding and best == last):
+            words = _before_words(text, [end for end in possible if end <= best])
+            best = next(end for end in reached if end >= words)
     return full if best == last else best
 
 
@@ -135,6 +133,16 @@ def _unsized(text: bytes, start: int, possible: list[int], least: int) -> int:
     end = last if stop is None else stop
     for before, after in pairwise(reversed(possible[: possible.index(end) + 1])):
         if after - start < least or not is_word(text, after, before):
+            break
+        end = after
+    return end
+
+
+def _before_words(text: bytes, possible: list[int]) -> int:
+    """The first of the ``possible`` ends behind which only words stand, a line each."""
+    end = possible[-1]
+    for before, after in pairwise(reversed(possible)):
+        if not is_word(text, after, before):
             break
         end = after
     return end

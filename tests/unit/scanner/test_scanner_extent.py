@@ -108,6 +108,8 @@ def test_where_base64_may_be_whole_words_tell() -> None:
     body = base64.b64encode(random.Random(4).randbytes(300))
     assert encoded(joined(body + b"\nbest, A."), 0, BASE64) == 400
     assert encoded(joined(body + b"\nx7Yq, A."), 0, BASE64) == 404
+    assert encoded(joined(body + b"\nbest\nx7Yq, A."), 0, BASE64) == 408
+    assert encoded(joined(body + b"\n1\n" + body[1:]), 0, BASE64) == 800
     assert encoded(joined(body + b"\n" + body, (401,)), 0, BASE64) == 400
 
 

@@ -62,14 +62,14 @@ def test_without_detectors_nothing_is_found():
 @pytest.mark.parametrize(
     "before", ["", " ", "\n", "\r\n", "\t", "x: ", '"', "\\", "/", "é", "=", "-", "_", "\u200b", "a\u200b"]
 )
-@pytest.mark.parametrize("after", ["", " ", "\n", '"', "\\", "/", "é", ",", "-", "a", "\u200b"])
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_a_secret_is_found_between_anything(before: str, after: str, ascii_only: bool):
+def test_a_secret_is_found_between_anything(before: str, ascii_only: bool):
     """Its left neighbour may be anything but a letter or digit, as an escape or not."""
-    raw = json.dumps({"a": before + SEVEN + after}, ensure_ascii=ascii_only).encode()
-    scan = SCANNER.scan(raw)
-    assert json.loads(scan.body) == {"a": before + MARK + after}
-    assert scan.body == raw.replace(SEVEN.encode(), MARK.encode())
+    for after in ("", " ", "\n", '"', "\\", "/", "é", ",", "-", "a", "\u200b"):
+        raw = json.dumps({"a": before + SEVEN + after}, ensure_ascii=ascii_only).encode()
+        scan = SCANNER.scan(raw)
+        assert json.loads(scan.body) == {"a": before + MARK + after}, after
+        assert scan.body == raw.replace(SEVEN.encode(), MARK.encode())
 
 
 @pytest.mark.parametrize("before", ["a", "Z", "0"])
