@@ -81,15 +81,19 @@ def get_json(port: int, path: str, key: str) -> tuple[int, Any]:
 
 
 def answers(port: int, key: str) -> str | None:
-    """What keeps the gateway from answering ``GET /v1/models``; ``None`` when it does.
+    """What keeps the gateway from answering ``GET /v1/models`` and ``GET /sf/v1/log``; ``None`` when it does.
 
-    401 is an answer too: the user may have taken the demo's tenant out of the configuration.
+    The second tells it from another server that took the port meanwhile. 401 is an answer too: the user may have
+    taken the demo's tenant out of the configuration.
     """
-    try:
-        status, _ = get_json(port, "/v1/models", key)
-    except OSError as error:
-        return f"no answer on port {port} ({error.strerror or error})"
-    return None if status in (200, 401) else f"GET /v1/models on port {port} answers {status}"
+    for path in ("/v1/models", "/sf/v1/log"):
+        try:
+            status, _ = get_json(port, path, key)
+        except OSError as error:
+            return f"no answer on port {port} ({error.strerror or error})"
+        if status not in (200, 401):
+            return f"GET {path} on port {port} answers {status}"
+    return None
 
 
 def is_mirrored(port: int, key: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from sovereign_ext.cli.supervise import probe
 from sovereign_ext.errors import StartError
+from sovereign_ext.mock.thread import RunningMock
 
 
 @pytest.fixture
@@ -78,7 +79,15 @@ def test_answers(gateway, status, ready):
     what = probe.answers(gateway.server_port, "the-key")
     assert (what is None) is ready
     assert ready or f"answers {status}" in what
-    assert gateway.seen == [("/v1/models", "Bearer the-key")]
+    asked = [("/v1/models", "Bearer the-key"), ("/sf/v1/log", "Bearer the-key")]
+    assert gateway.seen == (asked if ready else asked[:1])
+
+
+def test_a_server_of_models_is_not_yet_a_gateway():
+    """Somebody took the port before Envoy did: a mock has models, and any key opens it, but it has no log."""
+    with RunningMock("openai") as mock:
+        port = int(mock.url.rpartition(":")[2])
+        assert probe.answers(port, "k") == f"GET /sf/v1/log on port {port} answers 404"
 
 
 def test_no_answer_is_described():
