@@ -22,7 +22,7 @@ from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import Final
 
-from sovereign_ext.scanner.base import Lines
+from sovereign_ext.scanner.base import Lines, once
 
 _PART: Final = rb"(?:[A-Za-z][a-z]{1,23}|[A-Z]{2,24}|[0-9]{1,24}|[AIa])"
 _WORD: Final = re.compile(
@@ -56,14 +56,17 @@ def lines_in(text: bytes, start: int, end: int) -> list[int]:
     """Where lines begin within ``text[start:end]``, but for the one at its start."""
     if not isinstance(text, Lines):
         return []
-    breaks = text.breaks
-    return list(dict.fromkeys(breaks[bisect_right(breaks, start) : bisect_left(breaks, end)]))
+    breaks = once(text, _breaks)
+    return breaks[bisect_right(breaks, start) : bisect_left(breaks, end)]
 
 
 def stop_in(text: bytes, start: int, end: int) -> int | None:
     """Where within ``text[start:end]`` the first line begins that is a text of its own."""
-    stops = text.stops if isinstance(text, Lines) else frozenset()
-    return next((at for at in lines_in(text, start, end) if at in stops), None)
+    if not isinstance(text, Lines):
+        return None
+    stops = once(text, _stops)
+    first = bisect_right(stops, start)
+    return stops[first] if first < len(stops) and stops[first] < end else None
 
 
 def ends(text: bytes, at: int, further: re.Pattern[bytes]) -> bool:
@@ -106,16 +109,18 @@ def encoded(text: bytes, start: int, characters: re.Pattern[bytes]) -> int | Non
     if len(possible) == 1 or _is_enclosed(text, start, full):
         return full
     padding = full - last == -(last - start) % _GROUP > 0 and not _is_assigned(text, last)
-    whole = [end for end in possible if (end - start) % _GROUP == 0 or (padding and end == last)]
+
+    def is_whole(end: int) -> bool:
+        return (end - start) % _GROUP == 0 or (padding and end == last)
+
     stop = stop_in(text, start, last)
-    reached = [end for end in whole if stop is None or end <= stop]
-    if not reached:
+    reached = possible if stop is None else possible[: bisect_right(possible, stop)]
+    best = next(filter(is_whole, reversed(reached)), None)
+    if best is None:
         best = _unsized(text, start, possible, 1)
-    else:
-        best = reached[-1]
-        if not (padding and best == last):
-            words = _before_words(text, [end for end in possible if end <= best])
-            best = next(end for end in reached if end >= words)
+    elif not (padding and best == last):
+        words = _before_words(text, possible, best)
+        best = next(filter(is_whole, reached[bisect_left(reached, words) :]))
     return full if best == last else best
 
 
@@ -131,26 +136,43 @@ def _unsized(text: bytes, start: int, possible: list[int], least: int) -> int:
         return last
     stop = stop_in(text, start, last)
     end = last if stop is None else stop
-    for before, after in pairwise(reversed(possible[: possible.index(end) + 1])):
-        if after - start < least or not is_word(text, after, before):
-            break
-        end = after
-    return end
+    words = max(_before_words(text, possible, end), start + least)
+    return min(end, possible[bisect_left(possible, words)])
 
 
-def _before_words(text: bytes, possible: list[int]) -> int:
-    """The first of the ``possible`` ends behind which only words stand, a line each."""
-    end = possible[-1]
-    for before, after in pairwise(reversed(possible)):
-        if not is_word(text, after, before):
-            break
-        end = after
-    return end
+def _before_words(text: bytes, possible: list[int], end: int) -> int:
+    """The first of the ``possible`` ends up to ``end`` behind which only words stand before that, a line each."""
+    if end == possible[-1]:  # in the midst of a line, perhaps
+        if len(possible) == 1 or not is_word(text, possible[-2], end):
+            return end
+        end = possible[-2]
+    return max(once(text, _chains).get(end, end), possible[0])
 
 
 def _ends(text: bytes, start: int, end: int) -> list[int]:
     """Where lines end in the run ``text[start:end]``, and where it ends itself."""
     return [*lines_in(text, start, end), end]
+
+
+def _breaks(text: bytes) -> list[int]:
+    """Where lines begin, each place once."""
+    return list(dict.fromkeys(text.breaks)) if isinstance(text, Lines) else []
+
+
+def _stops(text: bytes) -> list[int]:
+    return sorted(text.stops) if isinstance(text, Lines) else []
+
+
+def _chains(text: bytes) -> dict[int, int]:
+    """For the end of each line that is words, but for the last line: where the first of such lines in a row begins.
+
+    Many beginnings of credentials may ask for what they have behind them in common.
+    """
+    chains: dict[int, int] = {}
+    for line, following in pairwise(once(text, _breaks)):
+        if is_word(text, line, following):
+            chains[following] = chains.get(line, line)
+    return chains
 
 
 def _is_assigned(text: bytes, at: int) -> bool:

@@ -14,10 +14,11 @@ from dataclasses import replace
 import pytest
 from scanner_fakes import ALL, SEVEN
 
-from sovereign_ext.scanner import effort
+from sovereign_ext.scanner import effort, extent
 from sovereign_ext.scanner.base import Detector, Span
 from sovereign_ext.scanner.canonical import Canonical
-from sovereign_ext.scanner.scan import Scanner
+from sovereign_ext.scanner.detectors.aws import AWS
+from sovereign_ext.scanner.scan import SEARCHES, Scanner
 from sovereign_ext.scanner.search import Search
 
 SIZE = 200_000
@@ -117,3 +118,21 @@ def test_a_clean_body_is_not_made_readable_at_all(monkeypatch: pytest.MonkeyPatc
     with counted(monkeypatch) as sizes:
         assert search.found(body) == ([], {})
     assert sizes == []
+
+
+@pytest.mark.parametrize("line", [b"FwoDYXdz", b"ABSK", b"aB3dE7gH\\nwords", b"FwoDYXdzab"])
+def test_a_line_is_read_for_the_end_of_a_credential_a_few_times(line: bytes, monkeypatch: pytest.MonkeyPatch):
+    """Not once for each credential that may begin before it: each of these could go on for four thousand characters."""
+    asked = 0
+    is_word = extent.is_word
+
+    def counting(text: bytes, start: int, end: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return is_word(text, start, end)
+
+    monkeypatch.setattr(extent, "is_word", counting)
+    lines = 2_000
+    body = b'{"a":"FwoDYXdz' + (line + b"\\n") * lines + b'"}'
+    Scanner(AWS).scan(body)
+    assert asked <= 4 * SEARCHES * lines
