@@ -1,7 +1,7 @@
 """What tells a credential from a look-alike: checksums, how the characters are spread, marks of a typed text.
 
 Pure functions on bytes, for the detectors. The bounds of :func:`made_at_random` come from the exact moments of a
-uniform draw and are such that a secret made by a random generator fails about once in ten million; they tell random
+uniform draw and are such that a secret made by a random generator fails less than once in a million; they tell random
 texts from words, not from each other. Knows no format: that is the detectors' part.
 """
 
@@ -36,7 +36,9 @@ _PAIRS: Final = frozenset(
     for pair in b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le "
     b"ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ke ey ec ta el is no ss tr et".split()
 )
+_DIGITS: Final = 16
 _DEVIATIONS: Final = 6.5
+_DEVIATIONS_OF_DIGITS: Final = 8.5  # few characters, many of each: the tail is longer
 # The number of those pairs that one in ten million random texts of letters and digits has, by its size. The exact law
 # (a chain over the last letter) is worked out in the tests. Bounds are kept for these sizes only.
 _PAIRS_BY_CHANCE: Final = {
@@ -121,7 +123,8 @@ def made_at_random(text: bytes, alphabet: int = 0) -> bool:
 
 @cache
 def least_entropy(size: int, alphabet: int) -> float:
-    """The least entropy in bits for each byte to be expected of ``size`` uniform draws: the mean less 6.5 deviations.
+    """The least entropy in bits for each byte to be expected of ``size`` uniform draws: the mean less 6.5 deviations,
+    of hexadecimal digits 8.5.
 
     With ``n`` the size and ``c`` the count of a character, the entropy is log2(n) - sum(c log2 c) / n; mean and
     deviation of that sum follow from the binomial law of one count and the joint law of two.
@@ -135,7 +138,8 @@ def least_entropy(size: int, alphabet: int) -> float:
         for count in range(2, size + 1)
     )
     variance = alphabet * (square - mean * mean) + alphabet * (alphabet - 1) * (product - mean * mean)
-    return math.log2(size) - (alphabet * mean + _DEVIATIONS * math.sqrt(max(0.0, variance))) / size
+    deviations = _DEVIATIONS_OF_DIGITS if alphabet <= _DIGITS else _DEVIATIONS
+    return math.log2(size) - (alphabet * mean + deviations * math.sqrt(max(0.0, variance))) / size
 
 
 def _alphabet(text: bytes) -> int:

@@ -282,3 +282,9 @@ def test_the_reach_is_enough(detector: Detector) -> None:
                 given_text = text[begin : hit.start() + detector.reach]
                 part = detector.find(given_text, hit.start() - begin)
                 assert whole == (part and Span(part.start + begin, part.end + begin))
+
+
+def test_a_key_whose_digits_are_spread_badly_is_found() -> None:
+    """One in 200,000 is spread like this: the entropy of a fair draw has a long tail."""
+    digits = b"ef98af2c1c9ca1b91c818c999fac12110efb9811a76c8b1bbf8f61a96f8fcf92"
+    assert evidence.made_at_random(digits, 16)
