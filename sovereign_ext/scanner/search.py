@@ -28,6 +28,9 @@ from sovereign_ext.scanner.regions import Region
 MARKER: Final = re.compile(rb"(?:\[REDACTED:[a-z0-9-]+:[0-9]+\])+")
 """What stands in place of secrets, one or more of them."""
 
+_AT_BREAKS: Final = b" \t\\\r\n>|"
+"""All that joining lines takes out."""
+
 _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -70,7 +73,7 @@ class Search:
             text = region.text
             joined = Joined(text) if b"\n" in text or b"\r" in text else None
             behind = len(text) - region.core[1]
-            if joined is not None:
+            if joined is not None and len(text[-behind:].translate(None, _AT_BREAKS)) < engine.longest:
                 behind = len(joined.text) - joined.place(region.core[1])
             if behind < engine.longest and region.grow(0, engine.longest - behind, engine.longest):
                 continue
