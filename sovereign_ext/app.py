@@ -67,7 +67,6 @@ from sovereign_ext.webhook.service import Webhooks
 _log = logging.getLogger(__name__)
 
 _PRUNE_LOOK_S: Final = 0.5
-_STOP_GRACE_S: Final = 10.0
 _EVIDENCE_WAIT_S: Final = 2.0  # at start, so that the first call need not fail for want of a first look
 _MANAGEMENT_GRACE_S: Final = 1.0  # health watchers never end by themselves
 
@@ -316,7 +315,7 @@ class Processor:
         for task in (*self._tasks, self._pruning):
             if task is not None:
                 task.cancel()
-        await self._server.stop(_STOP_GRACE_S)
+        await self._server.stop(self._settings.drain_s)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._observing.stop()
         await self._gateway.drain()

@@ -19,6 +19,7 @@ class Settings:
     checkpoint_dir: Path | None = None  # apart from the log's data, so that a restored backup is noticed
     message_timeout: timedelta = timedelta(seconds=10)  # Envoy's patience with one message
     metrics_listen: tuple[str, int] | None = None  # host and port for scrapers that have no key
+    drain_s: float = 10.0  # how long a stop waits for calls that are open
     shared_dir: Path | None = None  # Envoy's files, if apart from keys and log
     roots: str | None = None  # CA bundle for providers, as Envoy finds it; none: this system's
 

@@ -18,6 +18,7 @@ _MODES = ("gateway", "sidecar", "snippet", "xds")
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("envoy", help="configure an Envoy of your own")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _register_drain(actions)
     render = actions.add_parser(
         "render",
         help="write Envoy's configuration for this sovereign.yaml",
@@ -50,6 +51,22 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
 
 
+def _register_drain(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    drain = actions.add_parser(
+        "drain",
+        help="have Envoy take no new calls, and wait for the open ones",
+        description="Before Envoy is stopped. Exit code 0 when no call is open, 1 when some are left.",
+    )
+    drain.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where envoy-admin.sock is")
+    drain.add_argument(
+        "--accept-s", type=float, default=5.0, metavar="S",
+        help="go on accepting connections for so long: balancers need time to notice (default: %(default)s)",
+    )  # fmt: skip
+    drain.add_argument(
+        "--within-s", type=float, default=600.0, metavar="S", help="give up after (default: %(default)s)"
+    )
+
+
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Where a processor and its Envoy meet: the options that both are given."""
     parser.add_argument(
@@ -70,7 +87,25 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return _render(args)
+    return _drain(args) if args.action == "drain" else _render(args)
+
+
+def _drain(args: argparse.Namespace) -> int:
+    import asyncio
+
+    import httpx
+
+    from sovereign_ext.envoyconf.admin import EnvoyAdmin
+    from sovereign_ext.errors import StartError
+
+    socket = args.run_dir / "envoy-admin.sock"
+    try:
+        left = asyncio.run(EnvoyAdmin(str(socket)).drain(accept_s=args.accept_s, within_s=args.within_s))
+    except httpx.TransportError:
+        raise StartError(f"no Envoy answers on {socket}") from None
+    if left:
+        print(f"{left} calls are still open after {args.within_s:g} s", file=sys.stderr)
+    return 1 if left else 0
 
 
 def _render(args: argparse.Namespace) -> int:

@@ -34,6 +34,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--listen-host", default="127.0.0.1", metavar="HOST", help="where Envoy listens")
     parser.add_argument(
+        "--drain-s", type=float, default=10.0, metavar="S",
+        help="how long SIGTERM waits for calls that are open (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--metrics-listen", metavar="[HOST:]PORT",
         help="serve /metrics there to anybody who can connect (default: not at all; HOST: 127.0.0.1)",
     )  # fmt: skip
@@ -75,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         args.checkpoint_dir,
         timedelta(milliseconds=args.message_timeout_ms),
         metrics_listen,
+        args.drain_s,
         args.envoy_dir,
         args.roots,
     )

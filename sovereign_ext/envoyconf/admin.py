@@ -1,4 +1,4 @@
-"""Asking a running Envoy, over its admin socket, which configuration it has taken up."""
+"""Asking a running Envoy, over its admin socket, which configuration it has taken up, and having it drain."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 _POLL_S: Final = 0.05
+_OPEN_CALLS: Final = r"^http\.ingress\.downstream_rq_active$"
 _VERSIONS: Final = ("cluster_manager.cds.version_text", "http.egress.rds.egress.version_text")
 
 
@@ -34,6 +35,33 @@ class EnvoyAdmin:
                     return None
                 await self._sleep(_POLL_S)
         return False
+
+    async def drain(self, *, accept_s: float, within_s: float) -> int:
+        """Have Envoy take no new calls, and wait until those of its clients are over; how many were left in the end.
+
+        1. From now on the probe of balancers fails, and answers ask clients to connect anew (`connection: close`,
+           GOAWAY). Connections are still accepted: a balancer needs time to notice.
+        2. After ``accept_s`` seconds the listeners of clients close. The internal one does not, so that open calls may
+           still go on to their next provider.
+        3. Until no call is open, ``within_s`` seconds at most, counted from 1.
+
+        Raises ``httpx.TransportError`` if there is no Envoy.
+        """
+        transport = httpx.AsyncHTTPTransport(uds=self._socket)
+        async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=10.0) as client:
+            await client.post("/healthcheck/fail")
+            await client.post("/drain_listeners?inboundonly&graceful&skip_exit")
+            await self._sleep(accept_s)
+            await client.post("/drain_listeners?inboundonly")
+            for _ in range(round(max(0.0, within_s - accept_s) / _POLL_S)):
+                if not await self._open_calls(client):
+                    return 0
+                await self._sleep(_POLL_S)
+            return await self._open_calls(client)
+
+    async def _open_calls(self, client: httpx.AsyncClient) -> int:
+        stats = await client.get("/stats", params={"filter": _OPEN_CALLS, "usedonly": ""})
+        return sum(int(line.rpartition(":")[2]) for line in stats.text.splitlines())
 
     async def _taken_up(self, client: httpx.AsyncClient, version: str) -> bool:
         texts = (await client.get("/stats", params={"type": "TextReadouts"})).text

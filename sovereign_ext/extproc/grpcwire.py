@@ -20,7 +20,7 @@ _PREFIX: Final = struct.Struct(">BL")
 # HPACK, written out once: ":status: 200" is static entry 8; "content-type" is static name 31.
 _RESPONSE: Final = b"\x88\x0f\x10\x10application/grpc"
 
-OK, INTERNAL, UNIMPLEMENTED, RESOURCE_EXHAUSTED = 0, 13, 12, 8
+OK, INTERNAL, UNIMPLEMENTED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 13, 12, 8, 14
 
 
 class Calls(Protocol):

@@ -10,7 +10,7 @@ from sovereign_ext.envoyconf.names import PHASE, PHASE_ATTEMPT
 from sovereign_ext.extproc.attempt_stream import AttemptStream
 from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.extproc.gateway import Gateway
-from sovereign_ext.extproc.grpcwire import Calls, GrpcCall, acceptor
+from sovereign_ext.extproc.grpcwire import UNAVAILABLE, Calls, GrpcCall, acceptor
 from sovereign_ext.extproc.http2 import Headers, Http2Connection
 
 METHOD: Final = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -26,6 +26,7 @@ class ProcessorServer:
         self._limit = max_body_bytes + _SLACK
         self._connections: set[Http2Connection] = set()
         self._server: asyncio.Server | None = None
+        self._draining = False
 
     async def start(self, path: Path) -> None:
         """Listen on ``path``, for this user only."""
@@ -37,15 +38,23 @@ class ProcessorServer:
         path.chmod(0o600)  # noqa: ASYNC240 - start-up; nothing waits yet
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, let the open ones end for ``grace_s`` seconds, then cut them off."""
+        """Take no new calls, let the open ones end for ``grace_s`` seconds, then cut them off.
+
+        1. A new call is refused, which Envoy answers 500. One that is open may go on to its next provider: that is a
+           stream of its own on this socket.
+        2. When none is left, or it has taken too long, the socket is closed and the connections to it.
+        """
         if self._server is None:
             return
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
+        while self._gateway.exchanges and loop.time() < until:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_LOOK_S)
         self._server.close()
         for connection in list(self._connections):
             connection.drain()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + grace_s
-        while self._connections and loop.time() < until:  # noqa: ASYNC110 - once, at the very end
+        while self._connections and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         for connection in list(self._connections):
             connection.abort()
@@ -53,4 +62,19 @@ class ProcessorServer:
     def _serve(self, call: GrpcCall, headers: Headers) -> Calls:
         if headers.get(PHASE.encode()) == PHASE_ATTEMPT.encode():
             return AttemptStream(self._gateway, call)
+        if self._draining:
+            return _Refused(call)
         return ExchangeStream(self._gateway, call)
+
+
+class _Refused:
+    """A call that comes too late."""
+
+    def __init__(self, call: GrpcCall) -> None:
+        self._call = call
+
+    def message(self, data: bytes) -> None:
+        self._call.finish(UNAVAILABLE)
+
+    def ended(self) -> None:
+        """Nothing was begun."""
