@@ -71,7 +71,7 @@ class EdgeStack(Stack):
 
     def client(self, **options: Any) -> httpx.Client:
         """A client that trusts us."""
-        return httpx.Client(base_url=self.url, verify=self.trust(), timeout=20, **options)
+        return httpx.Client(**({"base_url": self.url, "verify": self.trust(), "timeout": 20} | options))
 
     def models(self) -> wire.Reply:
         with self.client() as client:
