@@ -59,9 +59,10 @@ type: ## mypy --strict
 	@scripts/setup.sh dev
 	$(BIN)/mypy
 
-proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler
+proto: ## generate sovereign_ext/_gen from proto/ with the locked compiler, and envoy/, which has its methods
 	@scripts/setup.sh dev
 	$(BIN)/python scripts/proto.py
+	$(BIN)/python scripts/envoy.py
 
 lock: ## resolve requirements/*.lock anew, with hashes (downloads from the configured registry)
 	@scripts/lock.sh $(LOCK_ARGS)
