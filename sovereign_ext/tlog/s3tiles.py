@@ -15,6 +15,7 @@ import re
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -209,9 +210,13 @@ class S3Tiles:
         raise OSError(f"{method} {path}: {reason}")
 
     def _once(self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> _Answer:
-        given = [("x-amz-content-sha256", sha256(body).hexdigest()), *headers.items()]
+        digest = sha256(body)
+        given = [("x-amz-content-sha256", digest.hexdigest()), *headers.items()]
         if method == "PUT":
             given.append(("content-type", "application/octet-stream"))
+            # A bucket with Object Lock takes nothing without a checksum; others check it, or do not know it.
+            given.append(("x-amz-sdk-checksum-algorithm", "SHA256"))
+            given.append(("x-amz-checksum-sha256", b64encode(digest.digest()).decode()))
         signed = sign(
             method,
             self._host,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,12 +56,16 @@ def keys(moto_server: Any) -> AwsKeys:
 @pytest.fixture
 def bucket(moto_server: Any, keys: AwsKeys) -> Iterator[Bucket]:
     """An empty bucket; moto checks signatures and the policy from here on."""
-    name = f"tiles-{next(_serial)}"
-    moto_server.boto(
-        "s3", "create_bucket", Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
+    made = new_bucket(moto_server, keys)
     with moto_server.guard():
-        yield Bucket(moto_server.url, name, "eu-central-1", keys, "logs/a/")
+        yield made
+
+
+def new_bucket(moto_server: Any, keys: AwsKeys, **options: Any) -> Bucket:
+    name = f"tiles-{next(_serial)}"
+    where = {"LocationConstraint": "eu-central-1"}
+    moto_server.boto("s3", "create_bucket", Bucket=name, CreateBucketConfiguration=where, **options)
+    return Bucket(moto_server.url, name, "eu-central-1", keys, "logs/a/")
 
 
 @contextmanager
@@ -95,6 +101,28 @@ def test_objects_come_and_go(bucket: Bucket) -> None:
         assert [tiles.read(f"tile/0/000.p/{width}") for width in (3, 4)] == [None, None]
         assert reader.tile(Tile(0, 0, 3)) == full[:96]
         tiles.drop_partial([Tile(0, 0), Tile(1, 5)])  # nothing there
+
+
+def test_a_bucket_with_object_lock(moto_server: Any, keys: AwsKeys) -> None:
+    """Writing over and dropping go on; what was there stays as a version."""
+    bucket = new_bucket(moto_server, keys, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 30}}
+    locked = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    moto_server.boto(
+        "s3", "put_object_lock_configuration", Bucket=bucket.bucket, ObjectLockConfiguration=locked
+    )
+    with moto_server.guard(), opened(bucket) as tiles:
+        tiles.probe()
+        tiles.show(signed(1), 1, nothing)
+        tiles.show(signed(2), 2, nothing)
+        tiles.write([("tile/0/000.p/3", b"x" * 96), ("tile/0/000", b"x" * 8192)])
+        tiles.drop_partial([Tile(0, 0)])
+        assert tiles.read("checkpoint") == signed(2)
+        assert tiles.read("tile/0/000.p/3") is None
+    kept = moto_server.boto("s3", "list_object_versions", Bucket=bucket.bucket, Prefix="logs/a/")["Versions"]
+    names = [version["Key"] for version in kept]
+    assert names.count("logs/a/checkpoint") == 2
+    assert "logs/a/tile/0/000.p/3" in names
 
 
 def test_a_wrong_key_is_refused_and_not_shown(bucket: Bucket) -> None:
@@ -158,6 +186,7 @@ class Flaky(ThreadingHTTPServer):
         self.plan: list[str | int] = []
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.checksums: list[tuple[bytes, bytes]] = []  # what was said with a body, and the body
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -166,6 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.checksums.append((b64decode(self.headers["x-amz-checksum-sha256"]), body))
         self.act(lambda: self.put(body))
 
     def do_GET(self) -> None:
@@ -241,6 +271,15 @@ def test_what_may_pass_is_tried_again(fault: str | int, flaky: Flaky) -> None:
         with pytest.raises(OSError, match="GET tile/0/002: status 403 SlowDown"):
             tiles.read("tile/0/002")
         assert len(flaky.asked) == asked + 1
+
+
+def test_every_body_comes_with_its_checksum(flaky: Flaky) -> None:
+    """Without one, a bucket with Object Lock refuses it."""
+    with on(flaky) as (tiles, _):
+        tiles.write([("tile/0/000", b"x"), ("tile/entries/000", b"")])
+        tiles.show(signed(1), 1, nothing)
+    assert len(flaky.checksums) == 3
+    assert all(said == hashlib.sha256(body).digest() for said, body in flaky.checksums)
 
 
 def test_a_conditional_put_whose_answer_was_lost(flaky: Flaky) -> None:
