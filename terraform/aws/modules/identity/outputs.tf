@@ -1,0 +1,19 @@
+output "router_role_arn" {
+  description = "The router's role"
+  value       = aws_iam_role.router.arn
+}
+
+output "router_role_name" {
+  description = "The same by name"
+  value       = aws_iam_role.router.name
+}
+
+output "startup_policy_arn" {
+  description = "Policy for whoever hands the startup secrets to a router"
+  value       = aws_iam_policy.startup.arn
+}
+
+output "tiles_user_name" {
+  description = "User whose access key goes into the secret `tiles`"
+  value       = aws_iam_user.tiles.name
+}

@@ -1,0 +1,72 @@
+output "configuration" {
+  description = "sovereign.yaml as routers have it, with `storage`, `keystore` and `ingress.tls`. No secret is in it"
+  value       = local.configuration
+}
+
+output "secret_arns" {
+  description = "Startup secrets by name. `tls` and `tiles` are yours to fill in"
+  value       = module.data.secret_arns
+}
+
+output "tiles_user_name" {
+  description = "User whose access key goes into the secret `tiles`"
+  value       = module.identity.tiles_user_name
+}
+
+output "provider_key_prefix" {
+  description = "Provider keys in Secrets Manager are at PREFIX/TENANT/PROVIDER, shared ones at PREFIX/SHARED/PROVIDER"
+  value       = local.provider_key_prefix
+}
+
+output "key_arns" {
+  description = "KMS keys by purpose: data, secrets, wrapping"
+  value       = module.keys.arns
+}
+
+output "router_role_arn" {
+  description = "The router's role: what providers' accounts let in"
+  value       = module.identity.router_role_arn
+}
+
+output "startup_policy_arn" {
+  description = "Policy that reads the startup secrets, for whoever hands them to routers"
+  value       = module.identity.startup_policy_arn
+}
+
+output "router_security_group_id" {
+  description = "The routers' security group"
+  value       = module.network.router_security_group_id
+}
+
+output "tiles_bucket" {
+  description = "Name of the tiles' bucket"
+  value       = module.data.bucket.name
+}
+
+output "log_keys" {
+  description = "EFS file system and access point of the log's signing keys; on EKS a persistent volume is made of them"
+  value       = module.data.log_keys
+}
+
+output "addresses" {
+  description = "Hosts of database and Valkey"
+  value       = { database = module.data.database_address, counters = module.data.counters_address }
+}
+
+output "balancer" {
+  description = "ECS only: the load balancer; a DNS name of yours, the certificate's, points to it"
+  value       = one(module.ecs[*].balancer)
+}
+
+output "ecs" {
+  description = "ECS only: cluster, service and task definition"
+  value       = one(module.ecs[*].names)
+}
+
+output "eks" {
+  description = "EKS only: annotations of the Service, and the role of `secrets_reader`"
+  value = local.on_ecs ? null : {
+    service_annotations = module.eks[0].service_annotations
+    startup_role_arn    = module.eks[0].startup_role_arn
+  }
+}
