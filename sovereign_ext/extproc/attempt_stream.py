@@ -265,16 +265,12 @@ class AttemptStream:
         self._present = headers = messages.headers_of(message.response_headers)
         self._upstream_ended = message.response_headers.end_of_stream
         now = self._gateway.clock()
-        details = messages.attribute(message, DETAILS)
+        told = messages.attributes_of(message)
+        details = told.get(DETAILS, "")
         if details != "via_upstream":
-            reason = messages.attribute(message, FAILURE_REASON)
-            self._step(attempt.unreachable(*explain(details, reason), now))
+            self._step(attempt.unreachable(*explain(details, told.get(FAILURE_REASON, "")), now))
             return
-        peer = Peer(
-            messages.attribute(message, PEER_CERTIFICATE),
-            messages.attribute(message, PEER_URI_SAN),
-            messages.attribute(message, PEER_TLS),
-        )
+        peer = Peer(told.get(PEER_CERTIFICATE, ""), told.get(PEER_URI_SAN, ""), told.get(PEER_TLS, ""))
         status = int(headers.get(":status", "0"))
         if status in _NOT_ACCEPTED:
             tenant = attempt.exchange.identity.tenant.id

@@ -83,6 +83,9 @@ class GrpcCall(Handler):
 
     def _receive(self, piece: bytes) -> None:
         buffer = self._in
+        if not buffer and self._is_one(piece):
+            self._deliver(piece[5:])
+            return
         buffer += piece
         while len(buffer) >= 5 and not self._over:
             compressed, size = _PREFIX.unpack_from(buffer)
@@ -94,6 +97,14 @@ class GrpcCall(Handler):
             message = bytes(buffer[5 : 5 + size])
             del buffer[: 5 + size]
             self._deliver(message)
+
+    def _is_one(self, piece: bytes) -> bool:
+        """Whether ``piece`` is one message that is taken; nearly every frame is."""
+        return (
+            len(piece) >= 5
+            and _PREFIX.unpack_from(piece) == (0, len(piece) - 5)
+            and len(piece) - 5 <= self._limit
+        )
 
     def _deliver(self, message: bytes) -> None:
         assert self._calls is not None

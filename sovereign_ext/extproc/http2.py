@@ -133,6 +133,10 @@ class Http2Stream:
             connection.frame(kind, flags, self.number, payload)
             connection.stream_ended(self)
             return True
+        size = len(payload)
+        if size <= min(self._window, connection.window, connection.peer_frame):
+            self._frame(payload, size, flags)
+            return True
         rest = memoryview(payload)  # a large message may wait many times: never copy what is left of it
         while rest:
             room = min(self._window, connection.window, connection.peer_frame)
@@ -140,10 +144,14 @@ class Http2Stream:
                 self._pending.appendleft((kind, rest, flags))
                 return False
             part, rest = rest[:room], rest[room:]
-            connection.frame(_DATA, flags, self.number, part)
-            self._window -= len(part)
-            connection.window -= len(part)
+            self._frame(part, len(part), flags)
         return True
+
+    def _frame(self, payload: Payload, size: int, flags: int) -> None:
+        connection = self._connection
+        connection.frame(_DATA, flags, self.number, payload)
+        self._window -= size
+        connection.window -= size
 
 
 class Http2Connection(asyncio.Protocol):
@@ -190,10 +198,16 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._in += data
+        rest = self._in
+        if rest:
+            rest += data
         self._reading = True
         try:
-            self._parse()
+            at = self._parse(rest or data)
+            if rest:
+                del rest[:at]
+            elif at < len(data):
+                rest += data[at:]
         except ProtocolError as error:
             self._abort(error)
         except Exception:
@@ -263,11 +277,12 @@ class Http2Connection(asyncio.Protocol):
 
     # -- frames in -----------------------------------------------------------------------------------------
 
-    def _parse(self) -> None:
-        buffer, at = self._in, 0
+    def _parse(self, buffer: bytes | bytearray) -> int:
+        """Deal with the whole frames in ``buffer``; gives how many bytes they are."""
+        at = 0
         if not self._greeted:
             if len(buffer) < len(_PREFACE):
-                return
+                return 0
             if not buffer.startswith(_PREFACE):
                 raise ProtocolError(_PROTOCOL_ERROR, "no connection preface")
             self._greeted = True
@@ -278,13 +293,13 @@ class Http2Connection(asyncio.Protocol):
             size = high << 8 | low
             if size > _OUR_FRAME:
                 raise ProtocolError(_FRAME_SIZE_ERROR, "frame too large")
-            if available - at - 9 < size:
+            end = at + 9 + size
+            if available < end:
                 break
-            payload = bytes(buffer[at + 9 : at + 9 + size])
-            at += 9 + size
+            payload = bytes(buffer[at + 9 : end])
+            at = end
             self._handle(kind, flags, number & _MAX_WINDOW, payload)
-        if at:
-            del buffer[:at]
+        return at
 
     def _handle(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._block is not None and kind != _CONTINUATION:

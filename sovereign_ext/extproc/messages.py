@@ -45,17 +45,15 @@ def headers_of(message: Any) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for header in message.headers.headers:
-        value = header.raw_value.decode("latin-1")
-        found[header.key] = f"{found[header.key]}, {value}" if header.key in found else value
+        name, value = header.key, header.raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
 
-def attribute(message: Any, name: str) -> str:
-    """A string attribute of a processing request, empty if Envoy had none."""
+def attributes_of(message: Any) -> dict[str, str]:
+    """The attributes of a processing request that Envoy knows, by name; what is no text is empty."""
     struct = message.attributes.get(_ATTRIBUTES)
-    if struct is None or name not in struct.fields:
-        return ""
-    return str(struct.fields[name].string_value)
+    return {} if struct is None else {name: value.string_value for name, value in struct.fields.items()}
 
 
 def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.ProcessingResponse:
@@ -177,8 +175,8 @@ def _metadata(response: pb.ProcessingResponse, namespace: str, name: str, value:
 
 
 def _set(mutation: Any, headers: Headers) -> None:
+    add = mutation.set_headers.add
     for name, value in headers:
-        option = mutation.set_headers.add()
-        option.append_action = _OVERWRITE
-        option.header.key = name
-        option.header.raw_value = value.encode("latin-1", "replace")
+        header = add(append_action=_OVERWRITE).header
+        header.key = name
+        header.raw_value = value.encode("latin-1", "replace")

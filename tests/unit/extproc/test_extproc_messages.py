@@ -37,12 +37,13 @@ def test_equal_headers_make_a_list():
 
 
 def test_attributes():
-    """An attribute that Envoy did not send is empty."""
+    """An attribute that Envoy did not send is not there, and none of another filter is."""
     message = pb.ProcessingRequest()
-    assert messages.attribute(message, "response.code_details") == ""
+    assert messages.attributes_of(message) == {}
+    message.attributes["another"].update({"x": "y"})
+    assert messages.attributes_of(message) == {}
     message.attributes["envoy.filters.http.ext_proc"].update({"response.code_details": "via_upstream"})
-    assert messages.attribute(message, "response.code_details") == "via_upstream"
-    assert messages.attribute(message, "other") == ""
+    assert messages.attributes_of(message) == {"response.code_details": "via_upstream"}
 
 
 def test_an_accepted_request_keeps_little():
