@@ -37,8 +37,7 @@ class EntryBody:
         return _body(b64encode(self.digest), b64encode(self.signature), b64encode(self.spki))
 
 
-@dataclass(frozen=True, slots=True)
-class SealedEntry:
+class SealedEntry(msgspec.Struct, frozen=True):
     """A signed entry: DSSE ``envelope`` (JSON), leaf ``body`` and its RFC 6962 ``leaf_hash``."""
 
     envelope: bytes

@@ -9,9 +9,10 @@ reads them; what is not known is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 JsonObject = Mapping[str, Any]
 """Strings, integers, lists and objects of them."""
@@ -27,8 +28,7 @@ class Result(StrEnum):
     LOST = "lost"  # the gateway died while the call was under way; written down afterwards, nothing more is known
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFact:
+class AttemptFact(msgspec.Struct, frozen=True):
     """One try at one deployment.
 
     ``outcome`` is a reason code (``ok``, ``connect_failure``, ``tls_failure``, ``reset``,
@@ -45,8 +45,7 @@ class AttemptFact:
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
+class Digests(msgspec.Struct, frozen=True):
     """SHA-256 (32 bytes) of the bytes behind each hiding commitment; ``None`` where no such bytes exist.
 
     These are already commitments: SHA-256(nonce ‖ bytes) with the per-item nonce of ``attest.commit``.
@@ -59,8 +58,7 @@ class Digests:
     delivered_response: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(msgspec.Struct, frozen=True):
     """Everything the outcome entry of one call says.
 
     ``witnesses`` are those of the answering deployment: who, for which scope, and ``sha256:…`` of the statement.
@@ -97,7 +95,7 @@ class CallFacts:
     completion_tokens: int | None
     digests: Digests
     audit: str = ""  # "standard" or "strict"; empty where no policy was chosen
-    request: JsonObject = field(
+    request: JsonObject = msgspec.field(
         default_factory=dict
     )  # what the rules knew of the request; empty: none looked
     candidates: tuple[JsonObject, ...] = ()  # every deployment of the model, each with the rules it fails
@@ -121,8 +119,7 @@ class CallFacts:
     estimated: bool = False  # billed_nano_usd rests on our own count of tokens
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionFacts:
+class DecisionFacts(msgspec.Struct, frozen=True):
     """What the decision entry of a call says, before anything is sent to a provider.
 
     ``plan`` lists deployment ids in the order in which they would be asked. ``client_request`` is the commitment
@@ -144,8 +141,7 @@ class DecisionFacts:
     shadows: tuple[JsonObject, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFact:
+class FoundFact(msgspec.Struct, frozen=True):
     """One place of a credential in a request, never its content.
 
     ``kind`` and ``version`` are the detector's. ``pointer`` (RFC 6901) leads to the string in the request as it was
@@ -162,8 +158,7 @@ class FoundFact:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindingFacts:
+class FindingFacts(msgspec.Struct, frozen=True):
     """What the finding entry of a call says: the credentials that were found in its request.
 
     ``action`` is what was done about them: ``redacted``, ``blocked`` or ``observed``. ``count`` is of all places,
@@ -202,8 +197,7 @@ class KeyRole(StrEnum):
     ENCRYPTION = "encryption"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEventFacts:
+class KeyEventFacts(msgspec.Struct, frozen=True):
     """What a key-event entry says. ``spki`` is the public key (SubjectPublicKeyInfo, DER), ``key_id`` its name where
     it is used: base64 of the log id for the log's key, of SHA-256 over ``spki`` for the others."""
 

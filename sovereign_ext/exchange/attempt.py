@@ -19,9 +19,10 @@ Rules, stated once:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
+
+from msgspec.structs import replace
 
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, Result
 from sovereign_ext.config.standing import Standing

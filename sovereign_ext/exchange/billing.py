@@ -7,9 +7,10 @@ more than the estimate that the decision was made with. Whoever failed to answer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
+
+import msgspec
 
 from sovereign_ext.openai.tokens import BYTES_PER_TOKEN
 from sovereign_ext.policy.cost import billed_nano_usd, cost_nano_usd
@@ -24,8 +25,7 @@ _EVENT_BYTES: Final = 256
 """What an event of a stream takes besides its text, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """Who charges for the call, and what for.
 
     ``produced`` is our own count of output tokens; ``complete`` says that the provider's, if there is one, is final.
@@ -37,8 +37,7 @@ class Charge:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """What stands in the entry (billionths of a US dollar; ``None``: no price, or nobody charges), and what the ledger
     settles with."""
 

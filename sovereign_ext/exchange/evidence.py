@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, PROVIDER_RESPONSE, SENT_REQUEST
 from sovereign_ext.exchange.exchange import Exchange
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """Digests so far; ``None`` where no such bytes exist."""
 
     sent: bytes | None

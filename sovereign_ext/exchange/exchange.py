@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sovereign_ext.attest.commit import DELIVERED_RESPONSE, Commitment
 from sovereign_ext.attest.facts import AttemptFact, CallFacts, DecisionFacts, Digests, Result
 from sovereign_ext.config.model import Deployment, Policy, Provider
@@ -33,8 +35,7 @@ from sovereign_ext.tenants.ledger import Used
 from sovereign_ext.tenants.resolve import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """One element of the plan: a deployment with everything needed to try it."""
 
     candidate: Candidate
@@ -49,8 +50,7 @@ class Planned:
         return self.candidate.provider
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(msgspec.Struct, frozen=True):
     """What a decision or a denial by policy was made from."""
 
     request: RequestFacts
@@ -67,8 +67,7 @@ ConsideredFacts = tuple[Facts, tuple[Facts, ...], tuple[Facts, ...]]
 """Of the request, of the candidates, of the shadows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Who may answer, in which order. The last step before anything costs money."""
 
     request: Request

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from sovereign_ext.routing.health import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """``latency_s`` is seconds to first content; ``status`` the provider's HTTP status, 0 when none came."""
 
     verdict: Verdict

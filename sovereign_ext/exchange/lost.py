@@ -23,7 +23,7 @@ class LostCall:
 
     def ended(self, now_ms: int, decision_index: int | None) -> LostCall:
         """With what is known when it is written down: by when it was over, and where its decision is, if it has one."""
-        facts = replace(
+        facts = msgspec.structs.replace(
             self.facts, finished_ms=max(now_ms, self.facts.started_ms), decision_index=decision_index
         )
         return replace(self, facts=facts)

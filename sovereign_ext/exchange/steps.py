@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from sovereign_ext.attest.facts import CallFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """Response status and headers. Everything the provider sent that is not named here is removed."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(msgspec.Struct, frozen=True):
     """This attempt failed before anything reached the client: let Envoy take the next element."""
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(msgspec.Struct, frozen=True):
     """Bytes for the client. ``head`` goes first and only once; ``end`` closes the response."""
 
     body: bytes
@@ -29,8 +26,7 @@ class Emit:
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True):
     """The call is over in fact: send ``before``, make the entry durable, then ask for the last bytes."""
 
     facts: CallFacts

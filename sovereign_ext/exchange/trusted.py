@@ -6,7 +6,7 @@ the answering connection shows who answers. The policy is the one the call began
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.standing import Peer, Standing

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.entry import parse_body, verify_entry

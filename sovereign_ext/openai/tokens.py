@@ -15,7 +15,6 @@ What was really used is in the provider's answer. Deliberately not here: prices.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -34,8 +33,7 @@ _BESIDE: Final = ("tools", "functions", "response_format")  # what a model is gi
 _encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """``max_tokens`` is the caller's bound for all ``choices`` together, ``None`` where it set none."""
 
     prompt_tokens: int

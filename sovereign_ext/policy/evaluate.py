@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from sovereign_ext.config.model import Capability, Deployment, Model, Policy, Provider
 from sovereign_ext.policy.registry import RULES
 from sovereign_ext.policy.rules.base import Candidate, DependsOn, RequestFacts, Rule, RuleFailure
@@ -29,8 +31,7 @@ class Rejection:
         return tuple(failure.rule for failure in self.failures)
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(msgspec.Struct, frozen=True):
     """Both halves keep the order the candidates were given in."""
 
     eligible: tuple[Candidate, ...] = ()

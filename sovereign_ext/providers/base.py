@@ -8,9 +8,11 @@ elsewhere, from the verdicts given here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from sovereign_ext.config.model import Capability, Deployment, Provider, ProviderKind
 from sovereign_ext.credentials import ProviderCredential
@@ -20,8 +22,7 @@ from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.support import Support
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """What goes out: ``path`` with the endpoint's prefix, header names in lower case, the exact body.
 
     ``dropped`` names the parameters that were left out because the answer does not depend on them much; the client is
@@ -35,8 +36,7 @@ class UpstreamRequest:
     dropped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the provider counted them; ``None`` where it said nothing.
 
     As OpenAI counts: ``cached_tokens`` (read from a cache) and ``cache_write_tokens`` are parts of
@@ -65,8 +65,7 @@ class Fault:
     caller: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A complete, translated JSON answer."""
 
     body: bytes
@@ -83,8 +82,7 @@ class Part(Enum):
     DONE = auto()  # the provider said that the stream is complete
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One chunk of a translated stream: JSON bytes in OpenAI's chunk shape (empty for ``DONE``)."""
 
     part: Part
@@ -116,8 +114,7 @@ class StreamTranslator(Protocol):
     def flush(self) -> Iterable[Item]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where one attempt goes, with which credential, and when (``now_s``, Unix seconds, for signatures).
 
     ``media`` holds the bytes behind URLs of the request, where they were fetched (see ``BytesOnly``).
@@ -127,7 +124,7 @@ class Target:
     provider: Provider
     credential: ProviderCredential | None
     now_s: float
-    media: Mapping[str, bytes] = field(default_factory=dict)
+    media: Mapping[str, bytes] = msgspec.field(default_factory=dict)
 
 
 class Adapter(Protocol):

@@ -13,9 +13,11 @@ Only orders what policy evaluation has found eligible: nothing here can bring a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from sovereign_ext.config.model import Deployment, Policy
 from sovereign_ext.errors import ServiceError
@@ -32,8 +34,7 @@ class SkipReason(StrEnum):
     MAX_ATTEMPTS = "max_attempts"
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """``why`` is the reason code of the failure behind a cool-down, empty otherwise."""
 
     deployment: Deployment
@@ -41,8 +42,7 @@ class Skipped:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Whom to ask, in order. Give back ``probes`` with ``Health.release`` when the call ends, used or not."""
 
     order: tuple[Deployment, ...]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, func, insert, select
 
 from sovereign_ext.storage.dialects import insert_for
@@ -26,8 +27,7 @@ HOUR_MS: Final = 3_600_000
 _CALLS_AT_ONCE: Final = 500  # SQLite of old takes 999 parameters
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(msgspec.Struct, frozen=True):
     """What one call used. ``time_ms`` is when it began, Unix milliseconds; counts that nobody told are 0.
 
     ``cached_tokens`` and ``cache_write_tokens`` are disjoint parts of ``prompt_tokens``, ``reasoning_tokens`` one of
@@ -93,7 +93,7 @@ COUNTS: Final = (
 
 HOUR_COLUMNS: Final = ("tenant", "hour", *DIMENSIONS[1:], "calls", *COUNTS)
 _sums: Final = attrgetter("calls", *COUNTS)
-_COLUMNS: Final = tuple(UsageRow.__dataclass_fields__)
+_COLUMNS: Final = UsageRow.__struct_fields__
 _values_of: Final = attrgetter(*_COLUMNS)
 _place_of: Final = attrgetter(*DIMENSIONS)
 _counts_of: Final = attrgetter(*COUNTS)

@@ -7,9 +7,9 @@ keeps new entries waiting, so it may run beside a live log, be broken off and be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, func, insert, select, union
 
 from sovereign_ext.storage.schema import log_head, usage, usage_hours

@@ -15,9 +15,10 @@ Pure: no clock, no counts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
+
+import msgspec
 
 from sovereign_ext.config.tenancy import Allowance, RateLimit, SpendWindow
 from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot
@@ -32,8 +33,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _MONDAY: Final = 3  # days since one when 1970 began
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What is known of a call. ``tokens_out`` is the caller's bound for all ``choices`` together, ``None`` without one;
     ``estimate_nano`` what it may be billed at most, ``None`` where no price is known. Times are Unix milliseconds."""
 

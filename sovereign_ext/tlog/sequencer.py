@@ -28,6 +28,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
+
 from sovereign_ext.errors import LogConflict, LogError, LogUnavailable, ResourceError
 from sovereign_ext.storage.entries import Row, StoredRow
 from sovereign_ext.storage.resources import Write
@@ -49,8 +51,7 @@ MAX_QUEUED: Final = 8192
 """Rows waiting for the writer; beyond it appends fail at once instead of piling up in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """Where an entry is. ``time_ms`` is the Unix time in milliseconds that its row holds."""
 
     index: int

@@ -68,8 +68,7 @@ KEY_EVENT_KIND = "key-event"
 SOLE = "sole"
 
 
-@dataclass(frozen=True, slots=True)
-class EntryDraft:
+class EntryDraft(msgspec.Struct, frozen=True):
     """An entry to be. ``statement`` is in-toto JSON, ``opening`` the JSON that opens its commitments. A
     ``decision_id`` is used once per ``kind``; ``tenant`` owns the receipt. ``usage`` and ``findings`` are written down
     together with the entry."""
@@ -83,8 +82,7 @@ class EntryDraft:
     findings: tuple[FindingRow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sequenced:
+class Sequenced(msgspec.Struct, frozen=True):
     """A durable entry. ``time_ms`` is Unix milliseconds, ``promise`` a 64-byte signature
     (``attest.promise``)."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import tomllib
@@ -118,8 +117,8 @@ def _facts() -> CallFacts:
         "JsonObject": {"x": 1},
         "tuple[JsonObject, ...]": ({"x": 1},), "tuple[tuple[str, str, str], ...]": (("w", "s", "d"),),
     }  # fmt: skip
-    fields = dataclasses.fields(CallFacts)
-    return CallFacts(**{field.name: known[str(field.type).removesuffix(" | None")] for field in fields})
+    types = CallFacts.__annotations__.items()
+    return CallFacts(**{name: known[text.removesuffix(" | None")] for name, text in types})
 
 
 def test_every_field_of_the_attestation_is_in_the_table_and_no_other():

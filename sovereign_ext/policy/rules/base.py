@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+import msgspec
+
 from sovereign_ext.config.model import Capability, Deployment, Model, Policy, Provider
 from sovereign_ext.config.standing import Standing
 
@@ -17,8 +19,7 @@ UNKNOWN: Final = Standing()
 """Nothing is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A deployment that may be asked, with all that is known of it at the moment of the decision.
 
     ``p95_ms``: rolling 95th percentile of its latency to first content, ``None`` without a sample;
@@ -33,8 +34,7 @@ class Candidate:
     cost_nano_usd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True):
     """What the rules need to know of the request. Never its content.
 
     ``prompt_tokens`` is the estimate of ``openai.tokens``; ``max_tokens`` the bound that the caller set on what

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import structs
 
 from sovereign_ext.attest import commit, dsse
 from sovereign_ext.attest.anchors import Anchor
@@ -194,7 +195,7 @@ def facts(
             delivered_response=commit.commit(KEY, commit.DELIVERED_RESPONSE, response),
         ),
     )
-    return replace(made, **changes)
+    return structs.replace(made, **changes)
 
 
 @dataclass(frozen=True)

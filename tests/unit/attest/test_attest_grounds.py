@@ -24,6 +24,7 @@ from attest_world import (
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import structs
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.attest.facts import CallFacts, Result
@@ -141,7 +142,9 @@ POLICIES: dict[str, tuple[Callable[[], CallFacts], str]] = {
 
 def _answered_by(deployment: str) -> CallFacts:
     call = facts()
-    return replace(call, deployment=deployment, attempts=(replace(call.attempts[1], deployment=deployment),))
+    return structs.replace(
+        call, deployment=deployment, attempts=(structs.replace(call.attempts[1], deployment=deployment),)
+    )
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -185,7 +188,7 @@ def test_calls_refused_before_a_policy() -> None:
     assert [step(report, name).status for name in ("documents", "policy", "statements")] == [
         Status.SKIPPED
     ] * 3
-    tried = replace(refused, attempts=facts().attempts)
+    tried = structs.replace(refused, attempts=facts().attempts)
     assert failed(verified(complete(tried, ()))) == ["policy"]
 
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from attest_world import KEY, POLICY_DOCUMENT, VOUCH, Ack, facts
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -207,7 +208,7 @@ def test_a_statement_says_every_fact() -> None:
     ]
     assert statement["subject"][0]["digest"] == {"sha256": (call.digests.client_request or b"").hex()}
     assert all(type(leaf) in (str, int) for leaf in leaves(statement))
-    present = {f.name for f in dataclasses.fields(CallFacts) if getattr(call, f.name) is not None}
+    present = {f.name for f in msgspec.structs.fields(CallFacts) if getattr(call, f.name) is not None}
     assert statement["predicate"].keys() == present - {"digests"}
     assert statement["predicate"]["attempts"][1] == {
         "deployment": "meridian-b",
@@ -273,7 +274,7 @@ def test_a_decision_is_told_apart_from_its_outcome() -> None:
     statement = json.loads(decision_statement(decision))
     assert statement["predicateType"] == "urn:sovereign:decision:v1"
     assert statement["subject"] == json.loads(outcome_statement(outcome))["subject"][:1]
-    names = {field.name for field in dataclasses.fields(DecisionFacts)} - {"client_request"}
+    names = {field.name for field in msgspec.structs.fields(DecisionFacts)} - {"client_request"}
     assert statement["predicate"].keys() == names
     assert statement["predicate"]["plan"] == ["meridian-b", "meridian-a"]
     assert all(type(leaf) in (str, int) for leaf in leaves(statement))
@@ -292,7 +293,7 @@ def test_findings_and_key_events() -> None:
         {"name": "redacted-request", "digest": {"sha256": "01" * 32}},
     ]
     assert (statement["predicate"]["count"], statement["predicate"]["action"]) == (2, "redacted")
-    assert statement["predicate"]["found"] == [dataclasses.asdict(found)]
+    assert statement["predicate"]["found"] == [msgspec.structs.asdict(found)]
     event = KeyEventFacts(KeyEvent.CREATED, KeyRole.ENVELOPE, "hint", b"spki", 9)
     statement = json.loads(key_event_statement(event))
     assert statement["predicateType"] == "urn:sovereign:key-event:v1"
@@ -305,7 +306,7 @@ def test_facts_that_do_not_exist_are_left_out() -> None:
     """A denied call has no provider, digest or tokens, and the statement has no nulls."""
     parts = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
     names = ("policy_digest", "deployment", "provider", "prompt_tokens", "completion_tokens", *parts)
-    call = dataclasses.replace(facts(), digests=Digests(), **dict.fromkeys(names))  # type: ignore[arg-type]
+    call = msgspec.structs.replace(facts(), digests=Digests(), **dict.fromkeys(names))  # type: ignore[arg-type]
     statement = json.loads(outcome_statement(call))
     assert statement["subject"] == []
     assert not statement["predicate"].keys() & set(names)

@@ -10,6 +10,7 @@ import pytest
 from exchange_world import COMPLETION, JSON_TYPE, ROLE, SNAPSHOT, SSE, TEXT, Run, at, exchange
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sovereign_ext.attest.facts import Result
 from sovereign_ext.config.trust import Price
@@ -35,8 +36,8 @@ def priced(*, stream: bool, margin: str = "0") -> Exchange:
     """A call of a tenant with that margin, whose deployments have a price and an estimate."""
     made = exchange(stream=stream)
     assert made.decision is not None
-    plan = tuple(replace(each, candidate=candidate()) for each in made.decision.plan)
-    made.decision = replace(made.decision, plan=plan)
+    plan = tuple(structs.replace(each, candidate=candidate()) for each in made.decision.plan)
+    made.decision = structs.replace(made.decision, plan=plan)
     tenant = made.identity.tenant.model_copy(update={"margin_percent": Decimal(margin)})
     made.identity = replace(made.identity, tenant=tenant)
     return made

@@ -6,12 +6,12 @@ import asyncio
 import copy
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from msgspec.structs import replace
 from test_extproc_credentials import CONFIG, OWN, Call, Keys
 from test_extproc_trust import BODY, KEY, Pipe, request
 from test_gateway_entries import OUTCOME, with_log

@@ -184,7 +184,7 @@ def excluded(exchange: Exchange, planned: Planned, standing: Standing) -> bool:
     """Whether the verifier's evaluator says that the call's policy rules the deployment out."""
     assert exchange.decision is not None
     assert exchange.considered is not None
-    facts = candidate_facts(replace(planned.candidate, standing=standing))
+    facts = candidate_facts(msgspec.structs.replace(planned.candidate, standing=standing))
     policy = read_policy(canonical_json(policy_document(exchange.decision.policy)))
     request = msgspec.convert(exchange.considered.facts()[0], RequestFacts)
     return bool(failed_rules(policy, request, msgspec.convert(facts, CandidateFacts)))

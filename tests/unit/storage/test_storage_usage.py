@@ -6,11 +6,11 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import asdict, replace
 from services import Backend
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry_world import CALL, metrics, parsed, text_of, value

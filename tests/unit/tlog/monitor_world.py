@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from log_world import NOW_MS, opened
+from msgspec.structs import replace
 
 from sovereign_ext.attest.facts import (
     AttemptFact,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import shutil
 import sqlite3
 import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from monitor_world import (
     settle,
     write,
 )
+from msgspec.structs import replace
 
 from sovereign_ext.attest.facts import Result
 from sovereign_ext.cli.main import main
@@ -67,7 +68,7 @@ async def good(log: TransparencyLog) -> None:
     await settle(log, refused(4))
     unchosen = refused(5, policy="", policy_digest=None, audit="", candidates=(), error_code="invalid_json")
     await settle(log, replace(unchosen, request={}, tier_required=""))
-    await write(log, replace(call(6), outcome=None))
+    await write(log, dataclasses.replace(call(6), outcome=None))
 
 
 def refused(number: int, **changes: Any) -> Any:
