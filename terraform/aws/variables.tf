@@ -98,8 +98,8 @@ variable "https_cidrs" {
   default     = ["0.0.0.0/0"]
 
   validation {
-    condition     = length(var.https_cidrs) > 0 && alltrue([for cidr in var.https_cidrs : can(cidrhost(cidr, 0))])
-    error_message = "Give CIDR blocks."
+    condition     = length(var.https_cidrs) > 0 && alltrue([for cidr in var.https_cidrs : can(cidrnetmask(cidr))])
+    error_message = "Give CIDR blocks of IPv4."
   }
 }
 
@@ -108,8 +108,8 @@ variable "client_cidrs" {
   type        = list(string)
 
   validation {
-    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : can(cidrhost(cidr, 0))])
-    error_message = "Give at least one CIDR block."
+    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr))])
+    error_message = "Give at least one CIDR block of IPv4."
   }
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from sovereign_ext.config.keystore_kms import AwsKms, AwsSecretsManager, secret_
 
 pytestmark = pytest.mark.services
 
-NAMES = {"prepare", "processor", "envoy"}
+NAMES = {"prepare", "processor", "envoy", "drain"}
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +65,7 @@ def test_secrets_come_by_reference(ecs: Made, containers: dict[str, dict[str, An
         name: {secret["name"]: secret["valueFrom"] for secret in container.get("secrets", ())}
         for name, container in containers.items()
     }
-    assert given["envoy"] == {}
+    assert given["envoy"] == given["drain"] == {}
     assert sorted(given["prepare"]) == ["TLS_CERTIFICATE", "TLS_KEY"]
     assert all(value.split(":", 1)[0] in arns for values in given.values() for value in values.values())
     assert "keys" not in {mount["sourceVolume"] for mount in containers["envoy"]["mountPoints"]}
@@ -159,6 +161,41 @@ def test_the_processor_is_started_as_it_wants(
     assert containers["envoy"]["command"][:2] == ["-c", "/etc/sovereign/gateway.yaml"]
     order = {item["containerName"]: item["condition"] for item in containers["envoy"]["dependsOn"]}
     assert order == {"prepare": "SUCCESS", "processor": "HEALTHY"}
+
+
+def test_what_is_stopped_first_drains_envoy(
+    containers: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its signal it runs ``sovereign envoy drain`` and ends; ECS stops containers against their order of start."""
+    for name, lines in {
+        "sovereign": 'echo "$@"',
+        "sleep": "echo waits\nexec /bin/sleep 60 >/dev/null 2>&1",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    drain = containers["drain"]
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    line = [*drain["entryPoint"], *drain["command"]]
+    process = subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.terminate()
+        said = process.stdout.readline().split()
+        assert process.wait(timeout=60) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # its `sleep`, if that is still there
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    drained: list[Any] = []
+    monkeypatch.setattr("sovereign_ext.cli.envoy.run", lambda args: drained.append(args) or 0)
+    assert main(said) == 0
+    assert drained[0].run_dir == Path("/run/sovereign")
+    assert drained[0].within_s < drain["stopTimeout"]
+    assert drain["dependsOn"] == [{"containerName": "envoy", "condition": "START"}]
 
 
 @pytest.mark.parametrize(("status", "code"), [("SERVING", 0), ("NOT_SERVING", 1)])

@@ -7,10 +7,6 @@ resource "aws_s3_bucket" "tiles" {
   object_lock_enabled = true
   force_destroy       = false
   tags                = var.tags
-
-  lifecycle {
-    prevent_destroy = false # the lock prevents it: a bucket with locked versions cannot be emptied
-  }
 }
 
 resource "aws_s3_bucket_versioning" "tiles" {

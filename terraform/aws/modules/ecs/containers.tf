@@ -1,4 +1,4 @@
-# Three containers: one that prepares files and ends, the processor, Envoy. File systems are read-only but for volumes;
+# Four containers: one that prepares files and ends, the processor, Envoy, one that drains Envoy. File systems are read-only but for volumes;
 # volumes of Fargate belong to root at first, so the one that prepares is root and gives them away.
 
 locals {
@@ -97,7 +97,7 @@ locals {
     logConfiguration = local.logging["processor"]
   }
 
-  # When a task stops, Envoy goes first: it depends on the processor, which writes the last entries.
+  # What starts last is stopped first: the drain, then Envoy, then the processor, which writes the last entries.
   envoy = {
     name                   = "envoy"
     image                  = var.envoy_image
@@ -115,5 +115,25 @@ locals {
     ]
     linuxParameters  = { capabilities = { drop = ["ALL"] }, initProcessEnabled = true }
     logConfiguration = local.logging["envoy"]
+  }
+
+  # ECS knows no preStop. This one waits for its signal and then asks Envoy to finish; Envoy's own image could not.
+  drain = {
+    name                   = "drain"
+    image                  = var.image
+    essential              = true
+    user                   = local.user
+    readonlyRootFilesystem = true
+    stopTimeout            = 120
+    entryPoint             = ["/bin/sh", "-c"]
+    command = [<<-SH
+      trap 'sovereign envoy drain --run-dir ${var.paths.run} --within-s 110; exit 0' TERM
+      while :; do sleep 3600 & wait $!; done
+    SH
+    ]
+    mountPoints      = [local.mounts.run, local.mounts.tmp]
+    dependsOn        = [{ containerName = "envoy", condition = "START" }]
+    linuxParameters  = { capabilities = { drop = ["ALL"] }, initProcessEnabled = true }
+    logConfiguration = local.logging["drain"]
   }
 }

@@ -3,11 +3,11 @@
 locals {
   port = 8443
 
-  containers = [local.prepare, local.processor, local.envoy]
+  containers = [local.prepare, local.processor, local.envoy, local.drain]
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  for_each = toset(["prepare", "processor", "envoy"])
+  for_each = toset(["prepare", "processor", "envoy", "drain"])
 
   name              = "/${var.name}/${each.value}"
   retention_in_days = var.log_retention_days
