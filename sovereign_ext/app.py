@@ -45,7 +45,7 @@ from sovereign_ext.limiting import Limiting, SharedLimiting
 from sovereign_ext.management import descriptor
 from sovereign_ext.management.jwks import issuers
 from sovereign_ext.management.oidc import Issuers, Tokens
-from sovereign_ext.management.server import Deps, management_server
+from sovereign_ext.management.server import Deps, health_server, management_server
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.observing import Observing, Parts
 from sovereign_ext.policy.evaluate import routable
@@ -270,38 +270,41 @@ class Processor:
         settings = self._settings
         for path in (settings.processor_socket, settings.management_socket):
             path.unlink(missing_ok=True)
-        self._management = management_server(
-            Deps(
-                snapshot=lambda: self._live.snapshot,
-                directory=self._directory,
-                tokens=self._tokens,
-                now=time.time,
-                monotonic=time.monotonic,
-                faults=lambda: self._live.faults,
-                health=self._health,
-                log=self._transparency,
-                paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
-                draining=lambda: self._draining,
-                evidence=self._vouching.evidence.status,
-                anchors=self._vouching.anchors,
-                webhooks=self._webhooks.statuses,
-                random=os.urandom,
-                effective=self._effective,
-                sealing=lambda: self._keys.database,
-                key_hashes=self._hashes,
-                applied=self._enrolment.applied,
-                key_use=self._key_use,
-                ledger=self._limiting.ledger,
-                exposition=self._observing.exposition,
-                shared=self._limiting.status,
-            ),
-            f"unix:{settings.management_socket}",
+        deps = Deps(
+            snapshot=lambda: self._live.snapshot,
+            directory=self._directory,
+            tokens=self._tokens,
+            now=time.time,
+            monotonic=time.monotonic,
+            faults=lambda: self._live.faults,
+            health=self._health,
+            log=self._transparency,
+            paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
+            draining=lambda: self._draining,
+            evidence=self._vouching.evidence.status,
+            anchors=self._vouching.anchors,
+            webhooks=self._webhooks.statuses,
+            random=os.urandom,
+            effective=self._effective,
+            sealing=lambda: self._keys.database,
+            key_hashes=self._hashes,
+            applied=self._enrolment.applied,
+            key_use=self._key_use,
+            ledger=self._limiting.ledger,
+            exposition=self._observing.exposition,
+            shared=self._limiting.status,
         )
+        self._management = management_server(deps, f"unix:{settings.management_socket}")
         await self._management.start()
         settings.management_socket.chmod(0o600)
         largest = max(config.limits.max_request_bytes, config.limits.max_response_bytes)
         self._server = ProcessorServer(self._gateway, largest)
         await self._server.start(settings.processor_socket)
+        self._probes = (
+            None if settings.health_listen is None else health_server(deps, *settings.health_listen)
+        )
+        if self._probes is not None:
+            await self._probes.start()
 
     async def wait(self) -> None:
         await self._stopped.wait()
@@ -330,6 +333,8 @@ class Processor:
         await self._transparency.close()
         if self._shared_log is not None:
             await asyncio.to_thread(self._shared_log.engine.dispose)
+        if self._probes is not None:
+            await self._probes.stop(None)
         self._stopped.set()
 
     # -- a new configuration -------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ class Settings:
     drain_s: float = 10.0  # how long a stop waits for calls that are open
     shared_dir: Path | None = None  # Envoy's files, if apart from keys and log
     roots: str | None = None  # CA bundle for providers, as Envoy finds it; none: this system's
+    health_listen: tuple[str, int] | None = None  # host and port for probes that reach no Unix socket
 
     @property
     def processor_socket(self) -> Path:

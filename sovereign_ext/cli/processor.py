@@ -42,6 +42,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="serve /metrics there to anybody who can connect (default: not at all; HOST: 127.0.0.1)",
     )  # fmt: skip
     parser.add_argument(
+        "--health-listen", metavar="[HOST:]PORT",
+        help="serve grpc.health.v1 there, without TLS, to anybody who can connect (default: not at all)",
+    )  # fmt: skip
+    parser.add_argument(
         "--listen-port", type=int, metavar="PORT",
         help="where Envoy listens; without it no bootstrap is written, for an Envoy that has its own",
     )  # fmt: skip
@@ -58,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     from sovereign_ext.app import Processor
-    from sovereign_ext.errors import StartError
     from sovereign_ext.settings import Settings
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -66,10 +69,6 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        metrics_listen = _metrics_listen(args.metrics_listen)
-    except ValueError as error:
-        raise StartError(f"--metrics-listen: {error}") from None
     settings = Settings(
         args.config,
         args.state_dir,
@@ -78,10 +77,11 @@ def run(args: argparse.Namespace) -> int:
         args.listen_port,
         args.checkpoint_dir,
         timedelta(milliseconds=args.message_timeout_ms),
-        metrics_listen,
+        _listen("--metrics-listen", args.metrics_listen),
         args.drain_s,
         args.envoy_dir,
         args.roots,
+        _listen("--health-listen", args.health_listen),
     )
 
     async def main() -> None:
@@ -97,9 +97,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _metrics_listen(text: str | None) -> tuple[str, int] | None:
+def _listen(option: str, text: str | None) -> tuple[str, int] | None:
+    """Raises ``StartError``."""
     if text is None:
         return None
+    from sovereign_ext.errors import StartError
     from sovereign_ext.telemetry.listener import parse_listen
 
-    return parse_listen(text)
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        raise StartError(f"{option}: {error}") from None

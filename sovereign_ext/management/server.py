@@ -6,9 +6,12 @@ global; what the services work on comes in as ``Deps``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc.aio
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext.errors import StartError
 from sovereign_ext.management import bodies, descriptor
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.deps import Deps, Log
@@ -16,7 +19,7 @@ from sovereign_ext.management.health import Health
 from sovereign_ext.management.rpc import bind
 from sovereign_ext.management.services import REGISTRY
 
-__all__ = ["Deps", "Log", "add_services", "management_server"]
+__all__ = ["Deps", "Log", "add_services", "health_server", "management_server"]
 
 
 def management_server(deps: Deps, address: str) -> grpc.aio.Server:
@@ -27,10 +30,39 @@ def management_server(deps: Deps, address: str) -> grpc.aio.Server:
     return server
 
 
+def health_server(deps: Deps, host: str, port: int) -> grpc.aio.Server:
+    """A server of ``grpc.health.v1.Health`` alone, without TLS, and not yet started.
+
+    For probes that cannot reach a Unix socket, such as Kubernetes'. Raises ``StartError``.
+    """
+    # Otherwise a second process could listen there as well, and would be asked in the place of this one.
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    server.add_generic_rpc_handlers((_health(deps, _gate(deps)),))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise StartError(f"--health-listen: cannot listen on {address}") from None
+    return server
+
+
 def add_services(server: grpc.aio.Server, deps: Deps) -> None:
     """Registers all services; call it before ``server.start()``."""
-    gate = Authenticator(deps.snapshot, deps.directory, deps.tokens, deps.now, deps.key_use)
+    gate = _gate(deps)
+    server.add_generic_rpc_handlers(
+        (
+            *(bind(served.contract, served.methods(deps), gate) for served in REGISTRY),
+            _health(deps, gate),
+            bodies.handler(_with_bodies()),
+        )
+    )
 
+
+def _gate(deps: Deps) -> Authenticator:
+    return Authenticator(deps.snapshot, deps.directory, deps.tokens, deps.now, deps.key_use)
+
+
+def _health(deps: Deps, gate: Authenticator) -> grpc.GenericRpcHandler[Any, Any]:
     def ready() -> bool:
         # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
         return deps.log.status().healthy and not deps.draining()
@@ -39,14 +71,8 @@ def add_services(server: grpc.aio.Server, deps: Deps) -> None:
         shared = deps.shared()
         return shared is None or (shared.reachable and not shared.rebuilding_s)
 
-    health = health_pb2.DESCRIPTOR.services_by_name["Health"]
-    server.add_generic_rpc_handlers(
-        (
-            *(bind(served.contract, served.methods(deps), gate) for served in REGISTRY),
-            bind(health, Health(ready, limits=limits).methods()),
-            bodies.handler(_with_bodies()),
-        )
-    )
+    contract = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    return bind(contract, Health(ready, limits=limits).methods(), gate)
 
 
 def _with_bodies() -> bodies.Find:

@@ -161,6 +161,7 @@ class World:
     ledger: Any = None
     stored_keys: DatabaseKeys | None = None
     enrolment: Enrolment = field(init=False)
+    deps: Deps = field(init=False)
 
     @property
     def loaded(self) -> Loaded:
@@ -283,32 +284,30 @@ async def world(directory: Path, config: Config = CONFIG) -> AsyncIterator[World
     parts = Parts(log, health, lambda: len(FAULTS), lambda: 0, lambda: None, lambda: here.draining)
     await observing.start(parts, None)
     following = [asyncio.create_task(each) for each in (effective.run(), enrolment.run())]
-    add_services(
-        server,
-        Deps(
-            faults=lambda: FAULTS,
-            snapshot=lambda: here.snapshot,
-            directory=here.directory,
-            tokens=here.tokens,
-            now=lambda: here.now,
-            monotonic=lambda: here.monotonic,
-            health=health,
-            log=log,
-            paths=paths,
-            draining=lambda: here.draining,
-            evidence=lambda: here.evidence,
-            anchors=here.anchored,
-            webhooks=here.told,
-            random=os.urandom,
-            effective=effective,
-            sealing=lambda: DatabaseKeys(stored_keys, masters),
-            key_hashes=HASHES,
-            applied=enrolment.applied,
-            key_use=key_use,
-            ledger=here.ledger,
-            exposition=observing.exposition,
-        ),
+    here.deps = Deps(
+        faults=lambda: FAULTS,
+        snapshot=lambda: here.snapshot,
+        directory=here.directory,
+        tokens=here.tokens,
+        now=lambda: here.now,
+        monotonic=lambda: here.monotonic,
+        health=health,
+        log=log,
+        paths=paths,
+        draining=lambda: here.draining,
+        evidence=lambda: here.evidence,
+        anchors=here.anchored,
+        webhooks=here.told,
+        random=os.urandom,
+        effective=effective,
+        sealing=lambda: DatabaseKeys(stored_keys, masters),
+        key_hashes=HASHES,
+        applied=enrolment.applied,
+        key_use=key_use,
+        ledger=here.ledger,
+        exposition=observing.exposition,
     )
+    add_services(server, here.deps)
     server.add_insecure_port(f"unix:{here.socket}")
     await server.start()
     try:

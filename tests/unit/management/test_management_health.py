@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import grpc
@@ -10,8 +11,11 @@ import pytest
 from management_world import World, run
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
+from sovereign_ext.cli.supervise.probe import free_ports
+from sovereign_ext.errors import StartError
 from sovereign_ext.management.health import Health
 from sovereign_ext.management.rpc import Call
+from sovereign_ext.management.server import health_server
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
@@ -58,6 +62,39 @@ def test_unknown_names_are_not_found(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         answer = await world.call("Health.Check", service="sovereign.log.v1.Nothing")
         assert answer.code is grpc.StatusCode.NOT_FOUND
+
+    run(tmp_path, scenario)
+
+
+def test_probes_on_a_tcp_port_reach_health_and_nothing_else(tmp_path: Path) -> None:
+    """What a kubelet asks has neither TLS nor keys, so the management API is not there."""
+
+    async def scenario(world: World) -> None:
+        (port,) = free_ports(1)
+        server = health_server(world.deps, "127.0.0.1", port)
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as world.channel:
+                assert await check(world, "readiness") == Status.SERVING
+                world.draining = True
+                assert await check(world, "readiness") == Status.NOT_SERVING
+                assert await check(world, "liveness") == Status.SERVING
+                other = await world.call("LogService.GetLog", key="ops")
+                assert other.code is grpc.StatusCode.UNIMPLEMENTED
+        finally:
+            await server.stop(None)
+
+    run(tmp_path, scenario)
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    """The option that named it is in the message."""
+
+    async def scenario(world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(StartError, match=f"--health-listen: cannot listen on 127.0.0.1:{port}"):
+                health_server(world.deps, "127.0.0.1", port)
 
     run(tmp_path, scenario)
 
