@@ -7,6 +7,7 @@
 #   setup.sh peers            .venv-peers with requirements/peers.lock: other gateways, for `make bench-peers` only
 #   setup.sh node             node_modules of tests/judges/node* by `npm ci`: judges and clients in JavaScript
 #   setup.sh rekor            build/rekor: real Rekors for the tests of anchors, by `go build`; none with an older Go
+#   setup.sh helm             build/helm: Helm itself, for the tests of the chart, by `go build`; none with an older Go
 #   setup.sh tools            the programs of requirements/debian.txt, by apt-get where that may be used
 #
 # An environment is built once and stamped last. The stamp names the locks, the interpreter and the place, so a
@@ -136,6 +137,21 @@ setup_rekor() {
     fi
 }
 
+# Helm, from its own project's module and the sums in go.sum: likewise, and not fatal either.
+setup_helm() {
+    dir=tests/judges/helm
+    stamp="$(cat $dir/go.mod $dir/go.sum | cksum) $(go version 2>/dev/null)"
+    [ -f build/helm/.stamp ] && [ "$(cat build/helm/.stamp)" = "$stamp" ] && return 0
+    say "building $dir, which takes a few minutes the first time"
+    mkdir -p build/helm
+    if (cd "$dir" && export GOTOOLCHAIN=local GOFLAGS="-buildvcs=false -mod=readonly" &&
+        go build -ldflags="-s -w" -o ../../../build/helm/helm helm.sh/helm/v4/cmd/helm); then
+        printf '%s\n' "$stamp" >build/helm/.stamp
+    else
+        say "no Helm: the tests of the chart are skipped (they need Go 1.26 or newer; Go's message is above)"
+    fi
+}
+
 # Debian keeps PostgreSQL's server programs off PATH. Where it starts a cluster or a Redis of its own when they are
 # installed, that does no harm: tests/services.py starts its own on other ports and looks at no other.
 has_tool() {
@@ -175,7 +191,8 @@ for part in "$@"; do
     judges | peers) setup_apart "$part" ;;
     node) setup_node ;;
     rekor) setup_rekor ;;
+    helm) setup_helm ;;
     tools) setup_tools ;;
-    *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|tools ..." ;;
+    *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|helm|tools ..." ;;
     esac
 done

@@ -55,6 +55,11 @@ def anthropic_sdk() -> AbstractContextManager[Judge]:
     return _staying("anthropic_sdk.py")
 
 
+def kubernetes() -> AbstractContextManager[Judge]:
+    """Kubernetes' schemas in the judges' environment, in one process for as long as the block runs."""
+    return _staying("kubernetes_schemas.py")
+
+
 def google() -> AbstractContextManager[Judge]:
     """google-genai's types in the judges' environment, in one process for as long as the block runs."""
     return _staying("gemini.py")
