@@ -44,6 +44,7 @@ COMMANDS = (
     "mock",
     "processor",
     "envoy",
+    "health",
 )
 """Every subcommand, in the order of ``--help``; each is the module of that name in this package (``_`` for ``-``)."""
 
