@@ -27,7 +27,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--name", metavar="NAME", help="what to be called; needed at the first start only")
     parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="port 0 chooses a free one")
-    parser.add_argument("--log-key", metavar="VKEY", help="verifier key of the log; it names the origin")
+    log = parser.add_mutually_exclusive_group()
+    log.add_argument("--log-key", metavar="VKEY", help="verifier key of the log; it names the origin")
+    log.add_argument("--log-keys", type=Path, metavar="FILE", help="the log's log-keys.json, which has it")
     parser.add_argument("--log-url", metavar="URL", help="where that log is read; without it, witness only")
     parser.add_argument(
         "--logs", type=Path, metavar="FILE", help="further logs: the log lines of a C2SP tlog-policy file"
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give --listen")
     logs = _logs(args)
     if not logs:
-        raise ConfigError("give --log-key or --logs: there is no log to watch")
+        raise ConfigError("give --log-key, --log-keys or --logs: there is no log to watch")
     return _serve(args, logs, _tls(args))
 
 
@@ -103,15 +105,18 @@ async def _until_stopped(mirror: Mirror, address: tuple[str, int], tls: ssl.SSLC
 
 
 def _logs(args: argparse.Namespace) -> list[PolicyLog]:
+    from sovereign_ext.attest.trusted_root import read_log_keys
     from sovereign_ext.errors import ConfigError
     from sovereign_ext.tlog.note import parse_verifier
     from sovereign_ext.tlog.policyfile import PolicyLog, parse_policy
 
     logs: list[PolicyLog] = []
-    if args.log_key is not None:
+    if args.log_keys is not None:
+        logs.append(PolicyLog(read_log_keys(args.log_keys.read_bytes()).log, args.log_url))
+    elif args.log_key is not None:
         logs.append(PolicyLog(parse_verifier(args.log_key), args.log_url))
     elif args.log_url is not None:
-        raise ConfigError("--log-url needs --log-key")
+        raise ConfigError("--log-url needs --log-key or --log-keys")
     if args.logs is not None:
         logs += parse_policy(args.logs.read_bytes(), str(args.logs)).logs
     return logs

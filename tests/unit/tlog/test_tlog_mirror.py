@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from mirror_world import (
     wait_for,
 )
 
+from sovereign_ext.attest.keys import load_or_create_keys
+from sovereign_ext.attest.trusted_root import public_files
 from sovereign_ext.tlog.addcheckpoint import AddCheckpoint, with_lines
 from sovereign_ext.tlog.cosignature import find_cosignature, parse_cosigner_key, verify_ack
 from sovereign_ext.tlog.note import parse_note
@@ -272,6 +275,29 @@ def test_many_logs_from_a_policy_file(tmp_path: Path) -> None:
         assert mirror.stop() == 0
 
 
+def test_the_log_s_key_from_its_file(tmp_path: Path) -> None:
+    """``log-keys.json`` as the log publishes it; what is none is refused in one line."""
+    keys = tmp_path / "log-keys.json"
+    keys.write_text("{}")
+    given = [
+        "--state-dir",
+        str(tmp_path / "m"),
+        "--name",
+        NAME,
+        "--listen",
+        "127.0.0.1:0",
+        "--log-keys",
+        str(keys),
+    ]
+    refused = command(*given)
+    assert (refused.returncode, refused.stderr) == (1, "sovereign: not a log-keys.json: it has no keys\n")
+    public = load_or_create_keys(tmp_path / "keys").public(LOG)
+    public = dataclasses.replace(public, log=HONEST.signer.verifier)
+    keys.write_bytes(dict(public_files(public, 0))["log-keys.json"])
+    with mirror_process(tmp_path / "m", "--log-keys", str(keys)) as mirror:
+        assert mirror.add(HONEST.request(0, 10)).status_code == 200
+
+
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "sovereign_ext.cli.main", "mirror", *arguments]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
@@ -305,6 +331,7 @@ BAD_STARTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         lambda _: ["--log-key", Branch(1).signer.verifier.encode(), "--logs", "{logs}"],
         "given twice",
     ),
+    "key and file of keys": (lambda _: ["--log-keys", "x"], "not allowed with"),
     "half of TLS": (lambda _: ["--tls-cert", "x"], "belong together"),
     "bad address": (lambda _: ["--listen", "nowhere"], "is not HOST:PORT"),
     "keys gone": (lambda state: damage(state / "keys"), "keys are missing; restore them"),
