@@ -22,5 +22,6 @@ resolve() {
 resolve requirements/dev.lock --extra dev pyproject.toml requirements/build.in
 resolve requirements/runtime.lock --constraint requirements/dev.lock pyproject.toml
 resolve requirements/build.lock --constraint requirements/dev.lock requirements/build.in
+resolve requirements/image.lock requirements/image.in
 resolve requirements/judges.lock requirements/judges.in
 resolve requirements/peers.lock requirements/peers.in

@@ -182,6 +182,7 @@ def test_every_dependency_has_its_reason_and_nothing_else_is_listed():
     for heading, wanted in (
         ("runtime package", project["dependencies"]),
         ("development package", project["optional-dependencies"]["dev"]),
+        ("image package", (ROOT / "requirements/image.in").read_text("utf-8").splitlines()),
         ("judge", (ROOT / "requirements/judges.in").read_text("utf-8").splitlines()),
         ("program", (ROOT / "requirements/debian.txt").read_text("utf-8").splitlines()),
     ):
