@@ -22,6 +22,7 @@ ENVOY = ROOT / "envoy"
 PLACES = (
     *("--run-dir", "/run/sovereign", "--envoy-dir", "/run/sovereign/envoy", "--config-dir", "/etc/sovereign"),
 )
+IMAGE = ("--image", "registry.example/sovereign-router:0.1.0")
 CASES: dict[str, tuple[str, ...]] = {
     ".": (
         "--mode",
@@ -39,6 +40,8 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "snippet": ("--mode", "snippet", "--config", "gateway.yaml"),
     "xds": ("--mode", "xds", "--config", "gateway.yaml"),
+    "mesh/istio": ("--mode", "istio", "--config", "mesh.yaml", *IMAGE),
+    "mesh/envoy-gateway": ("--mode", "envoy-gateway", "--config", "mesh.yaml", *IMAGE),
 }
 """Directory below ``envoy/``, and the options."""
 
@@ -47,7 +50,7 @@ def render(out: Path) -> None:
     """Write all of it below ``out``. Descriptors, which are not text, are left out."""
     for directory, options in CASES.items():
         given = [
-            str(ENVOY / "example" / word) if word in ("gateway.yaml", "sidecar.yaml") else word
+            str(ENVOY / "example" / word) if word in ("gateway.yaml", "sidecar.yaml", "mesh.yaml") else word
             for word in options
         ]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -63,7 +66,7 @@ def differences(found: Path) -> list[str]:
     there = {
         path.relative_to(ENVOY)
         for path in ENVOY.rglob("*.yaml")
-        if path.relative_to(ENVOY).parts[0] not in ("example", "mesh")
+        if path.relative_to(ENVOY).parts[0] != "example"
     }
     changed = {path for path in made & there if (found / path).read_bytes() != (ENVOY / path).read_bytes()}
     return sorted(str(path) for path in changed | (made ^ there))

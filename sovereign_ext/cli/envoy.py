@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sovereign_ext.config.model import Config
     from sovereign_ext.envoyconf.layout import Edge
+    from sovereign_ext.envoyconf.pod import Pod
 
 _TIMEOUT_MS = 10_000
-_MODES = ("gateway", "sidecar", "snippet", "xds")
+_IN_PODS = ("istio", "envoy-gateway")
+_MODES = ("gateway", "sidecar", "snippet", "xds", *_IN_PODS)
+_POD_RUN, _POD_CONFIG = Path("/run/sovereign"), Path("/etc/sovereign")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,6 +47,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     render.add_argument("--access-log", metavar="FILE", help="default: standard output")
     render.add_argument(
         "--workload", metavar="SPIFFE-ID", help="sidecar: who everybody is that can connect to it"
+    )
+    render.add_argument(
+        "--image", metavar="IMAGE", help="istio, envoy-gateway: one that has the processor in it"
+    )
+    render.add_argument(
+        "--namespace", metavar="NAME", help="istio, envoy-gateway: of the objects (default: sovereign)"
     )
     render.add_argument(
         "--message-timeout-ms", type=int, default=_TIMEOUT_MS, metavar="MS",
@@ -120,6 +129,7 @@ def _render(args: argparse.Namespace) -> int:
 
     mode = Mode(args.mode)
     config = load(args.config).config
+    pod = _pod(args)
     host, port = args.listen or _default_address(mode, config)
     settings = Settings(
         args.config,
@@ -134,7 +144,7 @@ def _render(args: argparse.Namespace) -> int:
     made = layout(settings, config, _edge(args, config))
     if args.config_dir is not None:
         made = dataclasses.replace(made, config_directory=args.config_dir)
-    found = texts(mode, made, config.providers)
+    found = texts(mode, made, config.providers, pod)
     if args.out == "-":
         sys.stdout.write("---\n".join(found.values()))
         return 0
@@ -147,6 +157,26 @@ def _render(args: argparse.Namespace) -> int:
         (out / made.descriptor_file.name).write_bytes(descriptors(made))
         print(out / made.descriptor_file.name)
     return 0
+
+
+def _pod(args: argparse.Namespace) -> Pod | None:
+    """The pod of a mesh's gateway; what is not named in ``args`` is where such a pod has it.
+
+    Raises ``ConfigError`` if an option is missing, or is not for this mode.
+    """
+    from sovereign_ext.envoyconf.pod import Pod
+    from sovereign_ext.errors import ConfigError
+
+    if args.mode not in _IN_PODS:
+        if args.image is not None or args.namespace is not None:
+            raise ConfigError("--image and --namespace are for --mode istio and --mode envoy-gateway")
+        return None
+    if args.image is None:
+        raise ConfigError(f"--mode {args.mode} needs --image, which the processor's container runs")
+    args.run_dir = args.run_dir or _POD_RUN
+    args.envoy_dir = args.envoy_dir or args.run_dir / "envoy"
+    args.config_dir = args.config_dir or _POD_CONFIG
+    return Pod(args.namespace or "sovereign", args.image, args.state_dir, args.config.name)
 
 
 def _edge(args: argparse.Namespace, config: Config) -> Edge | None:

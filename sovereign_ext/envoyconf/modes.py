@@ -5,6 +5,7 @@
 * ``snippet``: the pieces for a bootstrap that somebody else writes, providers included; nothing is read from files but
   the management API's descriptors.
 * ``xds``: the whole set as discovery responses, for a control plane or as files.
+* ``istio``, ``envoy-gateway``: listeners and clusters as objects of these control planes, and the pod.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any as Json
 from typing import Final
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf import commented, listeners, notes, resources, routes
+from sovereign_ext.envoyconf import commented, listeners, mesh, notes, resources, routes
 from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.pod import Pod
 from sovereign_ext.envoyconf.typed import plain
 
 _VERSION: Final = "1"
@@ -40,10 +42,20 @@ class Mode(StrEnum):
     SIDECAR = "sidecar"
     SNIPPET = "snippet"
     XDS = "xds"
+    ISTIO = "istio"
+    ENVOY_GATEWAY = "envoy-gateway"
 
 
-def documents(mode: Mode, layout: Layout, providers: Sequence[Provider]) -> dict[str, dict[str, Json]]:
+IN_PODS: Final = (Mode.ISTIO, Mode.ENVOY_GATEWAY)
+"""Those that also say what runs beside Envoy, and so need a ``Pod``."""
+
+
+def documents(
+    mode: Mode, layout: Layout, providers: Sequence[Provider], pod: Pod | None = None
+) -> dict[str, dict[str, Json]]:
     """File names and what is in them."""
+    if pod is not None:
+        return (mesh.istio if mode is Mode.ISTIO else mesh.envoy_gateway)(layout, pod, providers)
     if mode is Mode.SNIPPET:
         return {"snippet.yaml": _snippet(layout, providers)}
     if mode is Mode.XDS:
@@ -51,16 +63,22 @@ def documents(mode: Mode, layout: Layout, providers: Sequence[Provider]) -> dict
     return {f"{mode}.yaml": resources.bootstrap(layout, resources.all_listeners(layout))}
 
 
-def texts(mode: Mode, layout: Layout, providers: Sequence[Provider]) -> dict[str, str]:
+def texts(
+    mode: Mode, layout: Layout, providers: Sequence[Provider], pod: Pod | None = None
+) -> dict[str, str]:
     """The same as YAML with comments."""
+    said = notes.NOTES if pod is None else {**notes.MESH_NOTES, **notes.NOTES}
     return {
-        name: commented.dump(document, notes.NOTES, head=_head(mode, name))
-        for name, document in documents(mode, layout, providers).items()
+        name: commented.dump(document, said, head=_head(mode, name))
+        for name, document in documents(mode, layout, providers, pod).items()
     }
 
 
 def _head(mode: Mode, name: str) -> str:
-    return f"{notes.HEADS.get(name, notes.XDS_HEAD)}\n{notes.ORIGIN.format(mode=mode)}"
+    head = notes.HEADS.get(name, notes.XDS_HEAD)
+    if mode in IN_PODS:
+        head = notes.MESH_HEADS[f"{mode}/{name}"]
+    return f"{head}\n{notes.ORIGIN.format(mode=mode)}"
 
 
 def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:

@@ -85,3 +85,46 @@ NOTES: Final = {
     "is to be tried.",
     "common_tls_context/tls_certificate_sds_secret_configs": "Followed: a renewed certificate needs no restart.",
 }
+
+MESH_HEADS: Final = {
+    "istio/envoyfilter.yaml": "Our listeners and clusters, added to those that Istio gives to one gateway of its own. "
+    "docs/deploy/mesh.md",
+    "istio/deployment.yaml": "The gateway: Istio's proxy, which its injector fills in, and the processor beside it.",
+    "istio/service.yaml": "Where clients find the gateway.",
+    "envoy-gateway/envoypatchpolicy.yaml": "Our listeners and clusters, added to those that Envoy Gateway gives to one "
+    "Gateway. Takes extensionApis.enableEnvoyPatchPolicy. docs/deploy/mesh.md",
+    "envoy-gateway/envoyproxy.yaml": "The pod of that Gateway: Envoy 1.40, and the processor beside it.",
+    "envoy-gateway/gateway.yaml": "The Gateway that the other objects belong to.",
+    "envoy-gateway/service.yaml": "Where clients find our listener. The Service that Envoy Gateway makes has the ports "
+    "of the Gateway only.",
+}
+
+_PATCHES: Final = (
+    "Clusters first: the processor on its Unix sockets, then two for each provider. Then the listeners that lead to "
+    "them: egress is the internal hop that each attempt at a provider takes, ingress faces clients. Routes are in "
+    "files that the processor keeps. Names of clusters carry a digest of the provider's settings: when those change, "
+    "render again, apply it, then change the processor's configuration. "
+)
+
+MESH_NOTES: Final = {
+    "spec/workloadSelector": "Only the pods of deployment.yaml. In Istio's root namespace this would be every one "
+    "with the label.",
+    "configPatches": _PATCHES + "Istio's own bootstrap has the extension for internal listeners.",
+    "jsonPatches": _PATCHES + "Without a path a patch adds a whole resource.",
+    "spec/bootstrap": "Lets attempts run through a listener without a port (egress, in envoypatchpolicy.yaml).",
+    "spec/shutdown": "Longer than the longest stream: Envoy lets open calls end.",
+    "spec/listeners": "A Gateway has to have one. Nothing leads there: it answers 404. Ours is in "
+    "envoypatchpolicy.yaml.",
+    "infrastructure": "envoyproxy.yaml.",
+    "spec/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
+    "envoyDeployment/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
+    "annotations/proxy.istio.io/config": "Envoy ends when no call is open.",
+    "terminationGracePeriodSeconds": "Longer than the longest stream.",
+    "securityContext/fsGroup": "The user of Envoy's container: both containers open each other's sockets and files.",
+    "initContainers": "A sidecar of Kubernetes' kind (1.29 or newer): it has written Envoy's files before Envoy "
+    "starts, and ends after it.",
+    "processor/envFrom": "Keys of providers, as credential: {env: ...} names them.",
+    "volumes/envoy-config": "What Envoy sees of the configuration: files that it names, and our certificate.",
+    "container/image": "Envoy Gateway 1.9 itself brings Envoy 1.39.",
+    "containers/istio-proxy": "The injector puts Istio's proxy in here. It has to be built from Envoy 1.40 or newer.",
+}
