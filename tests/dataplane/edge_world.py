@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mesh_envoy
 import wire
 import yaml
 from own_envoy import own_bootstrap
@@ -18,6 +19,13 @@ from stack import ConfigFile, Stack, eventually
 
 from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.supervise.stack import envoy_binary
+
+_BOOTSTRAPS = {
+    "snippet": "mine.yaml",
+    "xds": "bootstrap.yaml",
+    "istio": "proxy/bootstrap.yaml",
+    "envoy-gateway": "proxy/bootstrap.yaml",
+}
 
 
 class EdgeStack(Stack):
@@ -27,9 +35,7 @@ class EdgeStack(Stack):
         self, config: ConfigFile, mode: str, *options: str, roots: Path | None = None, **more: Any
     ) -> None:
         super().__init__(config, **more)
-        self.bootstrap = (
-            "mine.yaml" if mode == "snippet" else "bootstrap.yaml" if mode == "xds" else f"{mode}.yaml"
-        )
+        self.bootstrap = _BOOTSTRAPS.get(mode, f"{mode}.yaml")
         self.mode = mode
         self.roots = roots
         self.shared = self.root / "shared"
@@ -63,6 +69,10 @@ class EdgeStack(Stack):
             admin = str(self.run_dir / "envoy-admin.sock")
             mine = own_bootstrap(pieces, port=self.port, admin=admin)
             (self.rendered / self.bootstrap).write_text(yaml.safe_dump(mine))
+        elif self.mode in ("istio", "envoy-gateway"):
+            proxy = self.rendered / "proxy"
+            proxy.mkdir()
+            mesh_envoy.dynamic(mesh_envoy.read(self.rendered), proxy)
         super().start()
 
     def trust(self) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""The rendered sidecar, and the pieces in somebody's own Envoy, booted: OpenAI's SDK on loopback."""
+"""The rendered sidecar, and the pieces in somebody's own Envoy or a mesh's, booted: OpenAI's SDK on loopback."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ def sidecar() -> Iterator[World]:
         yield World(running.enter_context(stack), mock)
 
 
-@pytest.fixture(scope="module", params=["snippet", "xds"])
+@pytest.fixture(scope="module", params=["snippet", "xds", "istio", "envoy-gateway"])
 def own(request: pytest.FixtureRequest) -> Iterator[World]:
-    """An Envoy that somebody configures: with the pieces, or with the files of discovery responses."""
+    """An Envoy that somebody configures: with the pieces, with the files of discovery responses, or as the control
+    plane of a mesh does with the objects."""
     with ExitStack() as running:
         mock = running.enter_context(RunningMock("openai"))
-        stack = EdgeStack(_config(mock), request.param)
+        image = ("--image", "sovereign:test") if request.param in ("istio", "envoy-gateway") else ()
+        stack = EdgeStack(_config(mock), request.param, *image)
         if request.param == "xds":
             stack.shared = stack.rendered  # as the control plane's files; the processor keeps the same ones
             stack.processor._argv[-1] = str(stack.rendered)
