@@ -98,6 +98,7 @@ def _istio_deployment(layout: Layout, pod: Pod, labels: dict[str, str]) -> dict[
             "labels": labels | {"sidecar.istio.io/inject": "true"},
             "annotations": {
                 "inject.istio.io/templates": "gateway",
+                "sidecar.istio.io/rewriteAppHTTPProbers": "false",
                 "proxy.istio.io/config": "proxyMetadata: {EXIT_ON_ZERO_ACTIVE_CONNECTIONS: 'true'}",
             },
         },

@@ -118,6 +118,9 @@ MESH_NOTES: Final = {
     "infrastructure": "envoyproxy.yaml.",
     "spec/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
     "envoyDeployment/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
+    "annotations/sidecar.istio.io/rewriteAppHTTPProbers": "The kubelet asks the processor itself: it has to be up "
+    "before Istio's agent, which could not ask it.",
+    "processor/startupProbe": "Its files are there when this one is. Not by gRPC, so that nothing stands between.",
     "annotations/proxy.istio.io/config": "Envoy ends when no call is open.",
     "terminationGracePeriodSeconds": "Longer than the longest stream.",
     "securityContext/fsGroup": "The user of Envoy's container: both containers open each other's sockets and files.",

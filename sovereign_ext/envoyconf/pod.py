@@ -22,6 +22,7 @@ CREDENTIALS_SECRET: Final = "sovereign-credentials"  # noqa: S105 - the name of 
 STATE_CLAIM: Final = "sovereign-state"
 DRAIN_S: Final = 600
 _SPARE_S: Final = 60
+_HEALTH_PORT: Final = 9465
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
             f"--envoy-dir={layout.directory}",
             f"--roots={layout.roots}",
             f"--message-timeout-ms={int(layout.message_timeout.total_seconds() * 1000)}",
+            f"--health-listen=0.0.0.0:{_HEALTH_PORT}",
         ],
         "envFrom": [{"secretRef": {"name": CREDENTIALS_SECRET, "optional": True}}],
         "startupProbe": {
@@ -66,6 +68,8 @@ def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
             "periodSeconds": 1,
             "failureThreshold": 300,
         },
+        "livenessProbe": _probe("liveness", period_s=10, failures=3),
+        "readinessProbe": _probe("readiness", period_s=5, failures=2),
         "securityContext": {
             "runAsUser": user,
             "runAsGroup": user,
@@ -117,6 +121,15 @@ def service(layout: Layout, pod: Pod, selector: dict[str, str]) -> dict[str, Jso
         "kind": "Service",
         "metadata": metadata(pod),
         "spec": {"type": "ClusterIP", "selector": selector, "ports": ports},
+    }
+
+
+def _probe(service: str, *, period_s: int, failures: int) -> dict[str, Json]:
+    return {
+        "grpc": {"port": _HEALTH_PORT, "service": service},
+        "periodSeconds": period_s,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
     }
 
 

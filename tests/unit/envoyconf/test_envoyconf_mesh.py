@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
 from pathlib import Path
 from typing import Any
 
+import judging
 import mesh_envoy
 import pytest
 import yaml
@@ -12,6 +15,7 @@ from crds import crd, refusals
 from golden_world import ENVOY, Machine
 
 from sovereign_ext.cli.main import main as sovereign
+from sovereign_ext.cli.processor import register
 from sovereign_ext.envoyconf import commented, notes
 
 MODES = ("istio", "envoy-gateway")
@@ -100,6 +104,24 @@ def test_both_containers_meet(objects: dict[str, Any]):
     assert all(path.startswith(f"{mounts['run']}/") for path in pipes)
 
 
+def test_the_processor_understands_its_command(objects: dict[str, Any]):
+    """Paths of the container are those of the rendering, and the file of the ConfigMap is the one that was rendered."""
+    processor, *_ = pod(objects)
+    name, *command = processor["command"]
+    assert name == "sovereign"
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    args = parser.parse_args([*command, *processor["args"]])
+    assert args.config == Path("/etc/sovereign") / EXAMPLE.name
+    mounts = {each["mountPath"] for each in processor["volumeMounts"]}
+    assert {
+        str(args.config.parent),
+        str(args.state_dir),
+        str(args.run_dir),
+        str(args.envoy_dir.parent),
+    } <= mounts
+
+
 def test_each_container_sees_its_own_secrets_only(objects: dict[str, Any]):
     """The log's keys stay with the processor, the key of our certificate with Envoy."""
     processor, envoy, volumes, _ = pod(objects)
@@ -146,6 +168,23 @@ def test_it_fits_the_projects_schema(kind: str):
     )
     assert refusals(found["spec"], schema) == []
     assert refusals({**found["spec"], "nonsense": 1}, schema) == ["/spec/nonsense: unknown"]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("release", ["1.29", "1.37"])
+def test_kubernetes_own_kinds_fit_its_schemas(release: str):
+    """Deployment and Service; and the processor's container of Envoy Gateway's pod, in a Deployment to be judged by."""
+    istio, gateway = (mesh_envoy.read(ENVOY / "mesh" / mode) for mode in MODES)
+    other = copy.deepcopy(istio["Deployment"])
+    processor, _, volumes, context = pod(gateway)
+    other["spec"]["template"]["spec"] |= {
+        "initContainers": [processor],
+        "volumes": list(volumes.values()),
+        "securityContext": context,
+    }
+    with judging.kubernetes() as judge:
+        for manifest in (istio["Deployment"], istio["Service"], other, gateway["Service"]):
+            assert judge.ask("validate", manifest=manifest, release=release) == ""
 
 
 def test_every_comment_is_said_somewhere():
