@@ -72,7 +72,9 @@ class Detector:
     ``wraps`` says that such a secret may be broken over several lines; then ``find`` is also asked with the lines
     joined, and must tell where the secret ends by the rules of ``extent``. ``then`` is for anchors that nearly every
     text has, such as ``https://``: an expression over raw JSON (in Vectorscan's syntax), which a secret's anchor has
-    right behind it within ``reach``.
+    right behind it within ``reach``. ``begins`` is for those that texts have now and then, such as ``sk-``: characters,
+    and an expression (Python's) that a run of them behind the anchor, lines joined, matches wherever ``find`` finds
+    something; without it, no region is made.
     """
 
     kind: str
@@ -88,3 +90,4 @@ class Detector:
     wraps: bool = True
     then: bytes = b""
     tail: tuple[bytes, int] = (b"", 0)
+    begins: tuple[bytes, bytes] = (b"", b"")

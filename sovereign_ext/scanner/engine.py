@@ -53,7 +53,7 @@ class Engine:
         self._first_noticed = len(patterns)
         raw = [(p.expression, _flag(p.fold)) for p in patterns]
         self._raw = _Database(raw + [(expression, 0) for expression in notice])
-        self._patterns = [(p.before, p.after, p.reach, p.length, p.must_begin) for p in patterns]
+        self._patterns = [(p.before, p.after, p.reach, p.length, p.must_begin, p.follows) for p in patterns]
         whole: dict[tuple[bytes, bool, tuple[bytes, int]], list[int]] = {}
         for (literal, fold), ranks in wanted.items():
             for rank in ranks:
@@ -85,10 +85,12 @@ class Engine:
             if which >= first_noticed:
                 noticed.setdefault(which - first_noticed, array("I")).append(to)
                 return
-            before, after, reach, length, must_begin = patterns[which]
+            before, after, reach, length, must_begin, follows = patterns[which]
             if must_begin is not None and to > length and not must_begin(body, to - length):
                 return
             start = to - before if to > before else 0
+            if follows is not None and not (starts and start <= end) and not follows(body, to):
+                return
             to = to + after if to + after < size else size
             # What the last interval's detectors will read anyway is not worth a region of its own.
             if starts and start <= end + reaches[-1] and to - starts[-1] < LONGEST_INTERVAL:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
+from sovereign_ext.scanner.following import Follows, either, rest_follows, run_follows
 
 WRAP_WIDTH: Final = 160
 """Bytes that the first half of an anchor, a line break and the indentation and quoting after it may take."""
@@ -68,8 +69,8 @@ _HIDDEN: Final = (
 class Pattern(NamedTuple):
     """An expression over raw bytes, and how far from the end of its match the anchor may begin and end.
 
-    What must stand before a match is asked of the few there are: with it in the expressions Vectorscan would take
-    twenty times as long to compile them.
+    What must stand before and behind a match is asked of the few there are: with it in the expressions Vectorscan
+    would take twenty times as long to compile them.
     """
 
     expression: bytes
@@ -79,6 +80,7 @@ class Pattern(NamedTuple):
     reach: int = 0  # bytes after the interval that a detector will want to see, if it is no false alarm
     length: int = 0  # bytes of a match
     must_begin: Callable[[bytes, int], bool] | None = None
+    follows: Follows | None = None
 
 
 def raw_patterns(
@@ -86,12 +88,13 @@ def raw_patterns(
 ) -> list[Pattern]:
     """All there are for ``anchors``: to each literal, with whether its case is ignored, the ranks of its detectors."""
     patterns: list[Pattern] = []
+    literals = [literal for literal, fold in anchors if not fold]
     for (literal, fold), ranks in anchors.items():
         having = [detectors[rank] for rank in ranks]
         patterns += _plain(literal, fold, having)
         wrapped = [detector.boundary for detector in having if detector.wraps]
         if wrapped and not fold:
-            patterns += _wrapped(literal, bounded=all(wrapped))
+            patterns += _wrapped(literal, literals, bounded=all(wrapped))
     patterns += _hints(anchors)
     return _distinct(patterns)
 
@@ -106,13 +109,18 @@ def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[Patte
     then = {detector.then for detector in having}
     if b"" not in then:
         return [Pattern(spelt + each, fold, before + _ESCAPED * reach, 0, reach) for each in then]
+    begins = [detector.begins for detector in having]
+    follows = run_follows(begins) if all(any(each) for each in begins) else None
     if bounded and len(literal) <= _SHORT:
-        return [Pattern(each + spelt, fold, before, 0, reach) for each in _BOUNDARIES]
-    return [Pattern(spelt, fold, before, 0, reach, len(literal), _after_boundary if bounded else None)]
+        return [Pattern(each + spelt, fold, before, 0, reach, follows=follows) for each in _BOUNDARIES]
+    must_begin = _after_boundary if bounded else None
+    return [Pattern(spelt, fold, before, 0, reach, len(literal), must_begin, follows)]
 
 
-def _wrapped(literal: bytes, *, bounded: bool) -> Iterator[Pattern]:
+def _wrapped(literal: bytes, literals: Sequence[bytes], *, bounded: bool) -> Iterator[Pattern]:
     """An anchor broken over two lines, at each place: the longer half, where a line ends or begins.
+
+    Behind a first half the rest of any of ``literals`` may follow, further away than a second half is looked for.
 
     Words that stand beside a secret (``fold``) are not looked for like this.
     """
@@ -120,8 +128,15 @@ def _wrapped(literal: bytes, *, bounded: bool) -> Iterator[Pattern]:
         first, second = literal[:at], literal[at:]
         if len(first) >= len(second):
             begins = _after_boundary if bounded else None
-            expression = exactly(first) + _LINE_END
-            yield Pattern(expression, False, WRAP_WIDTH, WRAP_WIDTH, length=at + 1, must_begin=begins)
+            yield Pattern(
+                exactly(first) + _LINE_END,
+                False,
+                WRAP_WIDTH,
+                WRAP_WIDTH,
+                length=at + 1,
+                must_begin=begins,
+                follows=rest_follows(frozenset(each[at:] for each in literals if each.startswith(first))),
+            )
         elif len(second) > _SHORT:
             yield Pattern(
                 exactly(second), False, WRAP_WIDTH, WRAP_WIDTH, length=len(second), must_begin=_in_new_line
@@ -150,8 +165,10 @@ def _distinct(patterns: Iterable[Pattern]) -> list[Pattern]:
     found: dict[tuple[bytes, bool], Pattern] = {}
     for pattern in patterns:
         known = found.get((pattern.expression, pattern.fold))
-        if known is None or known.must_begin is not None:
-            found[pattern.expression, pattern.fold] = pattern
+        kept = pattern if known is None or known.must_begin is not None else known
+        if known is not None:
+            kept = kept._replace(follows=either(known.follows, pattern.follows))
+        found[pattern.expression, pattern.fold] = kept
     return list(found.values())
 
 

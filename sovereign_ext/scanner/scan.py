@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
@@ -97,17 +98,18 @@ class Scanner:
             edits = self._edits(body, effort) if last else []
             if not edits:
                 break
-        places = Places(body)
-        return Scan(tuple(self._finding(places, at, found, numbers) for at, found in noted), body)
+        pointers = _pointers(Places(body), [at for at, _ in noted])
+        found = zip(pointers, noted, strict=True)
+        return Scan(tuple(self._finding(pointer, one, numbers) for pointer, (_, one) in found), body)
 
-    def _finding(self, places: Places, at: int, found: Found, numbers: _Numbers) -> Finding:
+    def _finding(self, pointer: str, found: Found, numbers: _Numbers) -> Finding:
         detector = self._detectors[found.rank]
         return Finding(
             kind=detector.kind,
             family=detector.family,
             version=detector.version,
             number=numbers.of(found),
-            pointer=places.pointer(places.at(at) or 0),
+            pointer=pointer,
             length=len(found.secret),
             secret=Secret(found.secret.decode("utf-8", "replace")),
         )
@@ -122,7 +124,7 @@ class Scanner:
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
         edits = self._whole(body, found, hints, effort)
-        if places is not None:
+        if may_run and places is not None:
             edits = _with_splits(
                 edits, (split for run in text_runs(places) for split in self._split(body, run, effort))
             )
@@ -208,6 +210,13 @@ class _Rewritten(NamedTuple):
             return at
         end, new_start, new_end = self.spans[edit]
         return new_start if at < end else at - end + new_end
+
+
+def _pointers(places: Places, found: Iterable[int]) -> Iterator[str]:
+    """Of the string at each of ``found``, which are in order: a string that is full of secrets is asked for once."""
+    for number, within in groupby(found, lambda at: places.at(at) or 0):
+        pointer = places.pointer(number)
+        yield from (pointer for _ in within)
 
 
 def _rewritten(body: bytes, edits: Iterable[_Edit], numbers: _Numbers) -> _Rewritten:

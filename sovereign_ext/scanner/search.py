@@ -31,6 +31,9 @@ MARKER: Final = re.compile(rb"(?:\[REDACTED:[a-z0-9-]+:[0-9]+\])+")
 _AT_BREAKS: Final = b" \t\\\r\n>|"
 """All that joining lines takes out."""
 
+_INDENTATION: Final = b" \t>|"
+"""What a line may begin with that is no part of its text."""
+
 _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -89,9 +92,9 @@ class Search:
                     asked_joined = _between(asked_joined, *map(joined.place, region.core))
             if not asked and not asked_joined:
                 return []
-            needs = [self._needs(asked, len(text))]
+            needs = [self._needs(asked, text)]
             if joined is not None:
-                needs.append(self._needs(asked_joined, len(joined.text)))
+                needs.append(self._needs(asked_joined, joined.text))
             before, after, reach = map(max, zip(*needs, strict=True))
             if region.is_lopsided(reach):
                 after = max(after, 1)
@@ -105,15 +108,19 @@ class Search:
         effort.fruitless(fruitless)
         return found
 
-    def _needs(self, asked: list[Anchor], length: int) -> tuple[int, int, int]:
+    def _needs(self, asked: list[Anchor], text: bytes) -> tuple[int, int, int]:
         """How many bytes of text are missing before and after, and the longest reach of all that are asked."""
         before = after = longest = 0
         detectors = self._detectors
+        length = len(text)
+        blank = length - len(
+            text.lstrip(_INDENTATION)
+        )  # does not count: it may be left out with the line break before
         for at, ranks in asked:
             for rank in ranks:
                 detector = detectors[rank]
-                if detector.back > at and detector.back - at > before:
-                    before = detector.back - at
+                if detector.back > at - blank and detector.back + blank - at > before:
+                    before = detector.back + blank - at
                 longest = max(longest, detector.reach)
                 if at + detector.reach > length and at + detector.reach - length > after:
                     after = at + detector.reach - length

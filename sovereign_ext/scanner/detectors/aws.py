@@ -40,6 +40,9 @@ _LETTERS_ONLY: Final = 10
 _OTHERWISE: Final = 2
 _CAPITALS: Final = bytes(range(ord("A"), ord("Z") + 1))
 _SMALL: Final = _CAPITALS.lower()
+_NO_CAPITALS: Final = bytes(set(range(256)) - set(_CAPITALS))
+_NO_SMALL: Final = bytes(set(range(256)) - set(_SMALL))
+_BLOCK: Final = 256  # bytes of text that are looked through for secrets at once
 _EXAMPLE: Final = b"EXAMPLE"
 _LONG_TERM: Final = b"ABSK"
 _SHORT_TERM: Final = b"bedrock-api-key-"
@@ -91,26 +94,46 @@ def _secret_before(text: bytes, at: int) -> Span | None:
     """The last secret within 300 bytes before an access key id."""
     if _access_key(text, at) is None:
         return None
-    spans = tuple(_secrets(text, max(0, at - _NEAR - _SECRET_SIZE), at))
-    return spans[-1] if spans else None
+    return next(_secrets(text, max(0, at - _NEAR - _SECRET_SIZE), at, backwards=True), None)
 
 
 def _secret_named(text: bytes, at: int) -> Span | None:
     return next(_secrets(text, at, at + _NAMED + _SECRET_SIZE), None)
 
 
-def _secrets(text: bytes, begin: int, end: int) -> Iterator[Span]:
+def _secrets(text: bytes, begin: int, end: int, backwards: bool = False) -> Iterator[Span]:
     """What may be a secret access key and lies whole in ``text[begin:end]``."""
-    known = once(text, _judged_values)  # many anchors may stand around it
-    for start in _starts(text, begin, end):
-        match = _SECRET.match(text, start, end)
-        if match is None or not ends(text, match.end(), _BEHIND) or stop_in(text, *match.span()):
-            continue
-        value = match[0]
-        if value not in known:
-            known[value] = _is_secret(value)
-        if known[value]:
-            yield Span(*match.span())
+    blocks, judged = once(text, _candidates), once(text, _judged_values)  # many anchors may stand around them
+    numbers = range(begin // _BLOCK, end // _BLOCK + 1)
+    for number in reversed(numbers) if backwards else numbers:
+        starts = blocks.get(number)
+        if starts is None:
+            starts = blocks[number] = _candidates_of(text, number)
+        for start in reversed(starts) if backwards else starts:
+            if start < begin or start + _SECRET_SIZE > end:
+                continue
+            value = text[start : start + _SECRET_SIZE]
+            if value not in judged:
+                judged[value] = _is_secret(value)
+            if judged[value]:
+                yield Span(start, start + _SECRET_SIZE)
+
+
+def _candidates(_text: bytes) -> dict[int, list[int]]:
+    """Where secrets may begin, in each block that has been looked at."""
+    return {}
+
+
+def _candidates_of(text: bytes, block: int) -> list[int]:
+    """Where in the block of that number what is as long as a secret begins, and is no part of something longer."""
+    begin = block * _BLOCK
+    return [
+        start
+        for start in _starts(text, begin, begin + _BLOCK + _SECRET_SIZE - 1)
+        if _SECRET.match(text, start)
+        and ends(text, start + _SECRET_SIZE, _BEHIND)
+        and not stop_in(text, start, start + _SECRET_SIZE)
+    ]
 
 
 def _starts(text: bytes, begin: int, end: int) -> Iterator[int]:
@@ -128,12 +151,12 @@ def _judged_values(_text: bytes) -> dict[bytes, bool]:
 
 
 def _is_secret(value: bytes) -> bool:
+    least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
+    if len(value.translate(None, _NO_CAPITALS)) < least or len(value.translate(None, _NO_SMALL)) < least:
+        return False
     if _HEXADECIMAL.fullmatch(value) is not None or not made_at_random(value, 64):
         return False
-    if base64.b64decode(value).isascii():
-        return False  # thirty bytes of text
-    least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
-    return min(sum(map(value.count, _CAPITALS)), sum(map(value.count, _SMALL))) >= least
+    return not base64.b64decode(value).isascii()  # thirty bytes of text
 
 
 def _session_token(text: bytes, at: int) -> Span | None:

@@ -21,8 +21,11 @@ _SHORT: Final = 8  # fewer characters than this are no name and no half of a key
 _SIZES: Final = tuple(2 * side + len(_MARKER) for side in _SIDES)
 _PREFIX: Final = re.compile(rb"sk-(?:proj|svcacct|service|None)-")
 _ADMIN: Final = re.compile(rb"sk-admin-")
-_RUN: Final = re.compile(rb"[0-9A-Za-z_-]{1,300}+")
+_RUN_LETTERS: Final = rb"[0-9A-Za-z_-]"
+_RUN: Final = re.compile(_RUN_LETTERS + rb"{1,300}+")
 _LEGACY_LETTERS: Final = re.compile(rb"[0-9A-Za-z]{48}")
+_BEGINS: Final = rb"(?:proj|svcacct|service|None|admin|ant|router)-|[0-9A-Za-z]{48}|.*" + _MARKER
+"""What may stand behind ``sk-``; the last three names are of other kinds, which are met here when broken up further."""
 
 
 def _key(text: bytes, at: int) -> Span | None:
@@ -110,5 +113,6 @@ OPENAI: Final = (
         find=_key,
         reach=320,
         tail=(rb"[0-9A-Za-z_-]", 32),
+        begins=(_RUN_LETTERS, _BEGINS),
     ),
 )
