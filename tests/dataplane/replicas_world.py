@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,9 +45,20 @@ class SharedConfig(ConfigFile):
 
 
 class Replicas:
-    """``with Replicas(3, postgres, valkey) as replicas``; ``config`` may be filled before it is entered."""
+    """``with Replicas(3, postgres, valkey) as replicas``; ``config`` may be filled before it is entered.
 
-    def __init__(self, count: int, postgres: PostgresDatabase, valkey: Valkey, **options: Any) -> None:
+    ``options`` go to each ``stack`` that is made.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        postgres: PostgresDatabase,
+        valkey: Valkey,
+        *,
+        stack: Callable[..., Stack] = Stack,
+        **options: Any,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sf-shared-"))
         (self.directory / "key-hash").write_text("c2hhcmVkIGJ5IGFsbCByZXBsaWNhcyBvZiB0aGlzIHRlc3Q=\n")
         self.config = SharedConfig(directory=self.directory)
@@ -54,7 +66,7 @@ class Replicas:
         self.postgres, self.valkey = postgres, valkey
         self.stacks: list[Stack] = []
         self._count = count
-        self._options = options
+        self._made = partial(stack, self.config, **options)
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,9 +74,14 @@ class Replicas:
             opening.callback(shutil.rmtree, self.directory, ignore_errors=True)
             self.upgrade()
             for _ in range(self._count):
-                self.stacks.append(opening.enter_context(Stack(self.config, **self._options)))
+                self.stacks.append(opening.enter_context(self._made()))
             self._open = opening.pop_all()
         return self
+
+    def add(self) -> Stack:
+        """One router more, in a directory and on a port of its own; it serves when this returns."""
+        self.stacks.append(self._open.enter_context(self._made()))
+        return self.stacks[-1]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,18 +92,20 @@ class Replicas:
         """`sovereign db upgrade`."""
         file = self.directory / "sovereign.yaml"
         self.config.write(file)
-        done = subprocess.run(
-            [
-                *(sys.executable, "-P", "-m", "sovereign_ext.cli.main", "db", "upgrade"),
-                *("--config", str(file), "--state-dir", str(self.directory / "none")),
-            ],
+        place = ("--config", str(file), "--state-dir", str(self.directory / "none"))
+        done = self.sovereign("db", "upgrade", *place)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def sovereign(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """The command, with the environment of the routers."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *argv],
             env={**os.environ, **self.config.environ},
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def logs(self) -> str:
         return "\n".join(stack.logs() for stack in self.stacks)
