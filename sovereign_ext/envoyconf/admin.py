@@ -36,14 +36,17 @@ class EnvoyAdmin:
                 await self._sleep(_POLL_S)
         return False
 
-    async def drain(self, *, accept_s: float, within_s: float) -> int:
+    async def drain(
+        self, *, accept_s: float, within_s: float, waiting: Callable[[int], object] | None = None
+    ) -> int:
         """Have Envoy take no new calls, and wait until those of its clients are over; how many were left in the end.
 
         1. From now on the probe of balancers fails, and answers ask clients to connect anew (`connection: close`,
            GOAWAY). Connections are still accepted: a balancer needs time to notice.
         2. After ``accept_s`` seconds the listeners of clients close. The internal one does not, so that open calls may
            still go on to their next provider.
-        3. Until no call is open, ``within_s`` seconds at most, counted from 1.
+        3. Until no call is open, ``within_s`` seconds at most, counted from 1. ``waiting`` is told how many there are,
+           once, if there are any.
 
         Raises ``httpx.TransportError`` if there is no Envoy.
         """
@@ -53,11 +56,15 @@ class EnvoyAdmin:
             await client.post("/drain_listeners?inboundonly&graceful&skip_exit")
             await self._sleep(accept_s)
             await client.post("/drain_listeners?inboundonly")
+            left = await self._open_calls(client)
+            if left and waiting is not None:
+                waiting(left)
             for _ in range(round(max(0.0, within_s - accept_s) / _POLL_S)):
-                if not await self._open_calls(client):
-                    return 0
+                if not left:
+                    break
                 await self._sleep(_POLL_S)
-            return await self._open_calls(client)
+                left = await self._open_calls(client)
+            return left
 
     async def _open_calls(self, client: httpx.AsyncClient) -> int:
         stats = await client.get("/stats", params={"filter": _OPEN_CALLS, "usedonly": ""})

@@ -11,11 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+import wire
 from demo_world import HELLO, SOVEREIGN, Gateway, assert_gone, sovereign
 
 from sovereign_ext.cli.supervise.probe import free_ports
@@ -225,14 +227,24 @@ def test_a_killed_supervisor_leaves_nobody(stopped: Gateway):
     assert again.returncode == 0, again.stderr
 
 
+@contextmanager
+def foreground(gateway: Gateway) -> Iterator[subprocess.Popen[str]]:
+    """`sovereign up` as on a terminal, when it is ready."""
+    argv = [*SOVEREIGN, "up", "--state-dir", str(gateway.state_dir), "--port", str(gateway.port)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stdout:
+                if "Ctrl-C stops all of it" in line:
+                    break
+            yield process
+        finally:
+            process.kill()  # unless it has ended, which is for the test to see
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_foreground_ends_in_order(stopped: Gateway, number: signal.Signals):
-    """Ctrl-C, a service manager or a closed terminal: exit code 0 and nothing left."""
-    argv = [*SOVEREIGN, "up", "--state-dir", str(stopped.state_dir), "--port", str(stopped.port)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if "Ctrl-C stops all of it" in line:
-                break
+    """Ctrl-C, a service manager or a closed terminal: exit code 0, nothing to wait for, nothing left."""
+    with foreground(stopped) as process:
         processes = stopped.processes()
         assert processes[0].pid == process.pid
         process.send_signal(number)
@@ -241,6 +253,48 @@ def test_the_foreground_ends_in_order(stopped: Gateway, number: signal.Signals):
     assert_gone(processes)
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{stopped.port}/v1/models", timeout=5)
+
+
+def opened(gateway: Gateway, fault: dict[str, object]) -> wire.Running:
+    """A stream that has begun, of a provider with the fault."""
+    port = json.loads((gateway.state_dir / "demo-ports.json").read_text())["cloud-a"]
+    body = json.dumps({"fault": fault}).encode()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/_mock/fault", body, timeout=10).close()
+    call = {"model": "demo/small", "messages": HELLO, "stream": True}
+    running = wire.open_call(gateway.port, key=gateway.env()["SF_API_KEY"], body=call)
+    running.read_until(b'"content":"')
+    return running
+
+
+def test_ctrl_c_lets_an_open_stream_end(stopped: Gateway):
+    """One line says what it waits for; nobody else is let in; the stream ends as it should, and then everything."""
+    with foreground(stopped) as process, opened(stopped, {"pace_ms": 500}) as running:
+        processes = stopped.processes()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        assert said == "sovereign: waiting for 1 open call, 5 s at most; Ctrl-C again stops at once\n"
+        with pytest.raises(ConnectionRefusedError):
+            wire.call(stopped.port, "/v1/models", method="GET")
+        reply = running.finish()
+        assert (reply.status, reply.complete, reply.done) == (200, True, True)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    assert_gone(processes)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_ctrl_c_does_not_wait_for_ever(stopped: Gateway, twice: bool):
+    """A stream that does not end is cut off after five seconds, or when the user asks again."""
+    with foreground(stopped) as process, opened(stopped, {"stall": {"at": 2}}) as running:
+        processes = stopped.processes()
+        process.send_signal(signal.SIGINT)
+        assert "waiting for 1 open call" in process.stderr.readline()
+        if twice:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ("" if twice else "sovereign: stopping with 1 open call\n")
+        assert not running.finish().done
+    assert_gone(processes)
 
 
 def test_a_long_state_directory_works(tmp_path: Path):

@@ -9,15 +9,20 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 RAPID_S = 10.0
 MAX_RAPID_FAILURES = 5
 MAX_DELAY_S = 5.0
 _TAIL_BYTES = 4096
+
+
+Settle: TypeAlias = Callable[[Callable[[], bool], Callable[[str], None]], None]
+"""Lets what is open come to its end, unless the first argument says that the user does not want to wait any longer. The
+second one is told what is waited for, a line each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class ChildSpec:
     """Whether it gets our whole environment, where keys may be; others get what any program needs."""
     needs: Path | None = None
     announces: Path | None = None
+    settle: Settle | None = field(default=None, repr=False)
+    """Done before SIGTERM at an orderly stop, once it has served."""
     grace_s: float = 5.0
     """From SIGTERM to SIGKILL, seconds."""
     first_delay_s: float = 0.2

@@ -63,6 +63,11 @@ class Layout:
         return self.root / "envoy" / "bootstrap.yaml"
 
     @property
+    def admin_socket(self) -> Path:
+        """Envoy's."""
+        return self.run_dir / "envoy-admin.sock"
+
+    @property
     def processor_ready(self) -> Path:
         return self.run_dir / "processor.ready"
 

@@ -6,9 +6,10 @@ import importlib.util
 import os
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 
-from sovereign_ext.cli.supervise import sealed
+from sovereign_ext.cli.supervise import drain, sealed
 from sovereign_ext.cli.supervise.child import ChildSpec
 from sovereign_ext.cli.supervise.demo import MIRROR, PROVIDER_KEY_ENV, PROVIDERS, VERIFIER, Demo
 from sovereign_ext.cli.supervise.layout import Layout
@@ -59,6 +60,7 @@ def _envoy(layout: Layout) -> ChildSpec:
         ),
         log=layout.log("envoy"),
         needs=layout.bootstrap,
+        settle=partial(drain.drain, layout.admin_socket),
     )
 
 

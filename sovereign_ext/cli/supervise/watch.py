@@ -6,7 +6,8 @@
    hide it.
 3. Afterwards a child that ends is started again with back-off; too many ends in a row are a ``StartError``.
 4. SIGINT, SIGTERM or SIGHUP: children get SIGTERM one after the other in the order given (Envoy first, so
-   that no call arrives at a processor that is gone); one more signal kills them.
+   that no call arrives at a processor that is gone), each after it has settled what it has open; one more
+   signal kills them.
 
 One thread; it sleeps until a signal, a child's end or a due time. What happens if this process is killed is
 ``guard``'s job.
@@ -54,14 +55,16 @@ class Supervisor:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Return after an orderly stop. Raises ``StartError`` when it could not start or had to give up."""
         with Signals() as signals:
+            served = False
             try:
                 self._leash.hold()
                 if self._until_ready(signals):
                     self._record(self._children, True)
                     on_ready()
                     self._watch(signals)
+                    served = True
             finally:
-                self._stop(signals)
+                self._stop(signals, settle=served)
 
     def _until_ready(self, signals: Signals) -> bool:
         deadline = time.monotonic() + self._start_s
@@ -125,10 +128,12 @@ class Supervisor:
         what = self._probe()
         return None if what is None else (self._children[0].spec.name, what)
 
-    def _stop(self, signals: Signals) -> None:
+    def _stop(self, signals: Signals, *, settle: bool) -> None:
         asked = signals.stops
         for child in self._children:
             child.due = None
+            if settle and child.spec.settle is not None and child.pid is not None:
+                child.spec.settle(lambda: signals.stops > asked, self._say)
             child.signal(signal.SIGTERM)
             kill_at = time.monotonic() + child.spec.grace_s
             while child.pid is not None and child.ended() is None:

@@ -220,6 +220,43 @@ def test_a_second_signal_kills(tmp_path):
     assert run.pids == {"stubborn": None}
 
 
+def test_what_is_open_is_settled_before_the_end(tmp_path):
+    """While the child still runs, with lines for the user; only then it gets SIGTERM."""
+    seen = []
+
+    def settle(impatient, say):
+        say("waiting for 1 open call")
+        seen.append((impatient(), psutil.pid_exists(run.pids["envoy"])))
+
+    run = Run([spec(tmp_path, "envoy", settle=settle)])
+    run(stop)
+    assert seen == [(False, True)]
+    assert run.lines == ["waiting for 1 open call"]
+    assert run.pids == {"envoy": None}
+
+
+def test_a_second_signal_ends_the_settling(tmp_path):
+    """Whoever waits is told, and the child is killed at once."""
+    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+
+    def settle(impatient, say):
+        stop()
+        assert impatient()
+
+    run = Run([spec(tmp_path, "envoy", stubborn + SERVE, settle=settle, grace_s=60)])
+    run(stop)
+    assert run.pids == {"envoy": None}
+
+
+def test_a_start_that_fails_settles_nothing(tmp_path):
+    """Nobody was served."""
+    run = Run(
+        [spec(tmp_path, "envoy", settle=lambda *_: pytest.fail("settled"))], probe=lambda: "no", start_s=0.1
+    )
+    with pytest.raises(StartError):
+        run()
+
+
 def test_a_child_that_does_not_stop_is_killed(tmp_path):
     """After its grace period."""
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVE
