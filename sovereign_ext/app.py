@@ -204,7 +204,6 @@ class Processor:
             on_faults=self._faulty,
             known=loaded.file_digest,
             stored=lambda: self._effective.stored,
-            stale=self._effective.stale,
         )
         for name, work in (
             ("configuration file", follower),

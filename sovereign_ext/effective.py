@@ -97,7 +97,6 @@ class Effective(Generic[ReadyT]):
         self._noticed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._faults: tuple[ConfigError, ...] = ()
-        self._stale = False
 
     @property
     def in_use(self) -> InUse:
@@ -113,11 +112,6 @@ class Effective(Generic[ReadyT]):
     def good(self) -> Loaded:
         """The newest configuration that can be used: in use, or about to be."""
         return self._good
-
-    def stale(self) -> bool:
-        """Whether resources have changed since the last call: a file with faults is worth another look."""
-        stale, self._stale = self._stale, False
-        return stale
 
     async def file_changed(self, loaded: Loaded) -> None:
         """The file is another. Raises ``ConfigError`` if it cannot be used; nothing has changed then."""
@@ -204,7 +198,7 @@ class Effective(Generic[ReadyT]):
         changed = await asyncio.to_thread(_read, self._store, self._stored)
         if changed is self._stored:
             return
-        self._stored, self._stale = changed, True
+        self._stored = changed
         try:
             loaded = await asyncio.to_thread(again, self._good, changed)
             ready = await self._ready(loaded)

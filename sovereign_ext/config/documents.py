@@ -120,7 +120,7 @@ def matches(reference: Reference, base: FilePath) -> tuple[str, ...]:
     if not reference.is_pattern:
         return (reference.path,)
     found = glob.iglob(reference.path, root_dir=base, recursive=True)
-    return tuple(sorted(path for path in found if not os.path.isdir(base / path)))
+    return tuple(sorted(path for path in found if not os.path.isdir(os.path.join(base, path))))
 
 
 def idle_patterns(config: Config, base: FilePath) -> tuple[DocumentFault, ...]:
@@ -192,4 +192,5 @@ def documents_state(wanted: tuple[Reference, ...], base: FilePath) -> tuple[tupl
     """The state of every file referred to, with those that a pattern finds now."""
     named = (reference for reference in wanted if reference.text is None)
     found = dict.fromkeys(path for reference in named for path in matches(reference, base))
-    return tuple((path, file_state(base / path)) for path in found)
+    # Joined as text: this is done four times a second.
+    return tuple((path, file_state(os.path.join(base, path))) for path in found)

@@ -8,7 +8,6 @@ tried again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sovereign_ext.config.model import Config
 from sovereign_ext.config.snapshot import Routable, Snapshot
 from sovereign_ext.config.standing import Assessor, Unassessed
 from sovereign_ext.errors import ConfigError
+from sovereign_ext.looking import Until, until
 
 POLL_S: Final = 0.25
 
@@ -29,7 +29,6 @@ State = tuple[FileState, tuple[tuple[str, FileState], ...]]
 
 OnChange = Callable[[Loaded], Awaitable[object]]
 OnFaults = Callable[[ConfigError], object]
-Sleep = Callable[[float], Awaitable[object]]
 Vouching = Callable[[Loaded], Assessor]
 """Makes the registry of a configuration (``registry.build``). Raises ``ConfigError`` where that cannot be."""
 Pricing = Callable[[Config], Config]
@@ -119,14 +118,13 @@ async def watch(
     on_faults: OnFaults,
     known: str | None = None,
     stored: Callable[[], Stored] = lambda: NOTHING,
-    stale: Callable[[], bool] = lambda: False,
-    sleep: Sleep = asyncio.sleep,
+    until: Until = until,
     interval_s: float = POLL_S,
 ) -> None:
     """Follow the file and its documents until cancelled.
 
     ``known`` is the digest of the file in use (``Loaded.file_digest``). ``stored`` gives the resources it is checked
-    with, on another thread; ``stale`` says that they have changed, so that a file with faults is worth another look.
+    with, on another thread; when they are others, a file with faults is worth another look.
     After each change ``on_change`` gets the new configuration or ``on_faults`` what is wrong with it, once per
     different text. The next change is not looked for before ``on_change`` has ended, so they come one by one and in
     order. A ``ConfigError`` raised by it (a statement with a broken signature, say) is reported like a fault of the
@@ -134,17 +132,13 @@ async def watch(
     """
     follower = Follower(path, known, stored)
     while True:
-        await sleep(interval_s)
-        if stale():
-            follower.forget()
-        # In a thread: a file on a hanging network mount must not stop the calls in flight.
-        outcome = await asyncio.to_thread(follower.poll)
+        outcome: Loaded | ConfigError = await until(follower.poll, interval_s)
         if isinstance(outcome, Loaded):
             try:
                 await on_change(outcome)
             except ConfigError as error:
                 on_faults(error)
-        elif outcome is not None:
+        else:
             on_faults(outcome)
 
 
@@ -156,18 +150,20 @@ class Follower:
     ) -> None:
         self._path = path
         self._stored = stored
+        self._with: Stored | None = None  # what ``stored`` gave at the last poll
         self._base = base_of(path)
         self._seen = known  # the digest of what was last looked at; for faults, a text that names them
         self._references: tuple[Reference, ...] = ()  # of the last text that could be parsed
         self._taken: State | None = None  # the state that belongs to it
         self._before: State | None = None  # the state at the previous poll
 
-    def forget(self) -> None:
-        """Take what is there for new, if there was something wrong with it."""
-        self._taken = None
-
     def poll(self) -> Loaded | ConfigError | None:
         """What is new since the last call: a configuration, its faults, or ``None``."""
+        if (stored := self._stored()) is not self._with:
+            self._with, self._taken = (
+                stored,
+                None,
+            )  # look again: there may have been something wrong with the file
         now = self._state()
         settled, self._before = now == self._before, now
         if now == self._taken or not (settled or self._taken is None):
@@ -179,7 +175,6 @@ class Follower:
             return error
         # What the file refers to is known only now; its state before and after must be the same, too.
         try:
-            stored = self._stored()
             parsed = parse_bytes(raw, str(self._path), stored)
             self._references = references(parsed[0])
             before = self._state()

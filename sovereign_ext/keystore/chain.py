@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,7 @@ from sovereign_ext.keystore.base import (
     fingerprint,
 )
 from sovereign_ext.keystore.links import Followed, Links, Stored, search
+from sovereign_ext.looking import Until, until
 
 _log = logging.getLogger(__name__)
 
@@ -108,13 +109,11 @@ class Chain:
         self._refusals.clear()
         self._searches.clear()
 
-    async def follow(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    async def follow(self, until: Until = until) -> None:
         """Notice changed files, within about a second, until cancelled."""
         while True:
-            await sleep(LOOK_S)
-            # In a thread: a file on a hanging network mount must not stop the calls in flight.
-            if await asyncio.to_thread(_any_changed, self._links.followed):
-                self.forget()
+            await until(lambda: _any_changed(self._links.followed) or None, LOOK_S)
+            self.forget()
 
     async def stop(self) -> None:
         """End searches under way."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,21 +137,25 @@ def test_a_vanished_file_is_reported_once_and_may_come_back(file: Path, follower
 
 
 def run_watch(file: Path, steps: list[Callable[[], None]], live: Live, **more: object) -> list[float]:
-    """Run ``watch`` without waiting: every sleep takes the next step, the last one cancels."""
+    """Run ``watch`` without waiting: before every look comes the next step, the last one cancels."""
     slept: list[float] = []
 
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) > len(steps):
-            raise asyncio.CancelledError
-        steps[len(slept) - 1]()
+    async def until(look: Callable[[], Any], every_s: float) -> Any:
+        found = None
+        while found is None:
+            slept.append(every_s)
+            if len(slept) > len(steps):
+                raise asyncio.CancelledError
+            steps[len(slept) - 1]()
+            found = look()
+        return found
 
     async def accept(loaded: Loaded) -> None:
         live.use(live.prepare(loaded))
 
     callbacks = {"on_change": accept, "on_faults": live.refuse} | more
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(watch(file, known=live.snapshot.digest, sleep=sleep, **callbacks))  # type: ignore[arg-type]
+        asyncio.run(watch(file, known=live.snapshot.digest, until=until, **callbacks))  # type: ignore[arg-type]
     return slept
 
 

@@ -315,7 +315,13 @@ def test_changed_files_are_noticed() -> None:
         first, second = File(), File()
         first.news = [False, False]
         keys = chain(source, followed=(first, second))
-        following = asyncio.create_task(keys.follow(lambda _: looks.get()))
+
+        async def until(look: Callable[[], object], every_s: float) -> None:
+            await looks.get()
+            while not look():
+                await looks.get()
+
+        following = asyncio.create_task(keys.follow(until))
         await keys.fetch("acme", P)
         looks.put_nowait(None)
         while len(second.news) > 1:
