@@ -113,7 +113,7 @@ def _mirror(layout: Layout, demo: Demo, port: int) -> ChildSpec | None:
             *(*_SOVEREIGN, "mirror"),
             *("--state-dir", str(layout.mirror)),
             *("--listen", f"{HOST}:{demo.ports[MIRROR]}"),
-            *("--log-key", demo.log_key, "--log-url", f"http://{HOST}:{port}", "--poll-s", "0.5"),
+            *("--log-key", demo.log_key, "--log-url", f"http://{HOST}:{port}"),
         ),
         log=layout.log("mirror"),
     )
