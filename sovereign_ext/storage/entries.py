@@ -55,6 +55,14 @@ class StoredRow(Row):
 
 _COLUMNS = ("idx", "kind", "tenant", "decision_id", "time_ms", "body", "leaf_hash", "envelope", "opening")
 
+# Made once: every checkpoint asks both, and making a query costs more than asking it.
+_SIZE: Final = select(log_head.c.next).where(log_head.c.id == 1)
+_LEAVES: Final = (
+    select(log_entries.c.idx, log_entries.c.body, log_entries.c.leaf_hash)
+    .where(log_entries.c.idx >= bindparam("start"), log_entries.c.idx < bindparam("end"))
+    .order_by(log_entries.c.idx)
+)
+
 
 def advance_head() -> Update:
     """Moves the head by ``n`` and gives its new position. Takes the write lock, so indices cannot collide."""
@@ -150,7 +158,7 @@ class EntryStore:
     def size(self) -> int:
         """Entries sequenced so far: the index that the next one gets."""
         with self._engine.connect() as connection:
-            return int(connection.execute(select(log_head.c.next).where(log_head.c.id == 1)).scalar_one())
+            return int(connection.execute(_SIZE).scalar_one())
 
     def extent(self) -> tuple[int, int | None]:
         """The head and the highest index in the table, at one moment: two queries would race with appends."""
@@ -161,10 +169,8 @@ class EntryStore:
 
     def leaves(self, start: int, end: int) -> list[tuple[int, bytes, bytes]]:
         """``(index, body, leaf hash)`` of the entries in ``[start, end)`` that exist, in order."""
-        table = log_entries.c
-        query = select(table.idx, table.body, table.leaf_hash).where(table.idx >= start, table.idx < end)
         with self._engine.connect() as connection:
-            found = connection.execute(query.order_by(table.idx))
+            found = connection.execute(_LEAVES, {"start": start, "end": end})
             return [(index, _bytes(body), _bytes(hash_)) for index, body, hash_ in found]
 
     def get(self, index: int) -> StoredRow | None:
