@@ -2,14 +2,18 @@
 
 Blocking, one request at a time, on the thread that calls. What comes back is verified before it is believed. When
 to ask, and to ask again, is ``witnessing``'s matter.
+
+With ``http.client``: each checkpoint asks twice, and httpx costs three times as much. Deliberately not here: redirects,
+and proxies from the environment. These are peers that the operator named.
 """
 
 from __future__ import annotations
 
+import http.client
+import select
 from collections.abc import Callable
 from typing import Final
-
-import httpx
+from urllib.parse import urlsplit
 
 from sovereign_ext.errors import VerificationError, WitnessRefused
 from sovereign_ext.roots import tls_context
@@ -39,12 +43,14 @@ class WitnessClient:
         self._nodes = nodes
         self._now_s = now_s
         self._old = 0  # what the witness cosigned last, as far as we know
-        # No proxies and netrc from the environment: these are peers that the operator named.
-        self._http = httpx.Client(verify=tls_context(peer.roots), timeout=TIMEOUT_S, trust_env=False)
+        self._tls = tls_context(peer.roots)
+        self._http: http.client.HTTPConnection | None = None  # kept open between requests
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._http.close()
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
     def cosign(self, checkpoint: Checkpoint, note: bytes) -> tuple[Signature, Cosignature]:
         """Have ``checkpoint`` (``note`` is what the log signed) cosigned. Raises ``WitnessRefused``."""
@@ -115,16 +121,41 @@ class WitnessClient:
     def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, str, bytes]:
         """Status, media type and body of an answer. Raises ``WitnessRefused`` when there is none."""
         try:
-            with self._http.stream(method, f"{self._peer.url}/{path}", content=body) as response:
-                received = b""
-                for piece in response.iter_bytes():
-                    received += piece
-                    if len(received) > MAX_ANSWER_BYTES:
-                        raise WitnessRefused(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
-                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                return response.status_code, kind, received
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            connection = self._connection()
+            connection.request(method, f"{urlsplit(self._peer.url).path}/{path}", body)
+            with connection.getresponse() as response:
+                received = response.read(MAX_ANSWER_BYTES + 1)
+                kind = response.getheader("content-type", "").partition(";")[0].strip().lower()
+                status = response.status
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            self.close()
             raise WitnessRefused(f"it cannot be asked: {type(error).__name__}") from None
+        if len(received) > MAX_ANSWER_BYTES:
+            self.close()
+            raise WitnessRefused(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
+        return status, kind, received
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """The one that was kept open if it still is, or a new one. Raises ``ValueError`` for a URL that is none."""
+        if self._http is not None and not _ended(self._http):
+            return self._http
+        self.close()
+        url = urlsplit(self._peer.url)
+        where, port = url.hostname or "", url.port
+        if url.scheme == "https":
+            self._http = http.client.HTTPSConnection(where, port, timeout=TIMEOUT_S, context=self._tls)
+        else:
+            self._http = http.client.HTTPConnection(where, port, timeout=TIMEOUT_S)
+        return self._http
+
+
+def _ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the peer has closed what was kept open, or sent something that nobody asked for."""
+    if connection.sock is None:
+        return False
+    readable = select.poll()
+    readable.register(connection.sock, select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def _refusal(status: int) -> str:

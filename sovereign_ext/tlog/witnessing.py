@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from sovereign_ext.errors import LogCorrupt, LogError, VerificationError, WitnessRefused
 from sovereign_ext.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -31,10 +31,8 @@ from sovereign_ext.tlog.integrator import Published
 from sovereign_ext.tlog.note import Note, Signature, Verifier, parse_note
 from sovereign_ext.tlog.proof import tree_root
 from sovereign_ext.tlog.reader import LogReader
+from sovereign_ext.tlog.witnessclient import WitnessClient
 from sovereign_ext.tlog.witnesses import WitnessPeer, WitnessSet, WitnessStatus
-
-if TYPE_CHECKING:
-    from sovereign_ext.tlog.witnessclient import WitnessClient
 
 COSIGNED: Final = "cosigned"
 """Name of the file, beside the signed checkpoint, that keeps the newest one with a quorum."""
@@ -197,9 +195,6 @@ class Witnessing:
         return Published(checkpoint, note)
 
     def _run(self, at: int, worker: _Worker) -> None:
-        # httpx takes long to import, and a log without witnesses does not need it.
-        from sovereign_ext.tlog.witnessclient import WitnessClient  # noqa: PLC0415
-
         client = WitnessClient(worker.peer, self._log, self._reader.nodes, self._now_s)
         try:
             while (task := self._next(worker)) is not None:
