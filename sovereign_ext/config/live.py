@@ -1,9 +1,9 @@
 """The configuration in use, and the task that keeps it in step with the file and the documents it refers to.
 
-Polls instead of using inotify: a stat every quarter of a second works on every file system and over every
-way a file is replaced (editors, atomic renames, the symlink swaps of a Kubernetes ConfigMap). A bad edit
-never takes effect: the last good configuration stays in use, the faults are reported, and the next change is
-tried again.
+Polls instead of using inotify: a stat every quarter of a second, on a thread of its own, works on every file
+system and over every way a file is replaced (editors, atomic renames, the symlink swaps of a Kubernetes
+ConfigMap). A bad edit never takes effect: the last good configuration stays in use, the faults are reported, and
+the next change is tried again.
 """
 
 from __future__ import annotations
