@@ -19,16 +19,14 @@ _CODES: Final = (
 )
 _ESCAPED: Final = rb"\\++(?:/|u00" + _CODES + rb")|%" + _CODES
 _PAD: Final = rb"(?:=|\\++u003[dD]|%3[dD])"
-_BREAK: Final = rb"[ \t]*+(?:\\++[nr]|[\n\r])(?:\\++[nrt]|[\n\r\t ])*+"
+_BREAK: Final = rb"[ \t]*+(?:\\++[nr]|[\n\r])(?:\\++[nrt]|[\n\r\t ]++){0,1000}"
 
-RUN: Final = rb"(?:[A-Za-z0-9+/_-]++|" + _ESCAPED + rb")*+" + _PAD + rb"{0,2}+"
-"""A pattern: base64 without line breaks, as far as it goes."""
-
-WRAPPED: Final = (
-    rb"(?:[A-Za-z0-9+/_-]++|" + _ESCAPED + rb"|" + _BREAK + rb")*+" + _PAD + rb"{0,2}+(?:" + _BREAK + rb")?+"
-)
-"""A pattern: base64 with line breaks, also one at its end."""
-
+# A group that is repeated without an end is kept in memory for each time: megabytes for a large document. Repeated
+# possessively it is not, but CPython before 3.11.5 is wrong about where that ends. So it is asked for piece by piece.
+_RUN: Final = re.compile(rb"(?:[A-Za-z0-9+/_-]++|" + _ESCAPED + rb"){1,1000}")
+_RUN_END: Final = re.compile(_PAD + rb"{0,2}")
+_LINES: Final = re.compile(rb"(?:[A-Za-z0-9+/_-]++|" + _ESCAPED + rb"|" + _BREAK + rb"){1,1000}")
+_LINES_END: Final = re.compile(_PAD + rb"{0,2}(?:" + _BREAK + rb")?")
 _SPELLED: Final = re.compile(rb"\\++(?:/|u00[0-9a-fA-F]{2})|%[0-9a-fA-F]{2}")
 _OTHERS: Final = re.compile(rb"[\\%\n\r]")  # what takes more than to be decoded
 _BREAKS: Final = re.compile(rb"(" + _BREAK + rb")")
@@ -56,6 +54,23 @@ class Hand:
         return all(width == widths[0] for width in widths[:-1]) and widths[-1] <= widths[0]
 
 
+def run_end(body: bytes, start: int) -> int:
+    """Where base64 without line breaks that begins at ``start`` ends; ``start`` where there is none."""
+    return _pieces_end(_RUN, _RUN_END, body, start, len(body))
+
+
+def lines_end(body: bytes, start: int, limit: int | None = None) -> int:
+    """Where base64 with line breaks, also one at its end, ends; at ``limit`` at the latest."""
+    return _pieces_end(_LINES, _LINES_END, body, start, len(body) if limit is None else limit)
+
+
+def _pieces_end(piece: re.Pattern[bytes], end: re.Pattern[bytes], body: bytes, at: int, limit: int) -> int:
+    while (found := piece.match(body, at, limit)) is not None:
+        at = found.end()
+    ending = end.match(body, at, limit)
+    return ending.end() if ending else at
+
+
 def plain(raw: bytes, spelled: dict[bytes, bytes] | None = None) -> bytes:
     """``raw`` with its ASCII characters as they are meant. How special ones were spelled is put into ``spelled``."""
 
@@ -70,7 +85,7 @@ def plain(raw: bytes, spelled: dict[bytes, bytes] | None = None) -> bytes:
 
 
 def read(raw: bytes) -> tuple[bytes, Hand] | None:
-    """What ``raw``, which matches ``WRAPPED``, says, and its hand. ``None`` where it is not base64 after all."""
+    """What ``raw``, which ``lines_end`` has found, says, and its hand. ``None`` where it is not base64 after all."""
     spelled: dict[bytes, bytes] = {}
     lines = [raw]
     if _OTHERS.search(raw):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from sovereign_ext.scanner.base64text import RUN, WRAPPED, Hand, plain, read, read_head, write
+from sovereign_ext.scanner.base64text import Hand, lines_end, plain, read, read_head, run_end, write
 from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints, hints_of
 from sovereign_ext.scanner.places import Raw
 
@@ -33,8 +33,6 @@ _LONGEST_TYPE: Final = 200  # bytes
 _TYPE: Final = re.compile(rb'data:([^",]*+)\Z', re.IGNORECASE)
 _MEMBER: Final = re.compile(rb'"((?:[a-z_]|\\++u00[567][0-9a-fA-F])++)\\*+"\s*+:\s*+\\*+"')
 _SOUND: Final = re.compile(rb'"input_audio\\*+"\s*+:\s*+\{[^{}]*+\Z')
-_RUN: Final = re.compile(RUN)
-_WRAPPED: Final = re.compile(WRAPPED)
 _END: Final = re.compile(rb'\\*+"')
 
 _TEXT_TYPES: Final = re.compile(
@@ -173,23 +171,17 @@ def _members(body: bytes, hints: Hints) -> Iterator[_Candidate]:
 def _end(body: bytes, candidate: _Candidate) -> int:
     """Where its base64 ends; where it begins, if it is none."""
     if candidate.quoted:
-        end = _match_end(_WRAPPED, body, candidate.start)
+        end = lines_end(body, candidate.start)
         if _END.match(body, end):
             return end
         if candidate.name:
             return candidate.start
-    return _match_end(_RUN, body, candidate.start)
-
-
-def _match_end(pattern: re.Pattern[bytes], body: bytes, start: int) -> int:
-    found = pattern.match(body, start)
-    return found.end() if found else start
+    return run_end(body, candidate.start)
 
 
 def _kind(body: bytes, raw: Raw, candidate: _Candidate) -> _Kind:
     """What it is, by its first bytes and by what is said of it."""
-    beginning = _WRAPPED.match(body, raw.start, min(raw.end, raw.start + _HEAD))
-    head = read_head(beginning[0]) if beginning else b""
+    head = read_head(body[raw.start : lines_end(body, raw.start, min(raw.end, raw.start + _HEAD))])
     if not head:
         return _Kind.UNKNOWN
     if candidate.media_type in ("audio/", "application/pdf") or head.startswith(b"%PDF-"):
@@ -231,7 +223,7 @@ def _wide(data: bytes, charset: str) -> tuple[bytes, str]:
 def _is_even(body: bytes, raw: Raw) -> bool:
     """Whether its lines, if it has several, are as an encoder writes them: prose of letters is not."""
     written = body[raw.start : raw.end]
-    if not any(mark in written for mark in (b"\\", b"\n", b"\r")) or _RUN.fullmatch(written):
+    if not any(mark in written for mark in (b"\\", b"\n", b"\r")) or run_end(written, 0) == len(written):
         return True
     said = read(written)
     return said is not None and said[1].even

@@ -22,10 +22,15 @@ Begins = tuple[bytes, bytes]
 _SEEN: Final = 200
 """Bytes that are looked at. A run that is longer may begin with anything."""
 
-_BETWEEN: Final = rb"(?:[ \t\r\n>|]|\\++(?:[nrt]|(?!u)))"  # of what joining lines takes out, in JSON or not
+# Groups are repeated greedily here, never possessively: CPython before 3.11.5 is wrong about where those end. They are
+# made so that they have nothing to give back.
+# This is of what joining lines takes out, in JSON or not.
+_BETWEEN: Final = rb"(?:[ \t\r\n>|]|\\++(?:[nrt]|(?![nrtu])))"
 _UNSURE: Final = rb"[%\x80-\xff]|\\++u|\Z"
-_BREAK: Final = rb"(?:[ \t]|\\++t?)*+(?:(?<=\\)[nr]|[\r\n])(?:[ \t>|]|\\++t)*+"
-_TAKEN_OUT: Final = re.compile(_BETWEEN + b"++")
+_BREAK: Final = rb"(?:[ \t]|\\++t?)*(?:(?<=\\)[nr]|[\r\n])(?:[ \t>|]|\\++t)*"
+_TAKEN_OUT: Final = re.compile(_BETWEEN + b"+")
+_GOES_ON: Final = re.compile(_BETWEEN + b"*(?:" + _UNSURE + b")")
+"""Behind a run: what follows hides something, or was not read."""
 
 
 @cache
@@ -42,7 +47,9 @@ def run_follows(begins: Iterable[Begins]) -> Follows:
     def follows(body: bytes, to: int) -> bool:
         for run, beginning in asked:
             seen = run.match(body, to, to + _SEEN)
-            if seen is None or seen[1] is not None or beginning.match(_TAKEN_OUT.sub(b"", seen[0])):
+            if seen is None or _GOES_ON.match(body, seen.end(), to + _SEEN):
+                return True
+            if beginning.match(_TAKEN_OUT.sub(b"", seen[0])):
                 return True
         return False
 
@@ -66,10 +73,10 @@ def _rest(rest: bytes) -> bytes:
 
 def _then(expressions: Iterable[bytes]) -> bytes:
     """One of ``expressions`` in the same line or a later one, or what may hide it."""
-    return _BETWEEN + b"*+(?:" + b"|".join((*expressions, _UNSURE)) + b")"
+    return _BETWEEN + b"*(?:" + b"|".join((*expressions, _UNSURE)) + b")"
 
 
 def _run(characters: bytes) -> re.Pattern[bytes]:
-    """A run over lines. The group is there where it may go on, as what is behind it hides something or was not read."""
+    """A run over lines."""
     line = characters + b"*+"
-    return re.compile(line + b"(?:" + _BREAK + line + b")*+(?=" + _BETWEEN + b"*+(" + _UNSURE + b")?)")
+    return re.compile(line + b"(?:" + _BREAK + line + b")*")
