@@ -404,7 +404,7 @@ async def test_the_sweeper_is_told_of_a_tenant_again_if_that_got_lost(
 async def test_a_short_call_does_not_shorten_the_life_of_a_long_one_s_slot(valkey: Valkey) -> None:
     """Nor does it when both are held again after a loss."""
     async with routers(valkey, Books()) as (shared,):
-        for call, hours in (("long", 5), ("short", 0)):
+        for call, hours in (("long", 5), ("short", 1)):
             expires_ms = now_ms() + hours * layout.HOUR_MS
             assert await admits(shared, demand(call, slot(2), expires_ms=expires_ms))
         key = f"sf:{{{TENANT}}}:c::"
