@@ -5,8 +5,8 @@ statement, a lock, a transaction that its client forgot), limits of TCP (a host 
 every wait for an answer, because a server process that is stopped while its kernel goes on acknowledging trips none
 of the others. A connection whose wait was given up is closed; the pool makes another one, and so it recovers by itself.
 
-Each connection is made to wait for the disk at commit, whatever the role's or the database's own setting. Nothing
-here shows a URL: it holds the password. Imported only when a PostgreSQL database is configured.
+Each connection is made to wait for the disk at commit, and to see what others have committed by each statement, whatever
+the role's or the database's own setting. Nothing here shows a URL: it holds the password. Imported only when a PostgreSQL database is configured.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _SETTLE: Final = """
 SELECT set_config('statement_timeout', %(statement)s, false),
        set_config('lock_timeout', %(lock)s, false),
        set_config('idle_in_transaction_session_timeout', %(idle)s, false),
+       set_config('default_transaction_isolation', 'read committed', false),
        CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
             THEN set_config('synchronous_commit', 'on', false) END,
        current_setting('fsync'), current_setting('server_encoding')
@@ -145,10 +146,10 @@ def _connected(wanted: dict[str, Any], patience_s: float, context: Any) -> Conne
         }
         found = connection.execute(_SETTLE, limits).fetchone()
         assert found is not None
-        if found[4] != "on":
+        if found[5] != "on":
             raise psycopg.OperationalError("the server's fsync is off, so nothing it stores is durable")
-        if found[5] != "UTF8":
-            raise psycopg.OperationalError(f"the database's encoding is {found[5]}, it has to be UTF8")
+        if found[6] != "UTF8":
+            raise psycopg.OperationalError(f"the database's encoding is {found[6]}, it has to be UTF8")
         connection.autocommit = False
     except BaseException:
         connection.close()

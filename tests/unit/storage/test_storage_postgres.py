@@ -80,6 +80,10 @@ def test_serialisation_of_appends_needs_read_committed(postgres: PostgresDatabas
     postgres.execute(f"ALTER DATABASE {postgres.name} SET default_transaction_isolation = 'serializable'")
     engine = open_postgres(Secret(postgres.url))
     assert shown(engine, "transaction_isolation") == "read committed"
+    assert (
+        shown(engine.execution_options(isolation_level="AUTOCOMMIT"), "transaction_isolation")
+        == "read committed"
+    )
     engine.dispose()
 
 
