@@ -5,8 +5,9 @@ statement, a lock, a transaction that its client forgot), limits of TCP (a host 
 every wait for an answer, because a server process that is stopped while its kernel goes on acknowledging trips none
 of the others. A connection whose wait was given up is closed; the pool makes another one, and so it recovers by itself.
 
-Each connection is made to wait for the disk at commit, and to see what others have committed by each statement, whatever
-the role's or the database's own setting. Nothing here shows a URL: it holds the password. Imported only when a PostgreSQL database is configured.
+Each connection is made to wait for the disk at commit, and to see by each statement what others have committed,
+whatever the role's or the database's own setting. Nothing here shows a URL: it holds the password. Imported only when
+a PostgreSQL database is configured.
 """
 
 from __future__ import annotations
