@@ -216,6 +216,14 @@ def test_links_lead_somewhere(page: Path):
             assert anchor in _anchors(file), target
 
 
+def test_the_index_has_every_page():
+    """But for the pages that it leads to by a list of their own, as of providers."""
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([^)#\s]+)\)", (docs / "index.md").read_text("utf-8")))
+    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")} - {"index.md"}
+    assert sorted(pages - linked) == []
+
+
 def test_modules_on_the_request_path_exist():
     """CONTRIBUTING names files without their package where the line before named it."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8") + "".join(
