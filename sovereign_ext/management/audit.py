@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 from google.api import httpbody_pb2
-from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 
 from sovereign_ext._gen.sovereign.management.v1 import audit_pb2
@@ -24,6 +24,7 @@ from sovereign_ext.management import names
 from sovereign_ext.management.database import ask
 from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.management.timestamps import timestamp
 from sovereign_ext.metering.audit import AuditRow, AuditRows
 from sovereign_ext.metering.filters import parse_filter
 
@@ -116,8 +117,6 @@ def _after(token: str) -> int | None:
 
 def _message(row: AuditRow) -> audit_pb2.AuditRow:
     entry = row.entry
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(entry.time_ms)
     said: Any = msgspec.json.decode(row.predicate)
     predicate = struct_pb2.Struct()
     predicate.update(said)
@@ -125,7 +124,7 @@ def _message(row: AuditRow) -> audit_pb2.AuditRow:
         name=f"auditRows/{entry.index}",
         index=entry.index,
         leaf_hash=b64encode(entry.leaf_hash).decode(),
-        time=time,
+        time=timestamp(entry.time_ms),
         kind=entry.kind,
         tenant=entry.tenant,
         decision_id=entry.decision_id,

@@ -10,14 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf import timestamp_pb2
-
 from sovereign_ext._gen.sovereign.management.v1 import findings_pb2
 from sovereign_ext.errors import CallerError, InvalidFields
 from sovereign_ext.management import names
 from sovereign_ext.management.database import ask
 from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.management.timestamps import timestamp
 from sovereign_ext.metering.filters import parse_filter
 from sovereign_ext.metering.findings import FIELDS, Findings, families
 from sovereign_ext.storage.finding_sums import DIMENSIONS, Sum
@@ -110,7 +109,7 @@ def _finding(found: StoredFinding) -> findings_pb2.Finding:
     row = found.row
     return findings_pb2.Finding(
         name=f"findings/{_id((found.index, row.place))}",
-        time=_time(row.time_ms),
+        time=timestamp(row.time_ms),
         tenant=row.tenant,
         key=row.key,
         policy=row.policy,
@@ -135,15 +134,9 @@ def _summary(found: Sum, group_by: tuple[str, ...]) -> findings_pb2.FindingSumma
     return findings_pb2.FindingSummary(
         count=found.count,
         calls=found.calls,
-        first_time=_time(found.first_ms),
-        last_time=_time(found.last_ms),
+        first_time=timestamp(found.first_ms),
+        last_time=timestamp(found.last_ms),
         first_finding=f"findings/{_id(found.first)}",
         last_finding=f"findings/{_id(found.last)}",
         **dict(zip(group_by, found.group, strict=True)),
     )
-
-
-def _time(time_ms: int) -> timestamp_pb2.Timestamp:
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(time_ms)
-    return time

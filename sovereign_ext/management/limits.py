@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf import timestamp_pb2
 from pydantic import ValidationError
 
 from sovereign_ext._gen.sovereign.management.v1 import limits_pb2
@@ -24,6 +23,7 @@ from sovereign_ext.management.database import ask
 from sovereign_ext.management.deps import Deps
 from sovereign_ext.management.reads import FRESH
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.management.timestamps import timestamp
 from sovereign_ext.tenants.demand import window
 from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot, Standing
 
@@ -117,7 +117,7 @@ def _rates(standing: Standing, now_ms: int) -> Iterator[limits_pb2.Limit]:
             model=each.draw.scope.model,
             capacity=each.draw.capacity,
             remaining=each.remaining,
-            reset_time=_time(now_ms + round(each.reset_s * 1000)),
+            reset_time=timestamp(now_ms + round(each.reset_s * 1000)),
         )
 
 
@@ -140,11 +140,5 @@ def _caps(demand: Demand, standing: Standing) -> Iterator[limits_pb2.Limit]:
             capacity=reserve.cap_nano,
             remaining=max(0, reserve.cap_nano - held.spent_nano - held.reserved_nano),
             held=held.reserved_nano,
-            reset_time=None if reserve.window == SpendWindow.TOTAL else _time(reserve.end_ms),
+            reset_time=None if reserve.window == SpendWindow.TOTAL else timestamp(reserve.end_ms),
         )
-
-
-def _time(time_ms: int) -> timestamp_pb2.Timestamp:
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(time_ms)
-    return time

@@ -22,6 +22,7 @@ from sovereign_ext.attest.trusted_root import LOG_KEYS, TRUSTED_ROOT
 from sovereign_ext.errors import CallerError, LogError, ServiceError
 from sovereign_ext.management.auth import Caller
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.management.timestamps import timestamp
 from sovereign_ext.storage.webhooks import WebhookRow
 from sovereign_ext.tlog.files import read_file
 from sovereign_ext.tlog.reader import LogReader
@@ -194,7 +195,7 @@ def _anchor(status: AnchorStatus, caller: Caller) -> log_pb2.Anchor:
         id=status.id,
         kind=status.kind,
         size=status.anchored_size,
-        time=None if status.anchored_ms is None else _milliseconds(status.anchored_ms),
+        time=None if status.anchored_ms is None else timestamp(status.anchored_ms),
         queued=status.queued,
         last_error=status.last_error if caller.is_admin else None,
     )
@@ -208,19 +209,13 @@ def _webhook(status: WebhookStatus) -> log_pb2.Webhook:
         waiting=status.waiting,
         delivered=row.delivered,
         given_up=row.given_up,
-        delivered_time=None if row.delivered_ms is None else _milliseconds(row.delivered_ms),
+        delivered_time=None if row.delivered_ms is None else timestamp(row.delivered_ms),
         attempts=row.attempts,
-        failing_since=None if row.failing_ms is None else _milliseconds(row.failing_ms),
-        retry_time=_milliseconds(row.retry_ms) if row.retry_ms else None,
+        failing_since=None if row.failing_ms is None else timestamp(row.failing_ms),
+        retry_time=timestamp(row.retry_ms) if row.retry_ms else None,
         last_error=row.last_error,
-        gone_time=None if row.gone_ms is None else _milliseconds(row.gone_ms),
+        gone_time=None if row.gone_ms is None else timestamp(row.gone_ms),
     )
-
-
-def _milliseconds(time_ms: int) -> timestamp_pb2.Timestamp:
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(time_ms)
-    return time
 
 
 def _seconds(time_s: int) -> timestamp_pb2.Timestamp | None:
@@ -233,4 +228,4 @@ def _shown(reader: LogReader) -> timestamp_pb2.Timestamp | None:
     except OSError as error:
         _log.warning("when the checkpoint was published is left out of the log's state: %s", error)
         return None
-    return None if nanoseconds is None else _milliseconds(nanoseconds // 1_000_000)
+    return None if nanoseconds is None else timestamp(nanoseconds // 1_000_000)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Generic
 
-from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -78,7 +77,7 @@ class ResourceReads(Generic[ModelT]):
             message.etag = str(row.revision) if row.revision >= 0 else ""
             for field, time_ms in (("create_time", row.created_ms), ("update_time", row.updated_ms)):
                 if field in message.DESCRIPTOR.fields_by_name:
-                    getattr(message, field).CopyFrom(_time(time_ms))
+                    getattr(message, field).FromMilliseconds(time_ms)
         self.kind.shown(caller, message)
         return message  # type: ignore[no-any-return]
 
@@ -118,9 +117,3 @@ class ResourceReads(Generic[ModelT]):
 def camel(noun: str) -> str:
     """As the contract writes it in names of methods."""
     return "".join(part.capitalize() for part in noun.split("_"))
-
-
-def _time(time_ms: int) -> timestamp_pb2.Timestamp:
-    time = timestamp_pb2.Timestamp()
-    time.FromMilliseconds(time_ms)
-    return time
