@@ -12,7 +12,7 @@ import base64
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from google.api import httpbody_pb2
 from google.protobuf import timestamp_pb2
@@ -29,6 +29,7 @@ from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.service import LogPaths, LogStatus, MirrorAck, WitnessStatus
 
 _log = logging.getLogger(__name__)
+StatusT = TypeVar("StatusT")
 
 TEXT: Final = "text/plain; charset=utf-8"
 BINARY: Final = "application/octet-stream"
@@ -132,25 +133,12 @@ class LogReads:
                 log_pb2.Mirror(name=each.name, size=each.size, time=_seconds(each.time_s))
                 for each in self.log.acks()
             ],
-            anchors=[_anchor(each, caller) for each in await self._anchors()],
-            webhooks=[_webhook(each) for each in await self._webhooks()] if caller.is_admin else [],
+            anchors=[_anchor(each, caller) for each in await _told("anchors", self.anchors)],
+            webhooks=[_webhook(each) for each in await _told("webhooks", self.webhooks)]
+            if caller.is_admin
+            else [],
         )
         return Reply(log, (NEVER,))
-
-    async def _anchors(self) -> Sequence[AnchorStatus]:
-        try:
-            return await self.anchors()
-        except LogError as error:
-            # The state of a log is asked for above all when its database has trouble: the rest is still told.
-            _log.warning("the anchors are left out of the log's state: %s", error)
-            return ()
-
-    async def _webhooks(self) -> Sequence[WebhookStatus]:
-        try:
-            return await self.webhooks()
-        except LogError as error:
-            _log.warning("the webhooks are left out of the log's state: %s", error)
-            return ()
 
     async def get_trusted_root(self, request: log_pb2.GetTrustedRootRequest, call: Call) -> Reply:
         """``trusted_root.json``."""
@@ -188,6 +176,16 @@ def _published(content_type: str, data: bytes | None) -> Reply:
     if data is None:
         raise ServiceError(503, "nothing is published yet", code="not_published", retry_after_s=1)
     return Reply(httpbody_pb2.HttpBody(content_type=content_type, data=data), (NEVER,))
+
+
+async def _told(what: str, ask: Callable[[], Awaitable[Sequence[StatusT]]]) -> Sequence[StatusT]:
+    """How each of them stands; none of them while that cannot be said."""
+    try:
+        return await ask()
+    except LogError as error:
+        # The state of a log is asked for above all when its database has trouble: the rest is still told.
+        _log.warning("the %s are left out of the log's state: %s", what, error)
+        return ()
 
 
 def _anchor(status: AnchorStatus, caller: Caller) -> log_pb2.Anchor:
