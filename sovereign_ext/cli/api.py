@@ -102,10 +102,15 @@ class Gateway:
 
     def pages(self, path: str, query: Query, member: str) -> Iterator[dict[str, Any]]:
         """All items of a list, page after page."""
+        for page in self.whole_pages(path, query):
+            yield from page.get(member, ())
+
+    def whole_pages(self, path: str, query: Query) -> Iterator[dict[str, Any]]:
+        """All pages of a list; one is asked for when it is wanted."""
         token = ""
         while True:
             page = self.get(path, {**query, "page_token": token or None})
-            yield from page.get(member, ())
+            yield page
             token = page.get("next_page_token", "")
             if not token:
                 return

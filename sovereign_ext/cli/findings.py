@@ -84,13 +84,8 @@ def _summary(gateway: Gateway, args: argparse.Namespace) -> None:
     by = [name for name in GROUPS if name in (args.by or _BY_DEFAULT)]
     query = {"filter": args.filter, "group_by": by, "page_size": 1_000}
     found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        page = gateway.get(f"{_PATH}:summarize", {**query, "page_token": token or None})
+    for page in gateway.whole_pages(f"{_PATH}:summarize", query):
         found += page["summaries"]
-        token = page["next_page_token"]
-        if not token:
-            break
     if args.json:
         print(json.dumps({"summaries": found, "untold_count": page["untold_count"]}, indent=2))
         return
