@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from sovereign_ext.attest import dsse
 from sovereign_ext.errors import VerificationError
+from sovereign_ext.metering.audit import rfc3339
 from sovereign_ext.storage.webhooks import FindingEntry
 
 RECORDED: Final = "finding.recorded"
@@ -99,5 +99,4 @@ def _id(*parts: str) -> str:
 
 
 def _body(type_: str, time_ms: int, data: dict[str, object]) -> bytes:
-    time = datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="milliseconds")
-    return msgspec.json.encode({"type": type_, "timestamp": time.replace("+00:00", "Z"), "data": data})
+    return msgspec.json.encode({"type": type_, "timestamp": rfc3339(time_ms), "data": data})
