@@ -140,12 +140,10 @@ class Follower:
         """Until the pause is over; growth of the log ends only a pause that waits for it."""
         if not pause_s:
             return
-        waits = [asyncio.sleep(pause_s), self._ended.wait()]
-        if pause_s >= LOOK_S:
-            waits.append(self._grown.wait())
-        tasks = [asyncio.ensure_future(each) for each in waits]
+        events = [self._ended, self._grown] if pause_s >= LOOK_S else [self._ended]
+        tasks = [asyncio.ensure_future(each.wait()) for each in events]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
