@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,12 +65,8 @@ def run(args: argparse.Namespace) -> int:
 def _list(gateway: Gateway, args: argparse.Namespace) -> None:
     from sovereign_ext.cli.keysapi import print_table
 
-    found: list[dict[str, Any]] = []
     query = {"filter": args.filter, "page_size": max(min(args.last, 1_000), 1)}
-    for each in gateway.pages(_PATH, query, "findings"):
-        if len(found) >= args.last:
-            break
-        found.append(each)
+    found = list(islice(gateway.pages(_PATH, query, "findings"), max(args.last, 0)))
     if args.json:
         print(json.dumps(found, indent=2))
         return

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sovereign_ext.cli import main
+from sovereign_ext.cli.api import Gateway
 
 KEY = "sk-admin-of-these-tests"
 
@@ -136,3 +137,29 @@ def test_what_people_type_stays_in_its_place(server: Server, capsys: pytest.Capt
     shown = said(capsys, "usage", "invoice", "--tenant", "a b/c", "--month", "2026-11?x=1")
     assert "there is no such invoice" in shown
     assert server.asked == [("GET", "/sf/v1/tenants/a%20b%2Fc/invoices/2026-11%3Fx%3D1", f"Bearer {KEY}")]
+
+
+def test_no_page_is_asked_for_beyond_what_is_shown(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that ends with its page is not read on, although there is more of it."""
+    page = [{"name": "findings/2-1"}, {"name": "findings/1-1"}]
+    server.answer = 200, {"findings": page, "next_page_token": "more"}
+    assert main.main(["findings", "list", "--last", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == page
+    assert [path for _, path, _ in server.asked] == ["/sf/v1/findings?page_size=2"]
+
+
+def test_sums_of_all_pages_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order in which they come."""
+    pages = {
+        None: {"summaries": [{"kind": "jwt"}], "next_page_token": "2", "untold_count": "3"},
+        "2": {"summaries": [{"kind": "npm-token"}], "next_page_token": "", "untold_count": "3"},
+    }
+    monkeypatch.setenv("SF_ADMIN_KEY", KEY)
+    monkeypatch.setattr(Gateway, "get", lambda self, path, query: pages[query["page_token"]])
+    assert main.main(["findings", "summary", "--url", "http://gateway", "--json"]) == 0
+    shown = {"summaries": [{"kind": "jwt"}, {"kind": "npm-token"}], "untold_count": "3"}
+    assert json.loads(capsys.readouterr().out) == shown
