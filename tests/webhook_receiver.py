@@ -12,7 +12,6 @@ import json
 import secrets
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,9 +132,8 @@ class Receiver:
 
     def stays(self, count: int, for_s: float) -> None:
         """Fails when another request comes than the first ``count``."""
-        until = time.monotonic() + for_s
         with self._changed:
-            more = self._changed.wait_for(lambda: len(self.got) > count, until - time.monotonic())
+            more = self._changed.wait_for(lambda: len(self.got) > count, for_s)
             assert not more, self.got[count]
 
     def _remember(self, got: Got) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from services import PostgresDatabase, free_port
 from webhook_receiver import TAKEN, Got, Receiver
-from webhook_world import ORIGIN, SECRET, draft, hook, read_secret
+from webhook_world import NOW_MS, ORIGIN, SECRET, draft, hook, read_secret
 
 from sovereign_ext.pauses import Pauses
 from sovereign_ext.secret import Secret
@@ -26,7 +26,6 @@ from sovereign_ext.webhook.hook import Hook
 from sovereign_ext.webhook.service import Webhooks
 
 pytestmark = pytest.mark.services
-NOW_MS = 1_795_000_000_000
 
 
 @asynccontextmanager
