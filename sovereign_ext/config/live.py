@@ -159,11 +159,10 @@ class Follower:
 
     def poll(self) -> Loaded | ConfigError | None:
         """What is new since the last call: a configuration, its faults, or ``None``."""
-        if (stored := self._stored()) is not self._with:
-            self._with, self._taken = (
-                stored,
-                None,
-            )  # look again: there may have been something wrong with the file
+        stored = self._stored()
+        if stored is not self._with:
+            self._with = stored
+            self._taken = None  # look again: there may have been something wrong with the file
         now = self._state()
         settled, self._before = now == self._before, now
         if now == self._taken or not (settled or self._taken is None):
