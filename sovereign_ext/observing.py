@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sovereign_ext.config.snapshot import Snapshot
+from sovereign_ext.management.health import is_ready
 from sovereign_ext.routing.health import Health
 from sovereign_ext.shared.service import SharedStatus
 from sovereign_ext.telemetry.facts import Reloaded
@@ -83,7 +84,7 @@ class Observing:
         log, shared, now = parts.log.status(), parts.shared(), time.monotonic()
         return Readings(
             in_flight=parts.in_flight(),
-            ready=log.healthy and not parts.draining(),
+            ready=is_ready(log, draining=parts.draining()),
             log=LogReading(log.size, log.published_size, log.healthy, parts.log.leads),
             config=ConfigReading(snapshot.version, self._used_s, parts.faults()),
             deployments=[

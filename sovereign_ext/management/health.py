@@ -19,11 +19,20 @@ from typing import Final
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.errors import CallerError
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.tlog.service import LogStatus
 
 WATCH_POLL_S: Final = 1.0
 """Seconds between two looks while somebody watches."""
 
 Status: Final = health_pb2.HealthCheckResponse.ServingStatus
+
+
+def is_ready(log: LogStatus, *, draining: bool) -> bool:
+    """Whether calls may come: the log takes entries, and the process is not shutting down.
+
+    A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
+    """
+    return log.healthy and not draining
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sovereign_ext.errors import StartError
 from sovereign_ext.management import bodies, descriptor
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.deps import Deps, Log
-from sovereign_ext.management.health import Health
+from sovereign_ext.management.health import Health, is_ready
 from sovereign_ext.management.rpc import bind
 from sovereign_ext.management.services import REGISTRY
 
@@ -64,8 +64,7 @@ def _gate(deps: Deps) -> Authenticator:
 
 def _health(deps: Deps, gate: Authenticator) -> grpc.GenericRpcHandler[Any, Any]:
     def ready() -> bool:
-        # A configuration is in use as soon as there is a snapshot, and a faulty edit never takes effect.
-        return deps.log.status().healthy and not deps.draining()
+        return is_ready(deps.log.status(), draining=deps.draining())
 
     def limits() -> bool:
         shared = deps.shared()
