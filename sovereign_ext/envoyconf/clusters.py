@@ -16,14 +16,10 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
     ClusterDiscoveryType,
 )
-from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     DataSource,
     EnvoyInternalAddress,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     Pipe,
@@ -36,7 +32,6 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     LbEndpoint,
     LocalityLbEndpoints,
 )
-from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
@@ -55,6 +50,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
+from sovereign_ext.envoyconf import headers
 from sovereign_ext.envoyconf.names import TARGET_HEADER, entry_cluster, provider_cluster
 
 EGRESS_LISTENER: Final = "egress"
@@ -102,21 +98,12 @@ def provider(item: Provider, config_directory: Path, roots: str) -> Cluster:
 def entry(item: Provider) -> Cluster:
     """One element of the walk: the internal listener, with the attempt's target written on the request."""
     name = provider_cluster(item)
-    target = HeaderValueOption(
-        header=HeaderValue(key=TARGET_HEADER, value=name),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()
         ),
         http_filters=[
-            HttpFilter(
-                name="target",
-                typed_config=Any.pack(
-                    HeaderMutation(mutations=Mutations(request_mutations=[Mutation(append=target)]))
-                ),
-            ),
+            headers.on_requests("target", TARGET_HEADER, name),
             HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec())),
         ],
     )

@@ -12,11 +12,7 @@ from typing import Any as Json
 from typing import Final
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
-from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
@@ -26,7 +22,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
-from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManagerPathWithEscapedSlashesAction,
@@ -35,6 +30,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from sovereign_ext.envoyconf import headers
 from sovereign_ext.envoyconf.layout import Edge, Layout
 from sovereign_ext.envoyconf.names import METADATA
 
@@ -96,10 +92,12 @@ def filters(layout: Layout, edge: Edge) -> list[HttpFilter]:
     """What stands before the filters that every listener has."""
     found = [_health()]
     if edge.workload is not None:
-        found.append(_request_header("sovereign.workload", "x-forwarded-client-cert", f"URI={edge.workload}"))
+        known = f"URI={edge.workload}"
+        found.append(headers.on_requests("sovereign.workload", "x-forwarded-client-cert", known))
     if layout.ingress.http3:
         port = edge.public_port or layout.listen_port
-        found.append(_response_header("sovereign.alt_svc", "alt-svc", f'h3=":{port}"; ma={_ALT_SVC_S}'))
+        offer = f'h3=":{port}"; ma={_ALT_SVC_S}'
+        found.append(headers.on_responses("sovereign.alt_svc", "alt-svc", offer))
     return found
 
 
@@ -121,23 +119,4 @@ def _access_log(edge: Edge) -> AccessLog:
     return AccessLog(
         name="envoy.access_loggers.file",
         typed_config=Any.pack(FileAccessLog(path=edge.access_log, log_format=line)),
-    )
-
-
-def _request_header(name: str, key: str, value: str) -> HttpFilter:
-    mutations = Mutations(request_mutations=[_overwrite(key, value)])
-    return HttpFilter(name=name, typed_config=Any.pack(HeaderMutation(mutations=mutations)))
-
-
-def _response_header(name: str, key: str, value: str) -> HttpFilter:
-    mutations = Mutations(response_mutations=[_overwrite(key, value)])
-    return HttpFilter(name=name, typed_config=Any.pack(HeaderMutation(mutations=mutations)))
-
-
-def _overwrite(key: str, value: str) -> Mutation:
-    return Mutation(
-        append=HeaderValueOption(
-            header=HeaderValue(key=key, value=value),
-            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
     )

@@ -17,9 +17,6 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     RuntimeUInt32,
     SubstitutionFormatString,
 )
@@ -30,6 +27,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from sovereign_ext.envoyconf.headers import overwrite
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import DETAILS_PREFIX, METADATA, WALK_HEADER
 
@@ -48,7 +46,7 @@ def egress(layout: Layout) -> LocalReplyConfig:
     Most such answers pass through the processor, which judges them itself. One that breaks off while the
     processor still holds its headers does not; the processor sees its stream end instead.
     """
-    walk = ResponseMapper(filter=_cel(_PROVIDER), headers_to_add=[_header(WALK_HEADER, "1")])
+    walk = ResponseMapper(filter=_cel(_PROVIDER), headers_to_add=[overwrite(WALK_HEADER, "1")])
     return LocalReplyConfig(mappers=[walk, *config(layout).mappers])
 
 
@@ -83,10 +81,10 @@ def _mapper(status: int | None, message: str, kind: str, code: str) -> ResponseM
             json_format=Struct.from_dict({"error": error}), content_type="application/json"
         ),
         headers_to_add=[
-            _header("x-should-retry", retry),
-            _header("x-sf-decision-id", f"%DYNAMIC_METADATA({METADATA}:decision_id)%"),
+            overwrite("x-should-retry", retry),
+            overwrite("x-sf-decision-id", f"%DYNAMIC_METADATA({METADATA}:decision_id)%"),
             # What is not valid HTTP never got a request id. Where there is one, Envoy puts it in afterwards.
-            _header("x-request-id", "%UNIQUE_ID%"),
+            overwrite("x-request-id", "%UNIQUE_ID%"),
         ],
     )
 
@@ -112,11 +110,4 @@ def _cel(expression: str) -> AccessLogFilter:
             name="envoy.access_loggers.extension_filters.cel",
             typed_config=Any.pack(ExpressionFilter(expression=expression)),
         )
-    )
-
-
-def _header(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
