@@ -27,11 +27,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
-    HeaderMutation,
     HeaderMutationPerRoute,
     Mutations,
 )
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -39,7 +37,6 @@ from sovereign_ext.config.model import Provider
 from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, UNPLANNED_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
-    ATTEMPT_METADATA,
     METADATA,
     MODE_HEADER,
     PLAN_METADATA,
@@ -190,30 +187,11 @@ def egress(providers: Iterable[Provider]) -> dict[str, Json]:
     )
 
 
-def header_filter() -> HttpFilter:
-    """Does nothing by itself; routes say what they want of it."""
-    return HttpFilter(name=HEADER_MUTATION, typed_config=Any.pack(HeaderMutation()))
-
-
 def _no_foreign_headers() -> Mutations:
     """HTTP names headers with more characters than gRPC takes, which answers such a call as our failure."""
     foreign = StringMatcher(safe_regex=RegexMatcher(regex=FOREIGN_HEADER))
     return Mutations(
         request_mutations=[Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=foreign))]
-    )
-
-
-def content_length_filter() -> HttpFilter:
-    """Gives a replaced body its length back: ext_proc leaves it chunked, which some providers refuse."""
-    length = HeaderValueOption(
-        header=HeaderValue(
-            key="content-length", value=f"%DYNAMIC_METADATA({ATTEMPT_METADATA}:content_length)%"
-        ),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
-    mutations = Mutations(request_mutations=[Mutation(append=length)])
-    return HttpFilter(
-        name="sovereign.content_length", typed_config=Any.pack(HeaderMutation(mutations=mutations))
     )
 
 
