@@ -357,8 +357,7 @@ class Processor:
         )
 
     def _hooks(self, loaded: Loaded) -> tuple[Hook, ...]:
-        files = {document.path: document.raw for document in loaded.documents}
-        return hooks(loaded.config.findings, files.__getitem__, self._read_secret, self._told)
+        return hooks(loaded.config.findings, loaded.files.__getitem__, self._read_secret, self._told)
 
     def _read_secret(self, source: SecretSource, field: str) -> Secret:
         return read_secret(source, base_of(self._settings.config_file), self._environ, field)

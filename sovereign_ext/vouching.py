@@ -64,7 +64,7 @@ class Vouching:
 
     def prepare(self, loaded: Loaded) -> Prepared:
         """Check what is not the snapshot's. Raises ``ConfigError``; nothing has changed then."""
-        files = {document.path: document.raw for document in loaded.documents}
+        files = loaded.files
 
         def read(path: str) -> bytes:
             if path not in files:

@@ -82,12 +82,10 @@ def _test(loaded: Loaded, at: int) -> int:
     from sovereign_ext.webhook.hook import hook
     from sovereign_ext.webhook.signing import signed_headers
 
-    files = {document.path: document.raw for document in loaded.documents}
-
     def read(source: SecretSource, field: str) -> Secret:
         return read_secret(source, base_of(loaded.file), os.environ, field)
 
-    found = hook(loaded.config.findings, at, files.__getitem__, read)
+    found = hook(loaded.config.findings, at, loaded.files.__getitem__, read)
     now_s = time.time()
     event = trial_event(loaded.config.origin, found.webhook.id, int(now_s * 1000), os.urandom(16))
     headers = signed_headers(found.keys(read), event.id, int(now_s), event.body)

@@ -52,6 +52,11 @@ class Loaded:
         """The digest of the file and what it refers to alone."""
         return digest_of(self.raw, self.documents) if self.stored.documents else self.digest
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What is in each document, by its path."""
+        return {document.path: document.raw for document in self.documents}
+
     def named(self, error: ConfigError) -> ConfigError:
         """``error``, found after this was loaded, with the resources' names instead of places in the file."""
         found = [_renamed(fault, self) for fault in error.faults]

@@ -83,9 +83,8 @@ def test_its_roots_are_a_document_of_the_configuration(tmp_path: Path) -> None:
         load(file)
     (tmp_path / "siem.pem").write_text("no certificate")
     loaded = load(file)
-    files = {document.path: document.raw for document in loaded.documents}
     with pytest.raises(ConfigError, match=r"findings\.webhooks\[0\]\.ca_file: holds no PEM certificate"):
-        hooks(loaded.config.findings, files.__getitem__, lambda *_: Secret(SECRET))
+        hooks(loaded.config.findings, loaded.files.__getitem__, lambda *_: Secret(SECRET))
 
 
 def test_families_stand_for_their_kinds() -> None:
