@@ -26,17 +26,13 @@ _GATEWAY_USER: Final = 65532
 """As whom each control plane runs its Envoy."""
 _GATEWAY_IMAGE: Final = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 _GATEWAY_API: Final = "gateway.envoyproxy.io/v1alpha1"
-_TYPES: Final = "type.googleapis.com/envoy.config"
 
 
 def istio(layout: Layout, pod: Pod, providers: Sequence[Provider]) -> dict[str, dict[str, Json]]:
     """A gateway of Istio's with the processor in its pod, by file name."""
     labels = {"app": NAME}
     match = {"context": "GATEWAY"}
-    patches = [
-        *(("CLUSTER", each) for each in _clusters(layout, providers)),
-        *(("LISTENER", each) for each in resources.all_listeners(layout)),
-    ]
+    patches = _patches(layout, providers, "CLUSTER", "LISTENER")
     found = {
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
@@ -58,10 +54,7 @@ def istio(layout: Layout, pod: Pod, providers: Sequence[Provider]) -> dict[str, 
 
 def envoy_gateway(layout: Layout, pod: Pod, providers: Sequence[Provider]) -> dict[str, dict[str, Json]]:
     """A Gateway of Envoy Gateway's with the processor in its pod, by file name."""
-    patches = [
-        *((f"{_TYPES}.cluster.v3.Cluster", each) for each in _clusters(layout, providers)),
-        *((f"{_TYPES}.listener.v3.Listener", each) for each in resources.all_listeners(layout)),
-    ]
+    patches = _patches(layout, providers, resources.CLUSTER, resources.LISTENER)
     policy = {
         "apiVersion": _GATEWAY_API,
         "kind": "EnvoyPatchPolicy",
@@ -87,9 +80,14 @@ def envoy_gateway(layout: Layout, pod: Pod, providers: Sequence[Provider]) -> di
     }
 
 
-def _clusters(layout: Layout, providers: Sequence[Provider]) -> list[dict[str, Json]]:
-    own = [plain(each) for each in resources.own_clusters(layout)]
-    return [*own, *resources.provider_clusters(layout, providers)]
+def _patches(
+    layout: Layout, providers: Sequence[Provider], cluster: str, listener: str
+) -> list[tuple[str, dict[str, Json]]]:
+    """What is added, each with what the control plane calls its kind. Clusters first, as listeners lead to them."""
+    return [
+        *((cluster, each) for each in resources.all_clusters(layout, providers)),
+        *((listener, each) for each in resources.all_listeners(layout)),
+    ]
 
 
 def _istio_deployment(layout: Layout, pod: Pod, labels: dict[str, str]) -> dict[str, Json]:

@@ -83,14 +83,13 @@ def _head(mode: Mode, name: str) -> str:
 
 def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:
     manager: Mapping[str, Json] = plain(listeners.client_manager(layout))
-    own = [plain(each) for each in resources.own_clusters(layout)]
     return {
         "bootstrap_extensions": [plain(resources.internal_listeners())],
         "http_connection_manager": {name: manager[name] for name in _PIECES if name in manager},
         "virtual_host": routes.host(layout, [routes.walk()]),
         "management_routes": routes.management(layout),
         "listeners": [listeners.egress(layout, routes.egress(providers))],
-        "clusters": [*own, *resources.provider_clusters(layout, providers)],
+        "clusters": resources.all_clusters(layout, providers),
     }
 
 

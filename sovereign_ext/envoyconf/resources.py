@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any as Json
+from typing import Final
 
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
@@ -25,10 +26,10 @@ from sovereign_ext.envoyconf import clusters, downstream, listeners, overload, r
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.typed import followed, plain
 
-_CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-_LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-_ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
+CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+LISTENER: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
+_ROUTES: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+_SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
 
 
 def bootstrap(layout: Layout, listeners: Sequence[dict[str, Json]] = ()) -> dict[str, Json]:
@@ -91,12 +92,17 @@ def provider_clusters(layout: Layout, providers: Sequence[Provider]) -> list[dic
     return [plain(each) for each in (*found, *(clusters.entry(item) for item in providers))]
 
 
+def all_clusters(layout: Layout, providers: Sequence[Provider]) -> list[dict[str, Json]]:
+    """Our own, then the providers': what an Envoy is given that follows no file of clusters."""
+    return [*(plain(each) for each in own_clusters(layout)), *provider_clusters(layout, providers)]
+
+
 def listener_response(layout: Layout) -> dict[str, Json]:
-    return _response("1", _LISTENER, all_listeners(layout))
+    return _response("1", LISTENER, all_listeners(layout))
 
 
 def cluster_response(layout: Layout, providers: Sequence[Provider], version: str) -> dict[str, Json]:
-    return _response(version, _CLUSTER, provider_clusters(layout, providers))
+    return _response(version, CLUSTER, provider_clusters(layout, providers))
 
 
 def ingress_response(layout: Layout) -> dict[str, Json]:
