@@ -101,7 +101,7 @@ def _istio_deployment(layout: Layout, pod: Pod, labels: dict[str, str]) -> dict[
             },
         },
         "spec": {
-            "terminationGracePeriodSeconds": pods.grace_s(),
+            "terminationGracePeriodSeconds": pods.GRACE_S,
             "securityContext": {"fsGroup": _ISTIO_USER},
             "initContainers": [pods.processor(layout, pod, _ISTIO_USER)],
             "containers": [

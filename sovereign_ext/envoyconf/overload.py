@@ -7,7 +7,7 @@ what one of them may hold is limited (``listeners``).
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import Fi
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.ingress import IngressLimits
+from sovereign_ext.envoyconf.typed import Message
 
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS: Final = "envoy.resource_monitors.global_downstream_max_connections"
@@ -52,9 +53,5 @@ def manager(limits: IngressLimits) -> OverloadManager:
     )
 
 
-class _Config(Protocol):
-    def to_dict(self) -> dict[str, object]: ...
-
-
-def _monitor(name: str, config: _Config) -> ResourceMonitor:
+def _monitor(name: str, config: Message) -> ResourceMonitor:
     return ResourceMonitor(name=name, typed_config=Any.pack(config))

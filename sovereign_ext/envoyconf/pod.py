@@ -21,7 +21,8 @@ TLS_SECRET: Final = "sovereign-tls"  # noqa: S105 - the name of one
 CREDENTIALS_SECRET: Final = "sovereign-credentials"  # noqa: S105 - the name of one
 STATE_CLAIM: Final = "sovereign-state"
 DRAIN_S: Final = 600
-_SPARE_S: Final = 60
+GRACE_S: Final = DRAIN_S + 60
+"""For Envoy to let open calls end, and the processor after it."""
 _HEALTH_PORT: Final = 9465
 
 
@@ -36,13 +37,8 @@ class Pod:
     config_name: str
 
 
-def metadata(pod: Pod, name: str = NAME) -> dict[str, Json]:
-    return {"name": name, "namespace": pod.namespace}
-
-
-def grace_s() -> int:
-    """Seconds for Envoy to let open calls end, and the processor after it."""
-    return DRAIN_S + _SPARE_S
+def metadata(pod: Pod) -> dict[str, Json]:
+    return {"name": NAME, "namespace": pod.namespace}
 
 
 def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
