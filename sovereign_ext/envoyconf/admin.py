@@ -25,8 +25,7 @@ class EnvoyAdmin:
 
         ``None`` if there is no Envoy to ask: one that starts later reads the files as they are.
         """
-        transport = httpx.AsyncHTTPTransport(uds=self._socket)
-        async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=2.0) as client:
+        async with self._client(timeout_s=2.0) as client:
             for _ in range(rounds):
                 try:
                     if await self._taken_up(client, version):
@@ -50,8 +49,7 @@ class EnvoyAdmin:
 
         Raises ``httpx.TransportError`` if there is no Envoy.
         """
-        transport = httpx.AsyncHTTPTransport(uds=self._socket)
-        async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=10.0) as client:
+        async with self._client(timeout_s=10.0) as client:
             await client.post("/healthcheck/fail")
             await client.post("/drain_listeners?inboundonly&graceful&skip_exit")
             await self._sleep(accept_s)
@@ -65,6 +63,10 @@ class EnvoyAdmin:
                 await self._sleep(_POLL_S)
                 left = await self._open_calls(client)
             return left
+
+    def _client(self, *, timeout_s: float) -> httpx.AsyncClient:
+        transport = httpx.AsyncHTTPTransport(uds=self._socket)
+        return httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=timeout_s)
 
     async def _open_calls(self, client: httpx.AsyncClient) -> int:
         stats = await client.get("/stats", params={"filter": _OPEN_CALLS, "usedonly": ""})
