@@ -51,10 +51,8 @@ class Balancer:
     def add(self, port: int) -> None:
         """A router to probe; it gets connections from its first 200 on."""
         router = Router(port)
-        self._routers = {
-            **self._routers,
-            port: router,
-        }  # a new one: the loop may be going through the old one
+        # A new dictionary: the loop may be going through the old one.
+        self._routers = {**self._routers, port: router}
         self._loop.call_soon_threadsafe(self._look_after, router)
 
     def connections(self, port: int) -> int:
