@@ -20,42 +20,30 @@ from sovereign_ext.cli.main import main as sovereign
 ROOT = Path(__file__).resolve().parent.parent
 ENVOY = ROOT / "envoy"
 PLACES = (
-    *("--run-dir", "/run/sovereign", "--envoy-dir", "/run/sovereign/envoy", "--config-dir", "/etc/sovereign"),
+    *("--run-dir", "/run/sovereign"),
+    *("--envoy-dir", "/run/sovereign/envoy"),
+    *("--config-dir", "/etc/sovereign"),
 )
 IMAGE = ("--image", "registry.example/sovereign-router:0.1.0")
-CASES: dict[str, tuple[str, ...]] = {
-    ".": (
-        "--mode",
-        "gateway",
-        "--config",
-        "gateway.yaml",
-        "--listen",
-        "0.0.0.0:8443",
-        "--public-port",
-        "443",
-    ),
-    "./": (
-        *("--mode", "sidecar", "--config", "sidecar.yaml"),
-        *("--workload", "spiffe://clinic.example/ns/prod/sa/triage"),
-    ),
-    "snippet": ("--mode", "snippet", "--config", "gateway.yaml"),
-    "xds": ("--mode", "xds", "--config", "gateway.yaml"),
-    "mesh/istio": ("--mode", "istio", "--config", "mesh.yaml", *IMAGE),
-    "mesh/envoy-gateway": ("--mode", "envoy-gateway", "--config", "mesh.yaml", *IMAGE),
-}
-"""Directory below ``envoy/``, and the options."""
+WORKLOAD = ("--workload", "spiffe://clinic.example/ns/prod/sa/triage")
+CASES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    (".", "gateway", "gateway.yaml", ("--listen", "0.0.0.0:8443", "--public-port", "443")),
+    (".", "sidecar", "sidecar.yaml", WORKLOAD),
+    ("snippet", "snippet", "gateway.yaml", ()),
+    ("xds", "xds", "gateway.yaml", ()),
+    ("mesh/istio", "istio", "mesh.yaml", IMAGE),
+    ("mesh/envoy-gateway", "envoy-gateway", "mesh.yaml", IMAGE),
+)
+"""Directory below ``envoy/``, mode, file in ``envoy/example``, and what is asked for besides."""
 
 
 def render(out: Path) -> None:
     """Write all of it below ``out``. Descriptors, which are not text, are left out."""
-    for directory, options in CASES.items():
-        given = [
-            str(ENVOY / "example" / word) if word in ("gateway.yaml", "sidecar.yaml", "mesh.yaml") else word
-            for word in options
-        ]
+    for directory, mode, file, options in CASES:
+        what = ("--mode", mode, "--config", str(ENVOY / "example" / file), "--out", str(out / directory))
         with contextlib.redirect_stdout(io.StringIO()):
-            code = sovereign(["envoy", "render", "--out", str(out / directory), *PLACES, *given])
-        assert code == 0, options
+            code = sovereign(["envoy", "render", *what, *PLACES, *options])
+        assert code == 0, (mode, file)
     for descriptors in out.rglob("*.pb"):
         descriptors.unlink()
 
