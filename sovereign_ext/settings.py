@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
+
+ADMIN_SOCKET: Final = "envoy-admin.sock"
+MANAGEMENT_SOCKET: Final = "management.sock"
+READY_FILE: Final = "processor.ready"
+"""Names in the directory of sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +36,15 @@ class Settings:
 
     @property
     def management_socket(self) -> Path:
-        return self.run_dir / "management.sock"
+        return self.run_dir / MANAGEMENT_SOCKET
 
     @property
     def admin_socket(self) -> Path:
-        return self.run_dir / "envoy-admin.sock"
+        return self.run_dir / ADMIN_SOCKET
 
     @property
     def ready_file(self) -> Path:
-        return self.run_dir / "processor.ready"
+        return self.run_dir / READY_FILE
 
     @property
     def envoy_dir(self) -> Path:

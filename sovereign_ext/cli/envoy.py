@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sovereign_ext.envoyconf.mode import IN_PODS, Mode
+from sovereign_ext.settings import ADMIN_SOCKET
+
 if TYPE_CHECKING:
     from sovereign_ext.config.model import Config
     from sovereign_ext.envoyconf.layout import Edge
     from sovereign_ext.envoyconf.pod import Pod
 
 _TIMEOUT_MS = 10_000
-_IN_PODS = ("istio", "envoy-gateway")
-_MODES = ("gateway", "sidecar", "snippet", "xds", *_IN_PODS)
 _POD_RUN, _POD_CONFIG = Path("/run/sovereign"), Path("/etc/sovereign")
 
 
@@ -27,10 +28,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="write Envoy's configuration for this sovereign.yaml",
         description="Writes YAML with comments. Paths are where Envoy finds things; nothing has to be there yet.",
     )
-    render.add_argument("--mode", choices=_MODES, required=True, help="what to write")
+    render.add_argument("--mode", choices=[each.value for each in Mode], required=True, help="what to write")
     render.add_argument("--config", type=Path, required=True, metavar="FILE", help="sovereign.yaml")
     render.add_argument("--out", required=True, metavar="DIR", help="where to write; -: standard output")
-    add_places(render)
+    _add_places(render)
     render.add_argument(
         "--config-dir",
         type=Path,
@@ -66,7 +67,7 @@ def _register_drain(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         help="have Envoy take no new calls, and wait for the open ones",
         description="Before Envoy is stopped. Exit code 0 when no call is open, 1 when some are left.",
     )
-    drain.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where envoy-admin.sock is")
+    drain.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=f"where {ADMIN_SOCKET} is")
     drain.add_argument(
         "--accept-s", type=float, default=5.0, metavar="S",
         help="go on accepting connections for so long: balancers need time to notice (default: %(default)s)",
@@ -76,7 +77,7 @@ def _register_drain(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     )
 
 
-def add_places(parser: argparse.ArgumentParser) -> None:
+def _add_places(parser: argparse.ArgumentParser) -> None:
     """Where a processor and its Envoy meet: the options that both are given."""
     parser.add_argument(
         "--state-dir", type=Path, metavar="DIR", default=Path("/var/lib/sovereign"),
@@ -107,7 +108,7 @@ def _drain(args: argparse.Namespace) -> int:
     from sovereign_ext.envoyconf.admin import EnvoyAdmin
     from sovereign_ext.errors import StartError
 
-    socket = args.run_dir / "envoy-admin.sock"
+    socket = args.run_dir / ADMIN_SOCKET
     try:
         left = asyncio.run(EnvoyAdmin(str(socket)).drain(accept_s=args.accept_s, within_s=args.within_s))
     except httpx.TransportError:
@@ -122,7 +123,7 @@ def _render(args: argparse.Namespace) -> int:
     from datetime import timedelta
 
     from sovereign_ext.config.load import load
-    from sovereign_ext.envoyconf.modes import Mode, texts
+    from sovereign_ext.envoyconf.modes import texts
     from sovereign_ext.envoyconf.render import descriptors
     from sovereign_ext.envoyfiles import layout
     from sovereign_ext.settings import Settings
@@ -167,7 +168,7 @@ def _pod(args: argparse.Namespace) -> Pod | None:
     from sovereign_ext.envoyconf.pod import Pod
     from sovereign_ext.errors import ConfigError
 
-    if args.mode not in _IN_PODS:
+    if args.mode not in IN_PODS:
         if args.image is not None or args.namespace is not None:
             raise ConfigError("--image and --namespace are for --mode istio and --mode envoy-gateway")
         return None
@@ -188,7 +189,7 @@ def _edge(args: argparse.Namespace, config: Config) -> Edge | None:
     from sovereign_ext.errors import ConfigError
 
     if args.workload is not None:
-        if args.mode != "sidecar":
+        if args.mode != Mode.SIDECAR:
             raise ConfigError("--workload is for --mode sidecar: elsewhere more than one workload connects")
         if re.fullmatch(SPIFFE_PATTERN, args.workload) is None:
             raise ConfigError(
@@ -196,14 +197,14 @@ def _edge(args: argparse.Namespace, config: Config) -> Edge | None:
             )
         if not config.ingress.trust_forwarded_certificates:
             raise ConfigError("--workload counts only with trust_forwarded_certificates", field="ingress")
-    if args.mode == "snippet":
+    if args.mode == Mode.SNIPPET:
         return None
     return Edge(args.access_log, args.workload, args.public_port)
 
 
-def _default_address(mode: str, config: Config) -> tuple[str, int]:
+def _default_address(mode: Mode, config: Config) -> tuple[str, int]:
     port = 8080 if config.ingress.tls is None else 8443
-    return ("127.0.0.1" if mode == "sidecar" else "0.0.0.0", port)  # noqa: S104 - an edge faces everybody
+    return ("127.0.0.1" if mode is Mode.SIDECAR else "0.0.0.0", port)  # noqa: S104 - an edge faces everybody
 
 
 def _address(text: str) -> tuple[str, int]:

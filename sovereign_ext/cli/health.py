@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from sovereign_ext.settings import MANAGEMENT_SOCKET
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
@@ -33,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     if args.run_dir is not None:
-        well, said = _processor(args.run_dir / "management.sock", args.service, args.timeout_s)
+        well, said = _processor(args.run_dir / MANAGEMENT_SOCKET, args.service, args.timeout_s)
     else:
         well, said = _http(args.url, args.timeout_s)
     print(said, file=sys.stdout if well else sys.stderr)

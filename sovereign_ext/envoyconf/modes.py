@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any as Json
 from typing import Final
 
 from sovereign_ext.config.model import Provider
 from sovereign_ext.envoyconf import commented, listeners, mesh, notes, resources, routes
 from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.envoyconf.mode import IN_PODS, Mode
 from sovereign_ext.envoyconf.pod import Pod
 from sovereign_ext.envoyconf.typed import plain
 
@@ -35,19 +35,6 @@ _PIECES: Final = (
     "http_filters",
 )
 """Of the connection manager, what the processor relies on; the rest is the business of whoever runs it."""
-
-
-class Mode(StrEnum):
-    GATEWAY = "gateway"
-    SIDECAR = "sidecar"
-    SNIPPET = "snippet"
-    XDS = "xds"
-    ISTIO = "istio"
-    ENVOY_GATEWAY = "envoy-gateway"
-
-
-IN_PODS: Final = (Mode.ISTIO, Mode.ENVOY_GATEWAY)
-"""Those that also say what runs beside Envoy, and so need a ``Pod``."""
 
 
 def documents(

@@ -14,6 +14,7 @@ from typing import Any as Json
 from typing import Final
 
 from sovereign_ext.envoyconf.layout import Layout
+from sovereign_ext.settings import READY_FILE
 
 NAME: Final = "sovereign"
 CONFIG_MAP: Final = "sovereign-config"
@@ -60,7 +61,7 @@ def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
         ],
         "envFrom": [{"secretRef": {"name": CREDENTIALS_SECRET, "optional": True}}],
         "startupProbe": {
-            "exec": {"command": ["test", "-e", str(run / "processor.ready")]},
+            "exec": {"command": ["test", "-e", str(run / READY_FILE)]},
             "periodSeconds": 1,
             "failureThreshold": 300,
         },

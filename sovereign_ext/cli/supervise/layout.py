@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sovereign_ext.errors import StartError
+from sovereign_ext.settings import ADMIN_SOCKET, READY_FILE
 
 MAX_RUN_DIR_BYTES = 78
 """The shortest ``sun_path`` is macOS's, 104 bytes with its NUL; 25 are left for a slash and a name."""
@@ -65,11 +66,11 @@ class Layout:
     @property
     def admin_socket(self) -> Path:
         """Envoy's."""
-        return self.run_dir / "envoy-admin.sock"
+        return self.run_dir / ADMIN_SOCKET
 
     @property
     def processor_ready(self) -> Path:
-        return self.run_dir / "processor.ready"
+        return self.run_dir / READY_FILE
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
