@@ -37,6 +37,8 @@ from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 START_S = 30.0
 LOOK_S = 0.01
 HELLO = [{"role": "user", "content": "Say hello to the reader"}]
+SAID = "You said: Say hello to the reader"
+"""What every mock answers to it."""
 
 
 def eventually(found: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:

@@ -18,7 +18,7 @@ from clients_world import javascript
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionToolParam
 from pydantic import BaseModel
-from stack import HELLO, ConfigFile, Stack
+from stack import HELLO, SAID, ConfigFile, Stack
 
 from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault
 from sovereign_ext.mock.thread import RunningMock
@@ -26,7 +26,6 @@ from sovereign_ext.mock.thread import RunningMock
 pytestmark = pytest.mark.dataplane
 
 KINDS = ("openai", "vllm", "ollama", "mock")
-SAID = "You said: Say hello to the reader"
 DEEP = "org/deep:model@1"
 TOOLS: list[ChatCompletionToolParam] = [
     {

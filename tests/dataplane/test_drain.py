@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 import wire
 from edge_world import EdgeStack
-from stack import ConfigFile, eventually
+from stack import SAID, ConfigFile, eventually
 
 from sovereign_ext.mock.faults import Fault
 from sovereign_ext.mock.thread import RunningMock
@@ -21,7 +21,6 @@ from sovereign_ext.mock.thread import RunningMock
 pytestmark = pytest.mark.dataplane
 
 STREAMS = 60
-SAID = "You said: Say hello to the reader"
 PACED = Fault(pace_ms=700)
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from edge_world import EdgeStack
 from openai import OpenAI
-from stack import HELLO, ConfigFile, Process, eventually
+from stack import HELLO, SAID, ConfigFile, Process, eventually
 
 from sovereign_ext.cli.supervise.certificates import Identity, make_root, make_server
 from sovereign_ext.cli.supervise.leash import Leash
@@ -29,7 +29,6 @@ from sovereign_ext.mock.thread import RunningMock
 
 pytestmark = pytest.mark.dataplane
 
-SAID = "You said: Say hello to the reader"
 CONNECTIONS = 40
 STREAMS = 20
 

@@ -19,7 +19,7 @@ from balancer import Balancer
 from edge_world import EdgeStack
 from replicas_world import Replicas
 from services import PostgresDatabase, Valkey
-from stack import HELLO, Stack, chat_body, eventually
+from stack import HELLO, SAID, Stack, chat_body, eventually
 
 from sovereign_ext.management.probe import check
 from sovereign_ext.mock.faults import Fault
@@ -31,7 +31,6 @@ STREAMS = 200  # have got their first text, and not their last, when a router be
 LISTENERS = 240  # since some are between two streams
 HALF = LISTENERS * 2 // 5  # of them, at least, are on each router then
 CALLERS = 3  # of each kind, beside the streams, on connections that they keep
-SAID = "You said: Say hello to the reader"
 PACED = Fault(pace_ms=700)
 PROMPT = Fault(delay_ms=50, pace_ms=10)
 CAP_USD = 1000

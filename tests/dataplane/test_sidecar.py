@@ -12,7 +12,7 @@ import pytest
 import wire
 from edge_world import EdgeStack
 from openai import OpenAI
-from stack import HELLO, ConfigFile
+from stack import HELLO, SAID, ConfigFile
 
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.tenants.resolve import PLACEHOLDER
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.dataplane
 
 APP = "spiffe://acme.test/ns/prod/sa/app"
 STRANGER = "spiffe://acme.test/ns/prod/sa/stranger"
-SAID = "You said: Say hello to the reader"
 FOOTPRINT_MIB = 120
 """Of Envoy, after a few calls. What was measured is in docs/deploy/sidecar.md."""
 
