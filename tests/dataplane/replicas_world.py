@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +17,7 @@ from typing import Any, Self
 
 import httpx
 from services import PostgresDatabase, Valkey
-from stack import ConfigFile, Stack, chat_body
+from stack import ConfigFile, Stack, chat_body, sovereign
 
 PATIENCE_S = 60.0
 
@@ -98,14 +96,7 @@ class Replicas:
 
     def sovereign(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """The command, with the environment of the routers."""
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *argv],
-            env={**os.environ, **self.config.environ},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return sovereign(*argv, environ=self.config.environ)
 
     def logs(self) -> str:
         return "\n".join(stack.logs() for stack in self.stacks)

@@ -50,6 +50,18 @@ def eventually(found: Callable[[], Any], what: str, within_s: float = 15.0) -> A
     return value
 
 
+def sovereign(*argv: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end, with ``environ`` besides the tests' own environment."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *argv],
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @dataclass
 class ConfigFile:
     """A configuration being written. ``tenant`` ``t`` and an admin with freshly minted keys are in it."""
@@ -432,14 +444,7 @@ class Stack:
         self._check_log("monitor")
 
     def _check_log(self, command: str) -> None:
-        argv = [sys.executable, "-P", "-m", "sovereign_ext.cli.main", "log", command]
-        done = subprocess.run(
-            [*argv, "--state-dir", str(self.state_dir)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = sovereign("log", command, "--state-dir", str(self.state_dir))
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import wire
 from edge_world import EdgeStack
-from stack import SAID, ConfigFile, eventually
+from stack import SAID, ConfigFile, eventually, sovereign
 
 from sovereign_ext.mock.faults import Fault
 from sovereign_ext.mock.thread import RunningMock
@@ -28,12 +26,6 @@ PACED = Fault(pace_ms=700)
 class World:
     stack: EdgeStack
     mocks: dict[str, RunningMock]
-
-    def sovereign(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "sovereign_ext.cli.main", *argv],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
 
     def check(self, replies: list[wire.Reply]) -> None:
         """Every one whole, every one with its row, and no row but theirs."""
@@ -79,15 +71,8 @@ def test_envoy_is_drained_then_all_is_stopped(world: World) -> None:
     with ThreadPoolExecutor(STREAMS + 1) as pool:
         streams = open_streams(world, pool)
         drained = pool.submit(
-            world.sovereign,
-            "envoy",
-            "drain",
-            "--run-dir",
-            str(stack.run_dir),
-            "--accept-s",
-            "0.5",
-            "--within-s",
-            "40",
+            sovereign,
+            *("envoy", "drain", "--run-dir", str(stack.run_dir), "--accept-s", "0.5", "--within-s", "40"),
         )
 
         def probe() -> int:
@@ -114,11 +99,11 @@ def test_a_drain_that_takes_too_long_says_so(world: World) -> None:
     with stack.open_chat("chat") as running:
         running.read_until(b'"content":"')
         argv = ("envoy", "drain", "--run-dir", str(stack.run_dir), "--accept-s", "0", "--within-s", "0.2")
-        done = world.sovereign(*argv)
+        done = sovereign(*argv)
         assert done.returncode == 1
         assert "1 calls are still open" in done.stderr
         assert running.finish().complete
-    assert world.sovereign(*argv[:2], "--run-dir", str(stack.root)).returncode == 1
+    assert sovereign(*argv[:2], "--run-dir", str(stack.root)).returncode == 1
 
 
 def test_the_processor_ends_when_its_calls_are_over(world: World) -> None:
