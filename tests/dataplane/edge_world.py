@@ -6,16 +6,20 @@ import contextlib
 import io
 import json
 import signal
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
 import httpx
 import mesh_envoy
+import openai
+import pytest
 import wire
 import yaml
+from openai import OpenAI
 from own_envoy import own_bootstrap
-from stack import ConfigFile, Stack, eventually
+from stack import HELLO, SAID, ConfigFile, Stack, eventually
 
 from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.supervise.stack import envoy_binary
@@ -26,6 +30,21 @@ _BOOTSTRAPS = {
     "istio": "proxy/bootstrap.yaml",
     "envoy-gateway": "proxy/bootstrap.yaml",
 }
+
+
+def converse(client: OpenAI) -> None:
+    """JSON, a stream, embeddings and an error, as an application would see them."""
+    made = client.chat.completions.create(model="chat", messages=HELLO)
+    assert made.choices[0].message.content == SAID
+    assert made.model_extra["_sf_attestation"]["rekor_index"] >= 0
+    chunks = list(client.chat.completions.create(model="chat", messages=HELLO, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == SAID
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert len(client.embeddings.create(model="embed", input="x").data[0].embedding) > 0
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="no-such", messages=HELLO)
+    assert caught.value.code == "model_not_found"
+    assert caught.value.request_id
 
 
 class EdgeStack(Stack):
@@ -82,6 +101,15 @@ class EdgeStack(Stack):
     def client(self, **options: Any) -> httpx.Client:
         """A client that trusts us."""
         return httpx.Client(**({"base_url": self.url, "verify": self.trust(), "timeout": 20} | options))
+
+    def certificate_name(self) -> str:
+        """Whose certificate a new connection is shown."""
+        with (
+            socket.create_connection(("127.0.0.1", self.port)) as plain,
+            self.trust().wrap_socket(plain, server_hostname="localhost") as secured,
+        ):
+            subject = dict(each[0] for each in secured.getpeercert()["subject"])
+            return str(subject["commonName"])
 
     def models(self) -> wire.Reply:
         with self.client() as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import queue
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -103,15 +102,7 @@ def test_certificates_by_sds(tmp_path: Path) -> None:
         roots.validation_context.trusted_ca.inline_bytes = root.certificate_pem
         service.put(roots)
         running.enter_context(stack)
-
-        def shown() -> str:
-            with (
-                socket.create_connection(("127.0.0.1", stack.port)) as plain,
-                stack.trust().wrap_socket(plain, server_hostname="localhost") as secured,
-            ):
-                return dict(each[0] for each in secured.getpeercert()["subject"])["commonName"]
-
-        assert shown() == "first"
+        assert stack.certificate_name() == "first"
         trusting = stack.trust()
         trusting.load_cert_chain(tmp_path / "app.pem")
         with stack.client(verify=trusting) as client:
@@ -119,4 +110,4 @@ def test_certificates_by_sds(tmp_path: Path) -> None:
         assert answer.status_code == 200, answer.text
         assert stack.rows()[-1].predicate["key"] == APP
         service.put(_certificate(make_server(root, "second", now, host="localhost")))
-        eventually(lambda: shown() == "second", "the renewed certificate")
+        eventually(lambda: stack.certificate_name() == "second", "the renewed certificate")

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import openai
 import psutil
 import pytest
 import wire
-from edge_world import EdgeStack
+from edge_world import EdgeStack, converse
 from openai import OpenAI
-from stack import HELLO, SAID, ConfigFile
+from stack import ConfigFile
 
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.tenants.resolve import PLACEHOLDER
@@ -64,18 +63,6 @@ def own(request: pytest.FixtureRequest) -> Iterator[World]:
             stack.shared = stack.rendered  # as the control plane's files; the processor keeps the same ones
             stack.processor._argv[-1] = str(stack.rendered)
         yield World(running.enter_context(stack), mock)
-
-
-def converse(client: OpenAI) -> None:
-    """JSON, a stream, embeddings and an error, as an application would see them."""
-    made = client.chat.completions.create(model="chat", messages=HELLO)
-    assert made.choices[0].message.content == SAID
-    chunks = list(client.chat.completions.create(model="chat", messages=HELLO, stream=True))
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == SAID
-    assert len(client.embeddings.create(model="embed", input="x").data[0].embedding) > 0
-    with pytest.raises(openai.NotFoundError) as caught:
-        client.chat.completions.create(model="no-such", messages=HELLO)
-    assert caught.value.code == "model_not_found"
 
 
 def test_the_application_needs_no_key(sidecar: World) -> None:
