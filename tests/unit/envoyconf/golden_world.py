@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import importlib.util
 import subprocess
@@ -49,8 +48,7 @@ class Machine:
         (tls / "workloads.crt").write_bytes(root.certificate_pem)
         for file in XDS.glob("*.yaml"):
             (self._envoy_dir / file.name).write_text(self.here(file.read_text()))
-        descriptors = base64.b64decode(descriptor.transcoder()["proto_descriptor_bin"])
-        (self._envoy_dir / "management.pb").write_bytes(descriptors)
+        (self._envoy_dir / "management.pb").write_bytes(descriptor.descriptor_set())
 
     def here(self, text: str) -> str:
         """A rendering with its paths below this directory."""
