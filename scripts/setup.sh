@@ -120,36 +120,27 @@ install_node() {
     trap - EXIT INT TERM HUP
 }
 
-# Sigstore's servers, versions 1 and 2, built once from the sums in go.sum: minutes the first time, of Go's cache then.
-# Without them the tests of anchors run against their own server only, so a failure here is said and not fatal.
-setup_rekor() {
-    dir=tests/judges/rekor
-    stamp="$(cat $dir/go.mod $dir/go.sum $dir/v1/main.go | cksum) $(go version 2>/dev/null)"
-    [ -f build/rekor/.stamp ] && [ "$(cat build/rekor/.stamp)" = "$stamp" ] && return 0
+# setup_go NAME WITHOUT PROGRAM=PACKAGE...: programs in build/NAME, from other projects' modules and the sums in the
+# go.sum of tests/judges/NAME, once: minutes the first time, of Go's cache then. A failure is said and not fatal:
+# WITHOUT says what comes of it.
+setup_go() {
+    without=$2 dir=tests/judges/$1 out=$PWD/build/$1
+    shift 2
+    stamp="$(find "$dir" -name 'go.*' -o -name '*.go' | LC_ALL=C sort | xargs cat | cksum) $(go version 2>/dev/null)"
+    [ -f "$out/.stamp" ] && [ "$(cat "$out/.stamp")" = "$stamp" ] && return 0
     say "building $dir, which takes a few minutes the first time"
-    mkdir -p build/rekor
-    if (cd "$dir" && export GOTOOLCHAIN=local GOFLAGS="-buildvcs=false -mod=readonly" &&
-        go build -o ../../../build/rekor/v2 github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix &&
-        go build -o ../../../build/rekor/v1 ./v1); then
-        printf '%s\n' "$stamp" >build/rekor/.stamp
+    mkdir -p "$out"
+    if (cd "$dir" && export GOTOOLCHAIN=local GOFLAGS="-buildvcs=false -mod=readonly" && go_programs "$@"); then
+        printf '%s\n' "$stamp" >"$out/.stamp"
     else
-        say "no real Rekor: its tests are skipped (they need Go 1.25.11 or newer; Go's message is above)"
+        say "$without (they need Go $(sed -n 's/^go //p' "$dir/go.mod") or newer; Go's message is above)"
     fi
 }
 
-# Helm, from its own project's module and the sums in go.sum: likewise, and not fatal either.
-setup_helm() {
-    dir=tests/judges/helm
-    stamp="$(cat $dir/go.mod $dir/go.sum | cksum) $(go version 2>/dev/null)"
-    [ -f build/helm/.stamp ] && [ "$(cat build/helm/.stamp)" = "$stamp" ] && return 0
-    say "building $dir, which takes a few minutes the first time"
-    mkdir -p build/helm
-    if (cd "$dir" && export GOTOOLCHAIN=local GOFLAGS="-buildvcs=false -mod=readonly" &&
-        go build -ldflags="-s -w" -o ../../../build/helm/helm helm.sh/helm/v4/cmd/helm); then
-        printf '%s\n' "$stamp" >build/helm/.stamp
-    else
-        say "no Helm: the tests of the chart are skipped (they need Go 1.26 or newer; Go's message is above)"
-    fi
+go_programs() {
+    for each in "$@"; do
+        go build -ldflags="-s -w" -o "$out/${each%%=*}" "${each#*=}" || return
+    done
 }
 
 # Debian keeps PostgreSQL's server programs off PATH. Where it starts a cluster or a Redis of its own when they are
@@ -190,8 +181,11 @@ for part in "$@"; do
     runtime | dev) setup_venv "$part" ;;
     judges | peers) setup_apart "$part" ;;
     node) setup_node ;;
-    rekor) setup_rekor ;;
-    helm) setup_helm ;;
+    rekor)
+        setup_go rekor "no real Rekor: its tests are skipped" \
+            v2=github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix v1=./v1
+        ;;
+    helm) setup_go helm "no Helm: the tests of the chart are skipped" helm=helm.sh/helm/v4/cmd/helm ;;
     tools) setup_tools ;;
     *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|helm|tools ..." ;;
     esac
