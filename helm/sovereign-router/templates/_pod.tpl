@@ -17,13 +17,23 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{- define "sovereign.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
+{{/* What every pod keeps to, of hooks and tests too, and where its image comes from. */}}
+{{- define "sovereign.everyPod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Where processor and Envoy meet: options that `processor` and `envoy render` share. */}}
@@ -51,18 +61,9 @@ metadata:
     {{- end }}
 spec:
   serviceAccountName: {{ include "sovereign.serviceAccount" . }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
+  {{- include "sovereign.everyPod" . | nindent 2 }}
   # The drain, then the processor's own end: calls in flight, the log's last batch.
   terminationGracePeriodSeconds: {{ add (int .Values.drain.acceptSeconds) (int .Values.drain.longestStreamSeconds) 60 }}
-  securityContext:
-    {{- include "sovereign.podSecurityContext" . | nindent 4 }}
-  {{- with .Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
   initContainers:
     {{- include "sovereign.render" . | nindent 4 }}
     {{- include "sovereign.processor" . | nindent 4 }}
