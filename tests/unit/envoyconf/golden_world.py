@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import subprocess
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
@@ -19,16 +17,6 @@ from sovereign_ext.management import descriptor
 ROOT = Path(__file__).parents[3]
 ENVOY = ROOT / "envoy"
 XDS = ENVOY / "xds"
-
-
-def script() -> ModuleType:
-    """``scripts/envoy.py``."""
-    spec = importlib.util.spec_from_file_location("envoy_script", ROOT / "scripts" / "envoy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Machine:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from golden_world import ENVOY, XDS, Machine, read, script
+from golden_world import ENVOY, XDS, Machine, read
+from our_scripts import script
 from own_envoy import own_bootstrap
 
 from sovereign_ext.cli.main import main as sovereign
@@ -31,7 +32,7 @@ def walk(value: Any) -> list[dict[str, Any]]:
 @pytest.mark.services
 def test_it_is_what_is_checked_in(tmp_path: Path):
     """If this fails after a change that was meant, run scripts/envoy.py and look at the difference."""
-    golden = script()
+    golden = script("envoy")
     golden.render(tmp_path)
     assert golden.differences(tmp_path) == []
 

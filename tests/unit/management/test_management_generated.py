@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import our_scripts
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -16,12 +16,7 @@ SCRIPT = ROOT / "scripts" / "proto.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scripts_proto", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return our_scripts.script("proto")
 
 
 def test_checked_in_code_is_fresh() -> None:

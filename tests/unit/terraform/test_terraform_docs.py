@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from our_scripts import script
 from terraform_world import MODULE, ROOT, SCHEMA
 
 FILES = sorted(MODULE.rglob("*.tf"))
 MODULES = sorted({path.parent for path in FILES})
-
-
-def script(name: str) -> ModuleType:
-    """One of ``scripts/``."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_tables_are_fresh() -> None:
