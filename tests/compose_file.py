@@ -1,18 +1,18 @@
-"""docker-compose.yml as the specification's own library reads it: `tests/judges/compose`, in Go."""
+"""docker-compose.yml as the specification's own library reads it: `tests/judges/compose`, in Go; and a copy of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from judging import go_built
+
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
-SOURCES = Path(__file__).parent / "judges" / "compose"
 VARIABLES = tuple(sorted(set(re.findall(r"\$\{([A-Z_]+_DIGEST):\?", COMPOSE.read_text("utf-8")))))
 DIGESTS = {name: f"sha256:{number:064x}" for number, name in enumerate(VARIABLES, start=1)}
 """Digests of nothing, to read the file with."""
@@ -26,12 +26,7 @@ class ComposeJudge:
     """Built once in ``directory``."""
 
     def __init__(self, directory: Path) -> None:
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-        assert go is not None, "these tests need Go >= 1.24 (Debian: apt-get install golang-go)"
-        self._binary = directory / "compose-judge"
-        environment = {**os.environ, "GOFLAGS": "-buildvcs=false -mod=readonly"}
-        build = [go, "build", "-o", str(self._binary), "."]
-        subprocess.run(build, cwd=SOURCES, env=environment, check=True, timeout=600)
+        self._binary = go_built("compose", directory)
 
     def load(self, file: Path, profiles: str = "", environ: dict[str, str] | None = None) -> dict[str, Any]:
         """The project as Docker Compose understands it. Raises ``RefusedError``."""
@@ -43,3 +38,11 @@ class ComposeJudge:
             raise RefusedError(done.stderr.strip())
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+
+def copied(directory: Path) -> None:
+    """What the file and ``scripts/compose.sh`` need of a checkout, without anybody's ``compose/local``."""
+    for name in ("docker-compose.yml", "Dockerfile", "scripts/compose.sh"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, directory / name)
+    shutil.copytree(ROOT / "compose", directory / "compose", ignore=shutil.ignore_patterns("local"))

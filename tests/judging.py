@@ -1,5 +1,5 @@
-"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python, and the libraries
-of AWS and Google.
+"""Other people's software as judges, run as processes: Sigstore's verifiers in JavaScript and Python, the libraries of
+AWS and Google, modules in Go.
 
 Each of Sigstore's takes a receipt, a trusted root and the envelope key (PEM) and prints ``verified`` or
 ``refused: …``. AWS's and Google's stay and answer questions, a line each.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -93,6 +94,18 @@ def judges_python() -> Path:
     )
     assert python.exists(), f"no interpreter of the judges at {python}: run `make test`, which sets it up"
     return python
+
+
+def go_built(name: str, directory: Path) -> Path:
+    """The judge of ``judges/NAME`` as a program in ``directory``. A machine without Go fails the test, no skipping."""
+    sources, binary = TESTS / "judges" / name, directory / f"{name}-judge"
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    assert go is not None, (
+        f"these tests need the Go of {sources / 'go.mod'} (Debian: apt-get install golang-go)"
+    )
+    environment = {**os.environ, "GOFLAGS": "-buildvcs=false -mod=readonly"}
+    subprocess.run([go, "build", "-o", binary, "."], cwd=sources, env=environment, check=True, timeout=600)
+    return binary
 
 
 def sigstore_js(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -177,7 +177,7 @@ class Postgres(Server):
         os.chown(password_file, directory.stat().st_uid, directory.stat().st_gid)
         made = subprocess.run(
             [
-                _program("initdb"), "--pgdata", str(self._data), "--username=postgres", "--encoding=UTF8",
+                program("initdb"), "--pgdata", str(self._data), "--username=postgres", "--encoding=UTF8",
                 "--locale=C", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-sync",
             ],
             capture_output=True, text=True, cwd=directory, check=False, timeout=120, **self._as_user,
@@ -211,7 +211,7 @@ class Postgres(Server):
             "max_wal_size": "128MB",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        self._spawn([_program("postgres"), "-D", str(self._data), *options], **self._as_user)
+        self._spawn([program("postgres"), "-D", str(self._data), *options], **self._as_user)
 
     def _answers(self) -> bool:
         try:
@@ -245,7 +245,7 @@ class Valkey(Server):
     def _launch(self) -> None:
         lines = ("bind 127.0.0.1", f"port {self.port}", 'save ""', "appendonly no", f"dir {self.directory}")
         text = "\n".join((*lines, f"requirepass {self.password}", ""))
-        self._spawn([_program("valkey-server", "redis-server"), "-"], stdin=text.encode())
+        self._spawn([program("valkey-server", "redis-server"), "-"], stdin=text.encode())
 
     def _answers(self) -> bool:
         try:
@@ -406,7 +406,8 @@ def free_port() -> int:
             return port
 
 
-def _program(*names: str) -> str:
+def program(*names: str) -> str:
+    """Where the first of them is that this machine has."""
     places = sorted(glob("/usr/lib/postgresql/*/bin"), key=lambda place: int(re.sub(r"\D", "", place) or 0))
     path = os.pathsep.join([os.environ["PATH"], *reversed(places)])
     found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)

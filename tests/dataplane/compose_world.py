@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compose_file import ROOT, ComposeJudge
+from compose_file import ComposeJudge, copied
 from compose_image import UID, Build, stages, unprivileged
 from services import free_port
 from stack import eventually
@@ -41,13 +41,7 @@ class Compose:
         self._as_nobody = unprivileged(str(build.tree / "bin/python"))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._leash = Leash()
-        for name in ("docker-compose.yml", "Dockerfile", "scripts/compose.sh", "compose"):
-            source, target = ROOT / name, directory / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("local"))
-            else:
-                shutil.copy(source, target)
+        copied(directory)
 
     def read(self, judge: ComposeJudge, profiles: str) -> None:
         """`compose.sh init`, then the file, as the judge reads it; volumes are made as the image has them."""
@@ -102,30 +96,12 @@ class Compose:
         kind, *words = self.project["services"][service]["healthcheck"]["test"]
         argv = words if kind == "CMD" else ["sh", "-c", *words]
         # The judge gives `$` back as the file's `$$` means it.
-        argv = [self.here(service, word) for word in argv]
-        done = subprocess.run(
-            [*self._as_nobody, *argv],
-            env=self.environment,
-            cwd="/",
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        return done.returncode == 0
+        return self._done([*self._as_nobody, *(self.here(service, word) for word in argv)]).returncode == 0
 
     def run(self, service: str, *arguments: str, root: bool = False) -> subprocess.CompletedProcess[str]:
         """`docker compose run SERVICE ARGUMENTS…`, as the image's user, or as the one of `docker run --user`."""
-        argv = ["sovereign", *(self.here(service, word) for word in arguments)]
-        prefix: Sequence[str] = () if root else self._as_nobody
-        return subprocess.run(
-            [*prefix, *argv],
-            env=self.environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        prefix = [] if root else self._as_nobody
+        return self._done([*prefix, "sovereign", *(self.here(service, word) for word in arguments)])
 
     def stop(self, service: str) -> int:
         """SIGTERM, as the engine sends it; the exit code."""
@@ -170,6 +146,11 @@ class Compose:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(20)
             self._leash.release()
+
+    def _done(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, env=self.environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
+        )
 
     def _entry(self, spec: dict[str, Any]) -> list[str]:
         return spec.get("entrypoint") or ["sovereign"]

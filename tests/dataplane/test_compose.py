@@ -22,7 +22,7 @@ import pytest
 from compose_file import ROOT, ComposeJudge
 from compose_image import UID, Build
 from compose_world import Compose, build_image, files
-from services import Postgres, Server, _program
+from services import Postgres, Server, program
 from stack import eventually
 
 HELLO = {"model": "small", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -95,9 +95,9 @@ def _stand_ins(project: Compose, programs: Path) -> None:
     for name, other in (("valkey-server", "redis-server"), ("valkey-cli", "redis-cli")):
         options = f"-p {port}" if name == "valkey-cli" else ""
         more = f"--bind 127.0.0.1 --port {port}" if name == "valkey-server" else ""
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {_program(name, other)} {options} "$@" {more}\n')
-        program.chmod(0o755)
+        stand_in = programs / name
+        stand_in.write_text(f'#!/bin/sh\nexec {program(name, other)} {options} "$@" {more}\n')
+        stand_in.chmod(0o755)
     for place in sorted(glob("/usr/lib/postgresql/*/bin"))[-1:]:
         (programs / "pg_isready").symlink_to(f"{place}/pg_isready")
 
@@ -113,7 +113,7 @@ def _initialise(project: Compose, postgres: Postgres) -> None:
     """What the image of PostgreSQL does with what is mounted: psql runs it as the superuser."""
     sql = project.here("postgres", (project.directory / "compose/postgres.sql").read_text("utf-8"))
     done = subprocess.run(
-        [_program("psql"), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-h", "127.0.0.1", "-p", str(postgres.port),
+        [program("psql"), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-h", "127.0.0.1", "-p", str(postgres.port),
          "-U", "postgres"],
         input=sql, capture_output=True, text=True, check=False, timeout=60,
         env={"PATH": "/usr/bin:/bin", "PGPASSWORD": postgres.password},

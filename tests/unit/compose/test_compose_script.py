@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from compose_file import ROOT, VARIABLES
+from compose_file import ROOT, VARIABLES, copied
 
 pytestmark = pytest.mark.services
 
@@ -29,11 +28,8 @@ printf 'sha256:%s\\n' "$(printf '%s' "$4" | sha256sum | cut -c1-64)"
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What the script needs of a checkout, and a registry's stand-in."""
-    (tmp_path / "scripts").mkdir()
+    copied(tmp_path)
     (tmp_path / "bin").mkdir()
-    shutil.copytree(ROOT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("local"))
-    for name in ("docker-compose.yml", "Dockerfile", "scripts/compose.sh"):
-        shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "bin/docker").write_text(DOCKER)
     (tmp_path / "bin/docker").chmod(0o755)
     return tmp_path
