@@ -5,19 +5,18 @@ the tests that use them.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from judging import go_built
 from services import _services, database, postgres, valkey
 
 __all__ = ["_services", "database", "postgres", "valkey"]  # fixtures
 
 DATAPLANE = Path(__file__).parent / "dataplane"
-GO_SOURCES = Path(__file__).parent / "judges" / "go"
 
 # The machine is shared and Envoy may be busy beside us: how long an example takes says nothing.
 # The same examples in every run, so that a red run is about the change; SOVEREIGN_FUZZ=1 looks for new ones.
@@ -29,31 +28,19 @@ Judge = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers share the suite file by file; what needs Envoy comes last, on one worker.
+    """What needs Envoy comes last: it watches the clocks of several processes, and then only its like run beside it.
 
-    A file stays whole, because its fixtures cost more than its tests. Tests with Envoy watch the clocks of several
-    processes, so the other worker has gone home by then.
+    A file stays whole on one of the two workers, because its fixtures cost more than its tests: that is `--dist
+    loadfile` in the Makefile. Groups (`loadgroup`) would be the same, but under pytest 9.2 xdist 3.8 does not see
+    them and says nothing (pytest-dev/pytest-xdist#1386).
     """
-    items.sort(key=_needs_envoy)
-    for item in items:
-        group = DATAPLANE.name if _needs_envoy(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _needs_envoy(item: pytest.Item) -> bool:
-    return DATAPLANE in item.path.parents
+    items.sort(key=lambda item: DATAPLANE in item.path.parents)
 
 
 @pytest.fixture(scope="session")
 def go_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Runs Go's own tlog implementation on our output. A machine without Go fails the test, no skipping."""
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if go is None:
-        pytest.fail("these tests need Go >= 1.18 (Debian: apt-get install golang-go)")
-    binary = tmp_path_factory.mktemp("judge") / "judge"
-    environment = {**os.environ, "GOFLAGS": "-buildvcs=false -mod=readonly"}
-    build = [go, "build", "-o", str(binary), "."]
-    subprocess.run(build, cwd=GO_SOURCES, env=environment, check=True, timeout=300)
+    """Runs Go's own tlog implementation on our output."""
+    binary = go_built("go", tmp_path_factory.mktemp("judge"))
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60, check=False)
