@@ -1,13 +1,12 @@
 """Writes the tables of ``terraform/aws/README.md`` from the module's text: ``python scripts/terraform_docs.py``.
 
-``--check`` writes nothing and fails where page and code differ; the tests call that. It reads what ``terraform fmt``
-leaves, line by line, and no HCL beyond that: a block begins at the left margin, its fields two spaces in.
+Run it after every change of a variable or an output: a test compares. It reads what ``terraform fmt`` leaves, line by
+line, and no HCL beyond that: a block begins at the left margin, its fields two spaces in.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -75,15 +74,5 @@ def page(old: str) -> str:
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
 
 
-def main() -> int:
-    """0 when the page is, or now is, as the code."""
-    old = PAGE.read_text("utf-8")
-    new = page(old)
-    if "--check" in sys.argv:
-        return int(old != new)
-    PAGE.write_text(new, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

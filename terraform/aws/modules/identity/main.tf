@@ -72,7 +72,7 @@ resource "aws_iam_role_policy" "router" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
-      [for statement in local.always : statement],
+      local.always,
       [for statement in [local.mount] : statement if var.mounts_log_keys],
       [for statement in [local.bedrock] : statement if length(var.bedrock_model_arns) > 0],
       [for statement in [local.assume] : statement if length(var.provider_role_arns) > 0],

@@ -3,11 +3,6 @@ output "router_role_arn" {
   value       = aws_iam_role.router.arn
 }
 
-output "router_role_name" {
-  description = "The same by name"
-  value       = aws_iam_role.router.name
-}
-
 output "startup_policy_arn" {
   description = "Policy for whoever hands the startup secrets to a router"
   value       = aws_iam_policy.startup.arn
