@@ -354,29 +354,27 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend
 @pytest.fixture(scope="session")
 def _services() -> Iterator[Callable[[type[Server]], Any]]:
     """The servers of this process by class, each started when it is first asked for."""
-    _remove_stale()
-    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    directory.chmod(0o755)  # the server's user must get through
     leash = Leash()
     leash.hold()
     found: dict[type[Server], Server] = {}
 
-    def server(kind: type[Server]) -> Server:
-        if kind not in found:
-            place = directory / kind.__name__
-            place.mkdir()
-            found[kind] = kind(place, leash)
-        found[kind].thaw()
-        found[kind].start()
-        return found[kind]
+    with open_directory() as directory:
 
-    try:
-        yield server
-    finally:
-        for each in found.values():
-            each.stop()
-        leash.release()
-        shutil.rmtree(directory, ignore_errors=True)
+        def server(kind: type[Server]) -> Server:
+            if kind not in found:
+                place = directory / kind.__name__
+                place.mkdir()
+                found[kind] = kind(place, leash)
+            found[kind].thaw()
+            found[kind].start()
+            return found[kind]
+
+        try:
+            yield server
+        finally:
+            for each in found.values():
+                each.stop()
+            leash.release()
 
 
 @pytest.fixture
@@ -395,6 +393,22 @@ def valkey(_services: Callable[[type[Server]], Any]) -> Valkey:
     server: Valkey = _services(Valkey)
     server.flush()
     return server
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory that other users get through, unlike pytest's own. Left by a pytest that was killed, it goes with the
+    next one's.
+    """
+    for found in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if not psutil.pid_exists(int(found.name.removeprefix(_PREFIX).split("-")[0])):
+            shutil.rmtree(found, ignore_errors=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -420,10 +434,3 @@ def _unprivileged() -> pwd.struct_passwd:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise AssertionError("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
-
-
-def _remove_stale() -> None:
-    """What pytest left when it was killed."""
-    for found in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if not psutil.pid_exists(int(found.name.removeprefix(_PREFIX).split("-")[0])):
-            shutil.rmtree(found, ignore_errors=True)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import glob
@@ -22,7 +20,7 @@ import pytest
 from compose_file import ROOT, ComposeJudge
 from compose_image import UID, Build
 from compose_world import Compose, build_image, files
-from services import Postgres, Server, program
+from services import Postgres, Server, open_directory, program
 from stack import eventually
 
 HELLO = {"model": "small", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -50,11 +48,9 @@ class Image:
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    """Readable for the image's user, unlike pytest's own directories."""
-    found = Path(tempfile.mkdtemp(prefix="sf-compose-"))
-    found.chmod(0o755)
-    yield found
-    shutil.rmtree(found, ignore_errors=True)
+    """Readable for the image's user."""
+    with open_directory() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
