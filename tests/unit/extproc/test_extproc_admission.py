@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from msgspec.structs import replace
-from test_extproc_credentials import CONFIG, OWN, Call, Keys
-from test_extproc_trust import BODY, KEY, Pipe, request
+from test_extproc_credentials import CONFIG, OWN, Call, Keys, scenario
+from test_extproc_trust import KEY, Pipe
 from test_gateway_entries import OUTCOME, with_log
 
 from sovereign_ext.attest import dsse
@@ -60,18 +59,11 @@ class Limited(Call):
         if ledger is not None:
             self.gateway.ledger = ledger
 
-    def ask(self) -> tuple[ExchangeStream, Pipe]:
-        """Headers and body of one call."""
+    def open(self, key: str = KEY) -> tuple[ExchangeStream, Pipe]:
+        """Headers of one call, each with a decision id of its own."""
         self.number = getattr(self, "number", 0) + 1
         self.gateway.random = lambda count: bytes([self.number]) * count
-        pipe = Pipe()
-        stream = ExchangeStream(self.gateway, pipe)  # type: ignore[arg-type]
-        head = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
-        stream.message(request({**head, "authorization": f"Bearer {KEY}"}))
-        body = pb.ProcessingRequest()
-        body.request_body.body, body.request_body.end_of_stream = BODY, True
-        stream.message(body.SerializeToString())
-        return stream, pipe
+        return super().open(key)
 
     def exchange(self) -> Exchange:
         return list(self.gateway.exchanges.values())[-1]
@@ -83,13 +75,6 @@ def walked(pipe: Pipe) -> bool:
 
 def code(pipe: Pipe) -> str:
     return str(json.loads(pipe.sent[-1].immediate_response.body)["error"]["code"])
-
-
-def scenario(run: Callable[[], Awaitable[None]]) -> None:
-    async def begin() -> None:
-        await run()
-
-    asyncio.run(begin())
 
 
 def test_an_answer_at_hand_costs_no_turn_of_the_loop() -> None:

@@ -111,13 +111,24 @@ class Call:
         }
         self.gateway = Gateway(**made)
 
-    async def decide(self) -> Exchange:
-        self.stream = ExchangeStream(self.gateway, Pipe())  # type: ignore[arg-type]
+    def open(self, key: str = KEY) -> tuple[ExchangeStream, Pipe]:
+        """Headers of one call."""
+        pipe = Pipe()
+        stream = ExchangeStream(self.gateway, pipe)  # type: ignore[arg-type]
         head = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
-        self.stream.message(request({**head, "authorization": f"Bearer {KEY}"}))
-        body = pb.ProcessingRequest()
-        body.request_body.body, body.request_body.end_of_stream = BODY, True
-        self.stream.message(body.SerializeToString())
+        stream.message(request({**head, "authorization": f"Bearer {key}"}))
+        return stream, pipe
+
+    def ask(self, body: bytes = BODY) -> tuple[ExchangeStream, Pipe]:
+        """Headers and body of one call."""
+        stream, pipe = self.open()
+        message = pb.ProcessingRequest()
+        message.request_body.body, message.request_body.end_of_stream = body, True
+        stream.message(message.SerializeToString())
+        return stream, pipe
+
+    async def decide(self) -> Exchange:
+        self.stream, _ = self.ask()
         await self.gateway.drain()
         (exchange,) = self.gateway.exchanges.values()
         return exchange

@@ -8,8 +8,8 @@ import threading
 from typing import Any
 
 import pytest
-import test_extproc_admission as admission
-from test_extproc_admission import Limited, code, scenario
+from test_extproc_admission import Limited, code
+from test_extproc_credentials import scenario
 
 from sovereign_ext.attest.facts import CallFacts
 from sovereign_ext.extproc import screening
@@ -78,16 +78,15 @@ def test_a_scan_that_is_called_off_before_its_turn_never_begins(monkeypatch: pyt
     scenario(run)
 
 
-def chat(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def chat(text: str) -> bytes:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
     assert len(body) > SCANNED_AT_ONCE
-    monkeypatch.setattr(admission, "BODY", body)
+    return body
 
 
 def test_a_client_that_leaves_calls_its_scan_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scan ends at its next step; the call is settled once, when the client leaves."""
     scans = Scans(monkeypatch)
-    chat("a" * SCANNED_AT_ONCE, monkeypatch)
     efforts: list[Effort] = []
 
     def scan(policy: Any, body: bytes, effort: Effort) -> Scan:
@@ -100,7 +99,7 @@ def test_a_client_that_leaves_calls_its_scan_off(monkeypatch: pytest.MonkeyPatch
 
     async def run() -> None:
         call = Limited()
-        stream, pipe = call.ask()
+        stream, pipe = call.ask(chat("a" * SCANNED_AT_ONCE))
         await asyncio.to_thread(scans.begin, 1)
         stream.ended()
         scans.may_end.set()
@@ -113,8 +112,6 @@ def test_a_client_that_leaves_calls_its_scan_off(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_body_made_to_be_slow_is_refused_and_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    chat("pwd= " * 60_000, monkeypatch)
-
     async def run() -> None:
         call = Limited()
         settled: list[CallFacts] = []
@@ -125,7 +122,7 @@ def test_a_body_made_to_be_slow_is_refused_and_written_down(monkeypatch: pytest.
             return await settle(self, exchange, facts)
 
         monkeypatch.setattr(type(call.gateway), "settle", noted)
-        _, pipe = call.ask()
+        _, pipe = call.ask(chat("pwd= " * 60_000))
         await call.gateway.drain()
         assert code(pipe) == "request_not_scannable"
         assert pipe.sent[-1].immediate_response.status.code == 400

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from test_extproc_admission import Limited
-from test_extproc_credentials import BODY, KEY, OWN, Call, Keys, Pipe, request
+from test_extproc_credentials import BODY, OWN, Call, Keys, scenario
 
 from sovereign_ext.errors import LogUnavailable
 from sovereign_ext.extproc import exchange_stream
-from sovereign_ext.extproc.exchange_stream import ExchangeStream
 from sovereign_ext.telemetry.facts import Appended, CallEnded, LimitRefused, Scanned, TurnedAway
 
 TOKEN = "xoxb-0123456789012-0123456789012-" + "aB3dE5gH7jK9mN1pQ3sT5vW7"
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def begin() -> None:
-        await scenario()
-
-    asyncio.run(begin())
-
-
-def ask(call: Call, key: str, body: bytes) -> None:
-    stream = ExchangeStream(call.gateway, Pipe())  # type: ignore[arg-type]
-    head = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
-    stream.message(request({**head, "authorization": f"Bearer {key}"}))
-    message = pb.ProcessingRequest()
-    message.request_body.body, message.request_body.end_of_stream = body, True
-    stream.message(message.SerializeToString())
-
-
 def test_a_refused_call() -> None:
     """Its scan, the limit that stood against it, its entry, its end."""
 
-    async def scenario() -> None:
+    async def run() -> None:
         call = Limited()
         for _ in range(3):
             call.ask()
@@ -51,11 +31,11 @@ def test_a_refused_call() -> None:
         assert (appended.kind, appended.durable, appended.seconds >= 0) == ("outcome", True, True)
         assert (ended.facts.error_code, ended.durable) == ("rate_limit_exceeded", True)
 
-    run(scenario)
+    scenario(run)
 
 
 def test_an_entry_that_could_not_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
+    async def run() -> None:
         call = Limited()
 
         async def full(_: Any) -> Any:
@@ -70,15 +50,13 @@ def test_an_entry_that_could_not_be_made(monkeypatch: pytest.MonkeyPatch) -> Non
         assert isinstance(ended, CallEnded)
         assert (appended.durable, ended.durable) == (False, False)
 
-    run(scenario)
+    scenario(run)
 
 
 def test_a_wrong_key_is_turned_away() -> None:
     """No tenant, no entry."""
     call = Call(Keys(at_hand=OWN))
-    stream = ExchangeStream(call.gateway, Pipe())  # type: ignore[arg-type]
-    head = {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}
-    stream.message(request({**head, "authorization": "Bearer sk-nobody"}))
+    call.open("sk-nobody")
     assert call.told == [TurnedAway("chat.completions", 401, "invalid_api_key")]
 
 
@@ -90,13 +68,13 @@ def test_a_scan_with_a_finding(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
     document["messages"][0]["content"] = f"use {TOKEN} and {TOKEN}"
     body = json.dumps(document).encode()
 
-    async def scenario() -> None:
+    async def run() -> None:
         call = Call(Keys(at_hand=OWN))
-        ask(call, KEY, body)
+        call.ask(body)
         await call.gateway.drain()
         (scanned,) = [fact for fact in call.told if isinstance(fact, Scanned)]
         assert (scanned.kinds, scanned.action, scanned.size) == (["slack-token"] * 2, "redacted", len(body))
         assert scanned.seconds > 0
         assert TOKEN not in repr(call.told)
 
-    run(scenario)
+    scenario(run)
