@@ -14,14 +14,14 @@ Knows no tenant and no policy, keeps nothing of what it has seen, and logs nothi
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base import Detector
-from sovereign_ext.scanner.documents import Document, find_documents
+from sovereign_ext.scanner.documents import find_documents
+from sovereign_ext.scanner.edits import Edit, Numbers, ordered, rewrite, touching
 from sovereign_ext.scanner.effort import Effort
 from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
 from sovereign_ext.scanner.overlap import Found, resolved
@@ -88,10 +88,10 @@ class Scanner:
         edits = self._edits(body, effort)
         if not edits:
             return Scan((), body)
-        numbers = _Numbers(self._detectors)
+        numbers = Numbers(self._detectors)
         noted: list[tuple[int, Found]] = []
         for last in range(SEARCHES - 1, -1, -1):
-            rewritten = _rewritten(body, edits, numbers)
+            rewritten = rewrite(body, edits, numbers)
             noted = [(rewritten.moved(at), found) for at, found in noted] + rewritten.markers
             noted.sort(key=lambda each: each[0])
             body = rewritten.text
@@ -102,7 +102,7 @@ class Scanner:
         found = zip(pointers, noted, strict=True)
         return Scan(tuple(self._finding(pointer, one, numbers) for pointer, (_, one) in found), body)
 
-    def _finding(self, pointer: str, found: Found, numbers: _Numbers) -> Finding:
+    def _finding(self, pointer: str, found: Found, numbers: Numbers) -> Finding:
         detector = self._detectors[found.rank]
         return Finding(
             kind=detector.kind,
@@ -114,7 +114,7 @@ class Scanner:
             secret=Secret(found.secret.decode("utf-8", "replace")),
         )
 
-    def _edits(self, body: bytes, effort: Effort) -> list[_Edit]:
+    def _edits(self, body: bytes, effort: Effort) -> list[Edit]:
         """What to change in a JSON body, in order of place and without overlaps."""
         found, hints = self._search.found(body, effort)
         if not (found or hints):
@@ -132,25 +132,23 @@ class Scanner:
 
     def _whole(
         self, text: bytes, found: list[Found], hints: Hints, effort: Effort, within: int = DOCUMENTS_WITHIN
-    ) -> list[_Edit]:
+    ) -> list[Edit]:
         """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
-        edits = [_Edit(one.start, one.end, found=one) for one in resolved(found)]
+        edits = [Edit(one.start, one.end, found=one) for one in resolved(found)]
         if not within or _OF_DOCUMENTS.isdisjoint(hints):
             return edits
         documents = find_documents(text, hints)
-        alone = [
-            _Edit(*raw) for raw in (*(document.raw for document in documents.texts), *documents.left_alone)
-        ]
-        alone.sort(key=_place)
-        edits = [edit for edit in edits if not _touched(alone, edit.start, edit.end)]
+        alone = ordered(
+            Edit(*raw) for raw in (*(document.raw for document in documents.texts), *documents.left_alone)
+        )
+        edits = [edit for edit in edits if not touching(alone, edit.start, edit.end)]
         for document in documents.texts:
             inside = self._whole(
                 document.text, *self._search.found(document.text, effort), effort, within - 1
             )
             if inside:
-                edits.append(_Edit(*document.raw, document=document, inside=tuple(inside)))
-        edits.sort(key=_place)
-        return edits
+                edits.append(Edit(*document.raw, document=document, inside=tuple(inside)))
+        return ordered(edits)
 
     def _split(self, body: bytes, run: tuple[Raw, ...], effort: Effort) -> Iterator[_Split]:
         """Secrets that stand in more than one of the strings of ``run``."""
@@ -159,57 +157,14 @@ class Scanner:
         for found, pieces, is_sure in across(self._search, self._detectors, texts, effort):
             places = [(run[which].start + start, run[which].start + end) for which, start, end in pieces]
             first, *rest = places
-            yield _Split([_Edit(*first, found=found), *(_Edit(*place) for place in rest)], is_sure)
-
-
-class _Edit(NamedTuple):
-    """Bytes ``[start:end]`` to be replaced: by a secret's marker, by a document without its secrets, or by nothing."""
-
-    start: int
-    end: int
-    found: Found | None = None
-    document: Document | None = None
-    inside: tuple[_Edit, ...] = ()
+            yield _Split([Edit(*first, found=found), *(Edit(*place) for place in rest)], is_sure)
 
 
 class _Split(NamedTuple):
     """A secret in several strings."""
 
-    edits: list[_Edit]  # in each of them
+    edits: list[Edit]  # in each of them
     is_sure: bool  # that what is in the later strings belongs to it, even if what is in the first could be all of it
-
-
-class _Numbers:
-    """Counts the secrets of each kind within one body."""
-
-    def __init__(self, detectors: tuple[Detector, ...]) -> None:
-        self._kinds = [detector.kind for detector in detectors]
-        self._numbers: dict[str, dict[bytes, int]] = {}
-
-    def of(self, found: Found) -> int:
-        of_kind = self._numbers.setdefault(self._kinds[found.rank], {})
-        return of_kind.setdefault(found.secret, len(of_kind) + 1)
-
-    def marker(self, found: Found) -> bytes:
-        """What stands in the secret's place."""
-        return b"[REDACTED:%s:%d]" % (self._kinds[found.rank].encode(), self.of(found))
-
-
-class _Rewritten(NamedTuple):
-    """A text with its edits made."""
-
-    text: bytes
-    markers: list[tuple[int, Found]]  # each secret, and a place that lies in the string where its marker is
-    befores: list[int]  # where the edited bytes began
-    spans: list[tuple[int, int, int]]  # where they ended; where those instead of them begin and end
-
-    def moved(self, at: int) -> int:
-        """Where what was at ``at`` is now."""
-        edit = bisect_right(self.befores, at) - 1
-        if edit < 0:
-            return at
-        end, new_start, new_end = self.spans[edit]
-        return new_start if at < end else at - end + new_end
 
 
 def _pointers(places: Places, found: Iterable[int]) -> Iterator[str]:
@@ -219,37 +174,12 @@ def _pointers(places: Places, found: Iterable[int]) -> Iterator[str]:
         yield from (pointer for _ in within)
 
 
-def _rewritten(body: bytes, edits: Iterable[_Edit], numbers: _Numbers) -> _Rewritten:
-    result = _Rewritten(b"", [], [], [])
-    pieces: list[bytes] = []
-    last = length = 0
-    for edit in edits:
-        pieces.append(body[last : edit.start])
-        length += edit.start - last
-        if edit.document is not None:
-            inside = _rewritten(edit.document.text, edit.inside, numbers)
-            instead = edit.document.encoded(inside.text)
-            result.markers.extend((length, found) for _, found in inside.markers)
-        elif edit.found is not None:
-            instead = numbers.marker(edit.found)
-            result.markers.append((length, edit.found))
-        else:
-            instead = b""
-        pieces.append(instead)
-        result.befores.append(edit.start)
-        result.spans.append((edit.end, length, length + len(instead)))
-        length += len(instead)
-        last = edit.end
-    pieces.append(body[last:])
-    return result._replace(text=b"".join(pieces))
-
-
-def _with_splits(edits: list[_Edit], splits: Iterable[_Split]) -> list[_Edit]:
+def _with_splits(edits: list[Edit], splits: Iterable[_Split]) -> list[Edit]:
     """``edits`` with those of ``splits`` that touch none of them. What a sure one covers gives way to it."""
     covered: set[int] = set()
-    added: list[_Edit] = []
+    added: list[Edit] = []
     for parts, is_sure in splits:
-        touched = [edit for part in parts for edit in _touched(edits, part.start, part.end)]
+        touched = [edit for part in parts for edit in touching(edits, part.start, part.end)]
         gives_way = is_sure and all(
             edit.document is None and any(part.start <= edit.start and edit.end <= part.end for part in parts)
             for edit in touched
@@ -257,20 +187,10 @@ def _with_splits(edits: list[_Edit], splits: Iterable[_Split]) -> list[_Edit]:
         if gives_way or not touched:
             added += parts
             covered.update(edit.start for edit in touched)
-    return sorted([*(edit for edit in edits if edit.start not in covered), *added], key=_place)
+    return ordered([*(edit for edit in edits if edit.start not in covered), *added])
 
 
 def _is_in_one(places: Places, one: Found) -> bool:
     """Whether it lies within one string, not in two nor between them."""
     number = places.at(one.start)
     return number is not None and one.end <= places.raw(number).end
-
-
-def _place(edit: _Edit) -> int:
-    return edit.start
-
-
-def _touched(edits: list[_Edit], start: int, end: int) -> list[_Edit]:
-    """Those of ``edits``, which are in order and do not overlap each other, that overlap ``[start:end]``."""
-    first, after = (bisect_right(edits, at, key=_place) for at in (start, end - 1))
-    return edits[first - 1 if first and edits[first - 1].end > start else first : after]
