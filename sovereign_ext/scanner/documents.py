@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from sovereign_ext.scanner.base64text import Hand, lines_end, plain, read, read_head, run_end, write
-from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints, hints_of
+from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
 from sovereign_ext.scanner.places import Raw
 
 SHORTEST_LEFT_ALONE: Final = 256
@@ -114,13 +114,8 @@ class _Kind(Enum):
     UNKNOWN = auto()
 
 
-def find_documents(body: bytes, hints: Hints | None = None) -> Documents:
-    """All base64 of ``body``: a JSON body, or the text of a document, which may hold some itself.
-
-    ``hints`` are those of ``body``, where they are known already.
-    """
-    if hints is None:
-        hints = hints_of(body)
+def find_documents(body: bytes, hints: Hints) -> Documents:
+    """All base64 of ``body``, whose hints these are: a JSON body, or the text of a document, which may hold some."""
     texts: list[Document] = []
     left_alone: list[Raw] = []
     done = 0

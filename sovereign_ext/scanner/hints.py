@@ -8,7 +8,6 @@ holds is for those to judge.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -27,11 +26,3 @@ EXPRESSIONS: Final = (
 
 Hints = Mapping[int, Sequence[int]]
 """Of each expression that is in a body, by its place in ``EXPRESSIONS``: where its matches end."""
-
-_COMPILED: Final = tuple(re.compile(b"(?=(" + each + b"))") for each in EXPRESSIONS)  # they may overlap
-
-
-def hints_of(body: bytes) -> Hints:
-    """The same by Python's expressions, for a body that the engine has not gone through: slower, never wrong."""
-    found = {which: [match.end(1) for match in each.finditer(body)] for which, each in enumerate(_COMPILED)}
-    return {which: ends for which, ends in found.items() if ends}

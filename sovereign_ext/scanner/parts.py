@@ -13,31 +13,29 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from sovereign_ext.scanner.hints import ARRAY, ESCAPED, Hints, hints_of
+from sovereign_ext.scanner.hints import ARRAY, ESCAPED, Hints
 from sovereign_ext.scanner.places import Places, Raw
 
 _NAMES: Final = frozenset({"type", "text", "refusal"})
 
-_ARRAY: Final = re.compile(rb'"content"\s*+:\s*+\[')
+_ARRAY: Final = rb'"content"\s*+:\s*+\['
 _COLON: Final = re.compile(rb"\s*+:")
 _TEXT: Final = re.compile(rb'"text"\s*+:')
 _REFUSAL: Final = re.compile(rb'"refusal"\s*+:\s*+"')
 _TEXT_FIRST: Final = re.compile(
-    _ARRAY.pattern + rb'\s*+\{\s*+(?:"type"\s*+:\s*+"[a-z_]*+"\s*+,\s*+)?+"(?:text"\s*+:|refusal"\s*+:\s*+")'
+    _ARRAY + rb'\s*+\{\s*+(?:"type"\s*+:\s*+"[a-z_]*+"\s*+,\s*+)?+"(?:text"\s*+:|refusal"\s*+:\s*+")'
 )
 _OTHERS: Final = rb"[][\s,0-9a-zE.+-]*+"  # elements that are no strings and no objects
-_BARE_FIRST: Final = re.compile(_ARRAY.pattern + _OTHERS + rb'"')
+_BARE_FIRST: Final = re.compile(_ARRAY + _OTHERS + rb'"')
 _BARE_LATER: Final = re.compile(rb"\}" + _OTHERS + rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*+[],]', re.DOTALL)
 
 
-def may_have_runs(body: bytes, hints: Hints | None = None) -> bool:
+def may_have_runs(body: bytes, hints: Hints) -> bool:
     """Whether ``text_runs`` could find any: nearly always by ``hints`` alone, else by a few searches. Never wrong when
     it says no.
 
     No is the answer also where each array has one text, its first part: clients write whole conversations so.
     """
-    if hints is None:
-        hints = hints_of(body)
     if any(_COLON.match(body, end) for end in hints.get(ESCAPED, ())):
         return True
     if ARRAY not in hints:

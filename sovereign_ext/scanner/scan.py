@@ -23,7 +23,7 @@ from sovereign_ext.scanner.base import Detector
 from sovereign_ext.scanner.documents import find_documents
 from sovereign_ext.scanner.edits import Edit, Numbers, ordered, rewrite, touching
 from sovereign_ext.scanner.effort import Effort
-from sovereign_ext.scanner.hints import ENCODED, ESCAPED, MEMBER, Hints
+from sovereign_ext.scanner.hints import Hints
 from sovereign_ext.scanner.overlap import Found, resolved
 from sovereign_ext.scanner.parts import may_have_runs, text_runs
 from sovereign_ext.scanner.places import Places, Raw
@@ -37,8 +37,6 @@ SEARCHES: Final = 4
 
 DOCUMENTS_WITHIN: Final = 3
 """To which depth documents within documents are read."""
-
-_OF_DOCUMENTS: Final = frozenset({ENCODED, MEMBER, ESCAPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class Scanner:
         found, hints = self._search.found(body, effort)
         if not (found or hints):
             return []
-        may_run = bool(hints) and may_have_runs(body, hints)
+        may_run = may_have_runs(body, hints)
         places = Places(body) if found or may_run else None
         if found and places is not None:
             found = [one for one in found if _is_in_one(places, one)]
@@ -135,7 +133,7 @@ class Scanner:
     ) -> list[Edit]:
         """``found`` in ``text``, but for what stands in base64, and what is found in the documents there."""
         edits = [Edit(one.start, one.end, found=one) for one in resolved(found)]
-        if not within or _OF_DOCUMENTS.isdisjoint(hints):
+        if not within or not hints:
             return edits
         documents = find_documents(text, hints)
         alone = ordered(

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scanner_fakes import ALL
+from scanner_fakes import ALL, hints_of
 
 from sovereign_ext.scanner.documents import SHORTEST_LEFT_ALONE, Documents, find_documents
 from sovereign_ext.scanner.engine import Engine
-from sovereign_ext.scanner.hints import EXPRESSIONS, hints_of
+from sovereign_ext.scanner.hints import EXPRESSIONS
 
 ENGINE = Engine(ALL, EXPRESSIONS)
 TEXT = "PASSWORD=hunter2 # ünïcode\nsecond: line\t{\"json\": [1, '<ÿþ>']}\r\n" * 3
@@ -30,7 +30,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=12, max
 def look(value: Any, **style: Any) -> tuple[bytes, Documents]:
     """What is found in the body of ``value``, which is the same by the engine's hints."""
     body = json.dumps(value, **style).encode()
-    found = find_documents(body)
+    found = find_documents(body, hints_of(body))
     assert find_documents(body, ENGINE.intervals(body)[1]) == found
     return body, found
 
@@ -175,7 +175,7 @@ def test_escapes_in_the_name_hide_no_document(letter: int, form: str) -> None:
     name = "file_data"
     name = name[:letter] + "\\u" + form.format(ord(name[letter])) + name[letter + 1 :]
     body = f'{{"{name}":"{b64(TEXT)}"}}'.encode()
-    for hints in (None, ENGINE.intervals(body)[1]):
+    for hints in (hints_of(body), ENGINE.intervals(body)[1]):
         assert [document.text for document in find_documents(body, hints).texts] == [TEXT.encode()]
 
 
@@ -228,13 +228,13 @@ def test_a_document_is_written_in_the_hand_it_was_written_in(
         return head + comma + "".join(spelled.get(character, character) for character in tail)
 
     body = written(text).encode()
-    found = find_documents(body)
+    found = find_documents(body, hints_of(body))
     (document,) = found.texts
     assert document.text == text.encode()
     assert replaced(body, found, document.text) == body
     again = replaced(body, found, other.encode())
     json.loads(again)
-    assert [each.text for each in find_documents(again).texts] == [other.encode()]
+    assert [each.text for each in find_documents(again, hints_of(again)).texts] == [other.encode()]
     plain = b64(text)
     shows = any(c in plain for c in "+/") and (padded or plain.endswith("="))
     spells = encoder == "plain" or all(c in plain for c in {"php": "/", ".net": "+", "url": "+/="}[encoder])
@@ -310,7 +310,9 @@ def test_a_text_holds_documents_itself() -> None:
     inner = json.dumps({"file_data": "data:text/plain;base64," + b64(TEXT)}, indent=1)
     _, found = look({"file_data": b64(inner)})
     (outer,) = found.texts
-    assert [document.text for document in find_documents(outer.text).texts] == [TEXT.encode()]
+    assert [document.text for document in find_documents(outer.text, hints_of(outer.text)).texts] == [
+        TEXT.encode()
+    ]
 
 
 def test_what_is_found_is_not_shown() -> None:
@@ -344,7 +346,7 @@ def test_any_body_is_left_as_it_was(value: Any, ascii_only: bool) -> None:
 def test_hostile_bytes_are_read_without_failure(text: str) -> None:
     """Also what is no JSON: the text of a document is asked too."""
     for value in (text, 'x"data:text/plain;base64,' + text + '"', '"file_data":"' + text + '"'):
-        found = find_documents(value.encode())
+        found = find_documents(value.encode(), hints_of(value.encode()))
         for document in found.texts:
             assert document.encoded(document.text) == value.encode()[slice(*document.raw)]
             document.encoded(b"[REDACTED:x:1]")
@@ -373,5 +375,5 @@ def test_hostile_bodies_take_linear_time(head: str, unit: str) -> None:
     """150 kB of whatever makes expressions start over; quadratic would be minutes."""
     body = ('{"a\\u0061":0,"file_data":"' + head + unit * (150_000 // len(unit)) + '"}').encode()
     started = time.process_time()
-    find_documents(body)
+    find_documents(body, hints_of(body))
     assert time.process_time() - started < 2
