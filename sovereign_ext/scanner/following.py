@@ -35,9 +35,16 @@ _GOES_ON: Final = re.compile(_BETWEEN + b"*(?:" + _UNSURE + b")")
 
 @cache
 def rest_follows(rests: frozenset[bytes]) -> Follows:
-    """Asks for one of ``rests``, second halves of anchors, behind a match that ends with a line end's first byte."""
-    found = re.compile(_then(map(_rest, sorted(rests))))
-    return lambda body, to: found.match(body, to - 1, to + _SEEN) is not None
+    """Asks for one of ``rests``, second halves of anchors, behind a match that ends with a line end's first byte.
+
+    There are a hundred such questions, of which a process asks a few: each is compiled when it is asked first.
+    """
+
+    @cache
+    def found() -> re.Pattern[bytes]:
+        return re.compile(_then(map(_rest, sorted(rests))))
+
+    return lambda body, to: found().match(body, to - 1, to + _SEEN) is not None
 
 
 def run_follows(begins: Iterable[Begins]) -> Follows:

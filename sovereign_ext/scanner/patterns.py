@@ -8,6 +8,7 @@ backslashes of an escape, and what must stand before a match is asked in Python.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -88,13 +89,13 @@ def raw_patterns(
 ) -> list[Pattern]:
     """All there are for ``anchors``: to each literal, with whether its case is ignored, the ranks of its detectors."""
     patterns: list[Pattern] = []
-    literals = [literal for literal, fold in anchors if not fold]
+    rests = _rests(literal for literal, fold in anchors if not fold)
     for (literal, fold), ranks in anchors.items():
         having = [detectors[rank] for rank in ranks]
         patterns += _plain(literal, fold, having)
         wrapped = [detector.boundary for detector in having if detector.wraps]
         if wrapped and not fold:
-            patterns += _wrapped(literal, literals, bounded=all(wrapped))
+            patterns += _wrapped(literal, rests, bounded=all(wrapped))
     patterns += _hints(anchors)
     return _distinct(patterns)
 
@@ -117,10 +118,10 @@ def _plain(literal: bytes, fold: bool, having: Sequence[Detector]) -> list[Patte
     return [Pattern(spelt, fold, before, 0, reach, len(literal), must_begin, follows)]
 
 
-def _wrapped(literal: bytes, literals: Sequence[bytes], *, bounded: bool) -> Iterator[Pattern]:
+def _wrapped(literal: bytes, rests: Mapping[bytes, Iterable[bytes]], *, bounded: bool) -> Iterator[Pattern]:
     """An anchor broken over two lines, at each place: the longer half, where a line ends or begins.
 
-    Behind a first half the rest of any of ``literals`` may follow, further away than a second half is looked for.
+    Behind a first half any of its ``rests`` may follow, further away than a second half is looked for.
 
     Words that stand beside a secret (``fold``) are not looked for like this.
     """
@@ -135,7 +136,7 @@ def _wrapped(literal: bytes, literals: Sequence[bytes], *, bounded: bool) -> Ite
                 WRAP_WIDTH,
                 length=at + 1,
                 must_begin=begins,
-                follows=rest_follows(frozenset(each[at:] for each in literals if each.startswith(first))),
+                follows=rest_follows(frozenset(rests[first])),
             )
         elif len(second) > _SHORT:
             yield Pattern(
@@ -144,6 +145,15 @@ def _wrapped(literal: bytes, literals: Sequence[bytes], *, bounded: bool) -> Ite
         else:  # too common
             for before in _LINE_START:
                 yield Pattern(before + exactly(second), False, WRAP_WIDTH, WRAP_WIDTH)
+
+
+def _rests(literals: Iterable[bytes]) -> Mapping[bytes, Iterable[bytes]]:
+    """To each beginning of a literal what may follow it; nothing, where it is one itself."""
+    rests: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for literal in literals:
+        for at in range(1, len(literal) + 1):
+            rests[literal[:at]].append(literal[at:])
+    return rests
 
 
 def _after_boundary(body: bytes, at: int) -> bool:
