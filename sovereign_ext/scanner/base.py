@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar, TypeVarTuple
 
 Made = TypeVar("Made")
+Of = TypeVarTuple("Of")
 
 
 class Span(NamedTuple):
@@ -24,7 +25,13 @@ class Span(NamedTuple):
 class Text(bytes):
     """Canonical text as a search gives it to detectors. What they work out of it is kept as long as it is judged."""
 
-    kept: dict[Callable[[bytes], object], object]
+    kept: dict[tuple[object, ...], object]
+
+    def __new__(cls, text: bytes) -> Self:
+        """A copy of ``text``."""
+        made = super().__new__(cls, text)
+        made.kept = {}
+        return made
 
 
 class Lines(Text):
@@ -36,15 +43,14 @@ class Lines(Text):
     """Those of them at which a text of its own begins: behind an empty line, or with a credential."""
 
 
-def once(text: bytes, make: Callable[[bytes], Made]) -> Made:
-    """``make(text)``, for what many places of a text have in common: worked out once for each ``Text``."""
+def once(text: bytes, make: Callable[[bytes, *Of], Made], *of: *Of) -> Made:
+    """``make(text, *of)``, for what many places of a text have in common: worked out once for each ``Text``."""
     if not isinstance(text, Text):
-        return make(text)
-    if not hasattr(text, "kept"):
-        text.kept = {}
-    if make not in text.kept:
-        text.kept[make] = make(text)
-    return text.kept[make]  # type: ignore[return-value]
+        return make(text, *of)
+    kept, asked = text.kept, (make, *of)
+    if asked not in kept:
+        kept[asked] = make(text, *of)
+    return kept[asked]  # type: ignore[return-value]
 
 
 Find = Callable[[bytes, int], Span | None]

@@ -64,15 +64,7 @@ _SESSIONS: Final = (  # base64 of a byte or two, the length of a name, and origi
 
 
 def _access_key(text: bytes, at: int) -> Span | None:
-    known = once(text, _access_keys)  # three detectors ask
-    if at not in known:
-        known[at] = _access_key_at(text, at)
-    return known[at]
-
-
-def _access_keys(_text: bytes) -> dict[int, Span | None]:
-    """Those that have been looked at, by their places."""
-    return {}
+    return once(text, _access_key_at, at)  # three detectors ask
 
 
 def _access_key_at(text: bytes, at: int) -> Span | None:
@@ -103,28 +95,17 @@ def _secret_named(text: bytes, at: int) -> Span | None:
 
 def _secrets(text: bytes, begin: int, end: int, backwards: bool = False) -> Iterator[Span]:
     """What may be a secret access key and lies whole in ``text[begin:end]``."""
-    blocks, judged = once(text, _candidates), once(text, _judged_values)  # many anchors may stand around them
     numbers = range(begin // _BLOCK, end // _BLOCK + 1)
     for number in reversed(numbers) if backwards else numbers:
-        starts = blocks.get(number)
-        if starts is None:
-            starts = blocks[number] = _candidates_of(text, number)
+        starts = once(text, _candidates, number)  # many anchors may stand around them
         for start in reversed(starts) if backwards else starts:
             if start < begin or start + _SECRET_SIZE > end:
                 continue
-            value = text[start : start + _SECRET_SIZE]
-            if value not in judged:
-                judged[value] = _is_secret(value)
-            if judged[value]:
+            if once(text, _is_secret, text[start : start + _SECRET_SIZE]):
                 yield Span(start, start + _SECRET_SIZE)
 
 
-def _candidates(_text: bytes) -> dict[int, list[int]]:
-    """Where secrets may begin, in each block that has been looked at."""
-    return {}
-
-
-def _candidates_of(text: bytes, block: int) -> list[int]:
+def _candidates(text: bytes, block: int) -> list[int]:
     """Where in the block of that number what is as long as a secret begins, and is no part of something longer."""
     begin = block * _BLOCK
     return [
@@ -145,12 +126,7 @@ def _starts(text: bytes, begin: int, end: int) -> Iterator[int]:
         yield from lines_in(text, *run.span())
 
 
-def _judged_values(_text: bytes) -> dict[bytes, bool]:
-    """Whether they may be secrets."""
-    return {}
-
-
-def _is_secret(value: bytes) -> bool:
+def _is_secret(_text: bytes, value: bytes) -> bool:
     least = _LETTERS_ONLY if value.isalpha() else _OTHERWISE
     if len(value.translate(None, _NO_CAPITALS)) < least or len(value.translate(None, _NO_SMALL)) < least:
         return False
