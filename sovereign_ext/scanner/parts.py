@@ -23,7 +23,7 @@ _COLON: Final = re.compile(rb"\s*+:")
 _TEXT: Final = re.compile(rb'"text"\s*+:')
 _REFUSAL: Final = re.compile(rb'"refusal"\s*+:\s*+"')
 _TEXT_FIRST: Final = re.compile(
-    _ARRAY + rb'\s*+\{\s*+(?:"type"\s*+:\s*+"[a-z_]*+"\s*+,\s*+)?+"(?:text"\s*+:|refusal"\s*+:\s*+")'
+    _ARRAY + rb'\s*+\{\s*+(?:"type"\s*+:\s*+"[a-z_]*+"\s*+,\s*+)?"(?:text"\s*+:|refusal"\s*+:\s*+")'
 )
 _OTHERS: Final = rb"[][\s,0-9a-zE.+-]*+"  # elements that are no strings and no objects
 _BARE_FIRST: Final = re.compile(_ARRAY + _OTHERS + rb'"')
