@@ -31,7 +31,8 @@ class ChildSpec:
 
     name: str
     argv: tuple[str, ...]
-    log: Path
+    log: Path | None
+    """``None``: it writes to where we write."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the environment. Here go secrets, since an argument list can be read by everybody."""
     keeps_keys: bool = False
@@ -44,6 +45,8 @@ class ChildSpec:
     """From SIGTERM to SIGKILL, seconds."""
     first_delay_s: float = 0.2
     """Before the first restart, seconds; doubles with each end that follows soon after a start."""
+    with_next: bool = False
+    """Whether it is stopped at the same time as the next one."""
 
 
 _NEEDED: Final = frozenset(
@@ -104,18 +107,19 @@ class Child:
         """Start it and return its process group, its own so that a terminal's Ctrl-C reaches only us."""
         if self.spec.announces:
             self.spec.announces.unlink(missing_ok=True)
-        descriptor = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as opened:
+            out = None
+            if self.spec.log is not None:
+                out = os.open(self.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                opened.callback(os.close, out)
             self._process = subprocess.Popen(  # noqa: S603 - our own list, no shell
                 self.spec.argv,
                 stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
+                stdout=out,
+                stderr=out,
                 env={**_environment(whole=self.spec.keeps_keys), **self.spec.env},
                 process_group=0,
             )
-        finally:
-            os.close(descriptor)
         self.started_at, self.due = now, None
         self.starts += 1
         return self._process.pid

@@ -41,7 +41,8 @@ class Session:
         """Run everything until a signal; raises ``StartError`` when that is not possible."""
         specs = stack.specs(self.places, self.trial, self.port)
         for spec in specs:
-            child.rotate(spec.log)
+            if spec.log is not None:
+                child.rotate(spec.log)
         # From an earlier run; Envoy would start on it before the processor has written its own.
         self.places.bootstrap.unlink(missing_ok=True)
         try:

@@ -17,7 +17,7 @@ from sovereign_ext.cli.supervise.probe import HOST
 from sovereign_ext.errors import StartError
 
 # -P keeps the current directory out of sys.path: a folder called `envoy` there must not shadow the package.
-_SOVEREIGN = (sys.executable, "-P", "-m", "sovereign_ext.cli.main")
+SOVEREIGN = (sys.executable, "-P", "-m", "sovereign_ext.cli.main")
 
 
 def specs(layout: Layout, demo: Demo, port: int) -> tuple[ChildSpec, ...]:
@@ -68,7 +68,7 @@ def _processor(layout: Layout, port: int) -> ChildSpec:
     return ChildSpec(
         name="processor",
         argv=(
-            *(*_SOVEREIGN, "processor"),
+            *(*SOVEREIGN, "processor"),
             *("--config", str(layout.config)),
             *("--state-dir", str(layout.root)),
             *("--run-dir", str(layout.run_dir)),
@@ -86,7 +86,7 @@ def _mocks(layout: Layout, demo: Demo) -> ChildSpec | None:
     listeners = [_listener(layout, name, port) for name, port in demo.ports.items() if name != MIRROR]
     if not listeners:
         return None
-    argv = (*_SOVEREIGN, "mock", *(word for words in listeners for word in words))
+    argv = (*SOVEREIGN, "mock", *(word for words in listeners for word in words))
     return ChildSpec(name="mock", argv=argv, log=layout.log("mock"))
 
 
@@ -110,7 +110,7 @@ def _mirror(layout: Layout, demo: Demo, port: int) -> ChildSpec | None:
     return ChildSpec(
         name="mirror",
         argv=(
-            *(*_SOVEREIGN, "mirror"),
+            *(*SOVEREIGN, "mirror"),
             *("--state-dir", str(layout.mirror)),
             *("--listen", f"{HOST}:{demo.ports[MIRROR]}"),
             *("--log-key", demo.log_key, "--log-url", f"http://{HOST}:{port}"),

@@ -6,8 +6,8 @@
    hide it.
 3. Afterwards a child that ends is started again with back-off; too many ends in a row are a ``StartError``.
 4. SIGINT, SIGTERM or SIGHUP: children get SIGTERM one after the other in the order given (Envoy first, so
-   that no call arrives at a processor that is gone), each after it has settled what it has open; one more
-   signal kills them.
+   that no call arrives at a processor that is gone), each after it has settled what it has open, those that go
+   together at once; one more signal kills them.
 
 One thread; it sleeps until a signal, a child's end or a due time. What happens if this process is killed is
 ``guard``'s job.
@@ -101,7 +101,8 @@ class Supervisor:
         if delay is None:
             raise StartError(_with_tail(f"{name} ends again and again ({how}); giving up", child.spec.log))
         child.due = time.monotonic() + delay
-        self._say(f"{name} ended ({how}); starting it again in {delay:g} s, its log is {child.spec.log}")
+        where = "" if child.spec.log is None else f", its log is {child.spec.log}"
+        self._say(f"{name} ended ({how}); starting it again in {delay:g} s{where}")
         self._record(self._children, False)
 
     def _tick(self, child: Child) -> str | None:
@@ -131,21 +132,29 @@ class Supervisor:
     def _stop(self, signals: Signals, *, settle: bool) -> None:
         asked = signals.stops
         for child in self._children:
-            child.due = None
+            child.due = None  # nothing is started any more
+        ending: list[Child] = []
+        for child in self._children:
             if settle and child.spec.settle is not None and child.pid is not None:
                 child.spec.settle(lambda: signals.stops > asked, self._say)
             child.signal(signal.SIGTERM)
-            kill_at = time.monotonic() + child.spec.grace_s
-            while child.pid is not None and child.ended() is None:
-                if time.monotonic() > kill_at or signals.stops > asked:
-                    child.signal(signal.SIGKILL)
+            ending.append(child)
+            if child.spec.with_next:
+                continue
+            told = time.monotonic()
+            while ending := [each for each in ending if each.pid is not None and each.ended() is None]:
+                for each in ending:
+                    if time.monotonic() > told + each.spec.grace_s or signals.stops > asked:
+                        each.signal(signal.SIGKILL)
                 signals.wait(_LOOK_S)
         self._leash.release()
         self._record(self._children, False)
 
 
-def _with_tail(what: str, log: Path) -> str:
+def _with_tail(what: str, log: Path | None) -> str:
     """One line that names the log, then the log's last lines, indented."""
+    if log is None:
+        return what
     lines = tail(log)
     head = f"{what}; {log} ends with:" if lines else f"{what}; {log} is empty"
     return "\n".join([head, *(f"    {line}" for line in lines.splitlines())])

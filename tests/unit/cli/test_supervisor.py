@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -391,3 +392,28 @@ def _gone(pids: list[int]) -> None:
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_those_that_go_together_stop_at_once(tmp_path):
+    """The first is still there when the second is told, so they wait for their calls side by side."""
+    lives = "signal.signal(signal.SIGTERM, lambda *_: None); open(sys.argv[1], 'w').close(); signal.pause()\n"
+    waits = "while not os.path.exists({!r}): time.sleep(0.01)\n"
+    told_first, told_second = str(tmp_path / "first"), str(tmp_path / "second")
+    first = spec(
+        tmp_path, "one", lives + f"open({told_first!r}, 'w')\n" + waits.format(told_second), with_next=True
+    )
+    second = spec(tmp_path, "two", lives + f"open({told_second!r}, 'w')\n" + waits.format(told_first))
+    run = Run([first, second])
+    began = time.monotonic()
+    run(stop)
+    assert run.pids == {"one": None, "two": None}
+    assert time.monotonic() - began < first.grace_s
+
+
+def test_a_child_may_write_where_we_write(tmp_path, capfd):
+    """Without a log of its own; how it ended is said all the same."""
+    code = "print('the last words', flush=True); sys.exit(3)"
+    loud = replace(spec(tmp_path, "loud", code), log=None)
+    with pytest.raises(StartError, match=r"^loud did not start \(exit code 3\)$"):
+        Run([loud])()
+    assert capfd.readouterr().out == "the last words\n"
