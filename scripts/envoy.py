@@ -29,6 +29,7 @@ WORKLOAD = ("--workload", "spiffe://clinic.example/ns/prod/sa/triage")
 CASES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (".", "gateway", "gateway.yaml", ("--listen", "0.0.0.0:8443", "--public-port", "443")),
     (".", "sidecar", "sidecar.yaml", WORKLOAD),
+    ("workers", "gateway", "gateway.yaml", ("--workers", "2")),
     ("snippet", "snippet", "gateway.yaml", ()),
     ("xds", "xds", "gateway.yaml", ()),
     ("mesh/istio", "istio", "mesh.yaml", IMAGE),

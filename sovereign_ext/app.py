@@ -145,7 +145,7 @@ class Processor:
             settings.log_dir,
             loaded.config.origin,
             clock=lambda: moment().wall_ms,
-            checkpoint_dir=settings.checkpoint_dir,
+            checkpoint_dir=settings.signed_dir,
             shared=self._shared_log,
         )
         await self._transparency.record_keys()
@@ -179,6 +179,7 @@ class Processor:
             fingerprint=fingerprints(self._hashes.current.digest),
             tell=self._observing.tell,
             patience=settings.message_timeout,
+            worker=settings.worker if settings.workers > 1 else None,
         )
         self._limiting.start(self._gateway.exchanges.__contains__)
         await self._observing.start(
@@ -278,7 +279,7 @@ class Processor:
             faults=lambda: self._live.faults,
             health=self._health,
             log=self._transparency,
-            paths=LogPaths.of(settings.log_dir, settings.checkpoint_dir),
+            paths=LogPaths.of(settings.log_dir, settings.signed_dir),
             draining=lambda: self._draining,
             evidence=self._vouching.evidence.status,
             anchors=self._vouching.anchors,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sovereign_ext.envoyconf.pod import Pod
 
 _TIMEOUT_MS = 10_000
+_MAX_WORKERS = 32
 _POD_RUN, _POD_CONFIG = Path("/run/sovereign"), Path("/etc/sovereign")
 
 
@@ -54,6 +55,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     render.add_argument(
         "--namespace", metavar="NAME", help="istio, envoy-gateway: of the objects (default: sovereign)"
+    )
+    render.add_argument(
+        "--workers", type=workers, default=1, metavar="N", help="as the processor is told (default: 1)"
     )
     render.add_argument(
         "--message-timeout-ms", type=int, default=_TIMEOUT_MS, metavar="MS",
@@ -141,6 +145,7 @@ def _render(args: argparse.Namespace) -> int:
         message_timeout=timedelta(milliseconds=args.message_timeout_ms),
         shared_dir=args.envoy_dir,
         roots=args.roots,
+        workers=args.workers,
     )
     made = layout(settings, config, _edge(args, config))
     if args.config_dir is not None:
@@ -172,6 +177,8 @@ def _pod(args: argparse.Namespace) -> Pod | None:
         if args.image is not None or args.namespace is not None:
             raise ConfigError("--image and --namespace are for --mode istio and --mode envoy-gateway")
         return None
+    if args.workers > 1:
+        raise ConfigError(f"--workers is for an Envoy on a host: --mode {args.mode} has more pods instead")
     if args.image is None:
         raise ConfigError(f"--mode {args.mode} needs --image, which the processor's container runs")
     args.run_dir = args.run_dir or _POD_RUN
@@ -205,6 +212,13 @@ def _edge(args: argparse.Namespace, config: Config) -> Edge | None:
 def _default_address(mode: Mode, config: Config) -> tuple[str, int]:
     port = 8080 if config.ingress.tls is None else 8443
     return ("127.0.0.1" if mode is Mode.SIDECAR else "0.0.0.0", port)  # noqa: S104 - an edge faces everybody
+
+
+def workers(text: str) -> int:
+    """How many processes share an Envoy."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"expected 1 to {_MAX_WORKERS}, got {text!r}")
+    return int(text)
 
 
 def _address(text: str) -> tuple[str, int]:

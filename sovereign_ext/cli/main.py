@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
+        args.argv = arguments
         code = int(args.run(args))
         sys.stdout.flush()
     except KeyboardInterrupt:

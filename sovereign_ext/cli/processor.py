@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sovereign_ext.cli.envoy import workers
+
+if TYPE_CHECKING:
+    from sovereign_ext.settings import Settings
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,6 +55,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--listen-port", type=int, metavar="PORT",
         help="where Envoy listens; without it no bootstrap is written, for an Envoy that has its own",
     )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=workers, default=1, metavar="N",
+        help="so many processes, for one Envoy; they share storage.database and storage.shared (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--worker", type=int, metavar="K", help=argparse.SUPPRESS)  # one of them
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,14 +86,23 @@ def run(args: argparse.Namespace) -> int:
         run_dir,
         args.listen_host,
         args.listen_port,
-        args.checkpoint_dir,
-        timedelta(milliseconds=args.message_timeout_ms),
-        _listen("--metrics-listen", args.metrics_listen),
-        args.drain_s,
-        args.envoy_dir,
-        args.roots,
-        _listen("--health-listen", args.health_listen),
+        checkpoint_dir=args.checkpoint_dir,
+        message_timeout=timedelta(milliseconds=args.message_timeout_ms),
+        metrics_listen=_listen("--metrics-listen", args.metrics_listen),
+        drain_s=args.drain_s,
+        shared_dir=args.envoy_dir,
+        roots=args.roots,
+        health_listen=_listen("--health-listen", args.health_listen),
+        workers=args.workers,
+        worker=args.worker or 1,
     )
+    if args.workers > 1:
+        if args.worker is None:
+            from sovereign_ext.cli.supervise.workers import run_workers
+
+            run_workers(settings, args.argv)
+            return 0
+        settings = _of_one(settings)
 
     async def main() -> None:
         processor = Processor(settings, os.environ)
@@ -95,6 +115,16 @@ def run(args: argparse.Namespace) -> int:
 
     uvloop.run(main())
     return 0
+
+
+def _of_one(settings: Settings) -> Settings:
+    """What one of several listens on: the next port for each, and no probes, which are for all of them."""
+    from dataclasses import replace
+
+    metrics = settings.metrics_listen
+    if metrics is not None:
+        metrics = (metrics[0], metrics[1] + settings.worker - 1)
+    return replace(settings, metrics_listen=metrics, health_listen=None)
 
 
 def _listen(option: str, text: str | None) -> tuple[str, int] | None:

@@ -20,15 +20,17 @@ class EnvoyAdmin:
         self._socket = socket_path
         self._sleep = sleep
 
-    async def serves(self, version: str, *, rounds: int) -> bool | None:
+    async def serves(self, version: Callable[[], str], *, rounds: int) -> bool | None:
         """Whether Envoy comes to serve ``version`` of clusters and routes within ``rounds`` looks of 50 ms.
+
+        It is asked for with each look: other workers may have given Envoy a newer one.
 
         ``None`` if there is no Envoy to ask: one that starts later reads the files as they are.
         """
         async with self._client(timeout_s=2.0) as client:
             for _ in range(rounds):
                 try:
-                    if await self._taken_up(client, version):
+                    if await self._taken_up(client, version()):
                         return True
                 except httpx.TransportError:
                     return None

@@ -85,7 +85,11 @@ def provider(item: Provider, config_directory: Path, roots: str) -> Cluster:
         )
     cluster = _cluster(
         provider_cluster(item),
-        Address(socket_address=SocketAddress(address=host, port_value=parts.port or (443 if secure else 80))),
+        [
+            Address(
+                socket_address=SocketAddress(address=host, port_value=parts.port or (443 if secure else 80))
+            )
+        ],
         options,
     )
     cluster.type = ClusterDiscoveryType.STATIC if numeric else ClusterDiscoveryType.STRICT_DNS
@@ -110,17 +114,17 @@ def entry(item: Provider) -> Cluster:
     address = Address(
         envoy_internal_address=EnvoyInternalAddress(server_listener_name=EGRESS_LISTENER, endpoint_id=name)
     )
-    return _cluster(entry_cluster(item), address, options)
+    return _cluster(entry_cluster(item), [address], options)
 
 
-def grpc_service(name: str, socket_path: str) -> Cluster:
-    """One of the processor's gRPC servers, on its Unix socket."""
+def grpc_service(name: str, *socket_paths: str) -> Cluster:
+    """A gRPC server on a Unix socket, or several that do the same."""
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
         )
     )
-    return _cluster(name, Address(pipe=Pipe(path=socket_path)), options)
+    return _cluster(name, [Address(pipe=Pipe(path=path)) for path in socket_paths], options)
 
 
 def nowhere() -> Cluster:
@@ -132,7 +136,8 @@ def nowhere() -> Cluster:
     )
 
 
-def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Cluster:
+def _cluster(name: str, addresses: list[Address], options: HttpProtocolOptions) -> Cluster:
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=address)) for address in addresses]
     threshold = CircuitBreakersThresholds(
         max_connections=_PLENTY, max_pending_requests=_PLENTY, max_requests=_PLENTY, max_retries=_PLENTY
     )
@@ -144,7 +149,7 @@ def _cluster(name: str, address: Address, options: HttpProtocolOptions) -> Clust
         typed_extension_protocol_options={_HTTP: Any.pack(options)},
         load_assignment=ClusterLoadAssignment(
             cluster_name=name,
-            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address))])],
+            endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)],
         ),
     )
 

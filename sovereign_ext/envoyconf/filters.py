@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
-from envoy_data_plane.envoy.config.core.v3 import GrpcService, GrpcServiceEnvoyGrpc, HeaderValue
+from envoy_data_plane.envoy.config.core.v3 import GrpcService, GrpcServiceEnvoyGrpc
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
     MetadataOptions,
@@ -24,8 +24,8 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.google.protobuf import Any
 
-from sovereign_ext.envoyconf import headers, routes
-from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, PROCESSOR_CLUSTER
+from sovereign_ext.envoyconf import headers, processors, routes
+from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     ATTEMPT_METADATA,
@@ -35,7 +35,6 @@ from sovereign_ext.envoyconf.names import (
     PEER_CERTIFICATE,
     PEER_TLS,
     PEER_URI_SAN,
-    PHASE,
     PHASE_ATTEMPT,
     PHASE_EXCHANGE,
     PLAN_METADATA,
@@ -53,6 +52,7 @@ def of_clients(layout: Layout) -> list[HttpFilter]:
         HttpFilter(name=routes.TRANSCODER, typed_config=Any.pack(_transcoder(layout))),
         _processor(
             PHASE_EXCHANGE,
+            processors.of_exchanges(layout.workers),
             _whole_requests(),
             namespaces=[METADATA, PLAN_METADATA],
             message_timeout=layout.message_timeout,
@@ -66,6 +66,7 @@ def of_attempts(layout: Layout) -> list[HttpFilter]:
     return [
         _processor(
             PHASE_ATTEMPT,
+            processors.of_attempts(),
             ProcessingMode(
                 request_header_mode=_SEND,
                 response_header_mode=_SEND,
@@ -113,6 +114,7 @@ def _whole_requests() -> ProcessingMode:
 
 def _processor(
     phase: str,
+    service: GrpcService,
     mode: ProcessingMode,
     *,
     namespaces: list[str],
@@ -121,11 +123,7 @@ def _processor(
 ) -> HttpFilter:
     processor = ExternalProcessor(
         stat_prefix=phase,
-        grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=PROCESSOR_CLUSTER),
-            timeout=timedelta(0),
-            initial_metadata=[HeaderValue(key=PHASE, value=phase)],
-        ),
+        grpc_service=service,
         failure_mode_allow=False,
         processing_mode=mode,
         message_timeout=message_timeout,

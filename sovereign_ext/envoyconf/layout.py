@@ -27,13 +27,14 @@ class Edge:
 class Layout:
     """``directory`` holds the rendered files, ``config_directory`` is what paths in the configuration are relative to.
 
-    Both are absolute, since Envoy may run elsewhere; sockets are absolute paths of at most 104 bytes.
+    Both are absolute, since Envoy may run elsewhere; sockets are absolute paths of at most 104 bytes, one of each kind
+    for every worker.
     """
 
     directory: Path
     config_directory: Path
-    processor_socket: str
-    management_socket: str
+    processor_sockets: tuple[str, ...]
+    management_sockets: tuple[str, ...]
     admin_socket: str
     listen_host: str
     listen_port: int
@@ -55,6 +56,10 @@ class Layout:
     @property
     def listeners_file(self) -> Path:
         return self.directory / "listeners.yaml"
+
+    @property
+    def workers(self) -> int:
+        return len(self.processor_sockets)
 
     @property
     def clusters_file(self) -> Path:

@@ -75,7 +75,7 @@ def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:
         "http_connection_manager": {name: manager[name] for name in _PIECES if name in manager},
         "virtual_host": routes.host(layout, [routes.walk()]),
         "management_routes": routes.management(layout),
-        "listeners": [listeners.egress(layout, routes.egress(providers))],
+        "listeners": [listeners.egress(layout, routes.egress(providers, layout.workers))],
         "clusters": resources.all_clusters(layout, providers),
     }
 
@@ -86,6 +86,6 @@ def _xds(layout: Layout, providers: Sequence[Provider]) -> dict[str, dict[str, J
         layout.listeners_file.name: resources.listener_response(layout),
         layout.clusters_file.name: resources.cluster_response(layout, providers, _VERSION),
         layout.ingress_routes_file.name: resources.ingress_response(layout),
-        layout.egress_routes_file.name: resources.egress_response(providers, _VERSION),
+        layout.egress_routes_file.name: resources.egress_response(providers, _VERSION, layout.workers),
         **{file.name: response for file, response in resources.secret_responses(layout).items()},
     }

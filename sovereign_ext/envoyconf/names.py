@@ -28,6 +28,9 @@ EXCHANGE_HEADER: Final = "x-sf-exchange"
 """Set by the processor on the way to the internal hop: the decision id, by which an attempt finds its exchange. Not
 the request id, which a client inside a mesh may choose."""
 
+WORKER_HEADER: Final = "x-sf-worker"
+"""Set beside it where several workers share an Envoy: which of them has the exchange, from 1."""
+
 MODE_HEADER: Final = "x-sf-mode"
 """Set by the processor on the internal hop: ``stream`` or ``json``; picks the first-byte limit."""
 
@@ -43,6 +46,11 @@ PEER_CERTIFICATE: Final = "upstream.sha256_peer_certificate_digest"
 PEER_URI_SAN: Final = "upstream.uri_san_peer_certificate"
 PEER_TLS: Final = "upstream.tls_version"
 """Attributes of the answering connection that an attempt's response headers come with."""
+
+
+def worker_cluster(number: int) -> str:
+    """The cluster of one worker alone, counted from 1."""
+    return f"processor.{number}"
 
 
 def provider_cluster(provider: Provider) -> str:

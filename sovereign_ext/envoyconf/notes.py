@@ -40,9 +40,13 @@ NOTES: Final = {
     "management_routes": "Receipts, the log and the management API. To serve them from this Envoy, put them before "
     "`walk`; without them such paths are answered 404.",
     "listeners": "The internal hop that each attempt at a provider takes.",
-    "static_resources/clusters/processor": "The ext_proc service, on a Unix socket. Circuit breakers are off here: "
-    "Envoy's default of 1024 requests would be a limit of calls that nobody has set.",
+    "static_resources/clusters/processor": "The ext_proc service, on a Unix socket for each worker. Circuit breakers "
+    "are off here: Envoy's default of 1024 requests would be a limit of calls that nobody has set.",
     "static_resources/clusters": "The processor on its Unix sockets.",
+    "clusters/processor.1": "Each worker by itself: a call's attempts go to the one that has the call, also when it "
+    "takes no new ones.",
+    "health_checks": "A worker that ends or hangs is asked no more within about a second.",
+    "grpc_service/retry_policy": "A worker that is not there was told nothing yet: another one is asked.",
     "clusters": "The processor on its Unix sockets, then two for each provider. Their names carry a digest of the "
     "provider's settings, as the processor computes it: whenever those change, render again, load it here, then "
     "restart the processor.",

@@ -44,7 +44,7 @@ def metadata(pod: Pod) -> dict[str, Json]:
 
 def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
     """``user`` is that of Envoy's container: both open each other's sockets and files."""
-    run = Path(layout.processor_socket).parent
+    run = Path(layout.processor_sockets[0]).parent
     return {
         "name": "processor",
         "image": pod.image,
@@ -88,7 +88,7 @@ def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
 
 def envoy_mounts(layout: Layout) -> list[dict[str, Json]]:
     return [
-        {"name": "run", "mountPath": str(Path(layout.processor_socket).parent)},
+        {"name": "run", "mountPath": str(Path(layout.processor_sockets[0]).parent)},
         {"name": "envoy-config", "mountPath": str(layout.config_directory), "readOnly": True},
     ]
 

@@ -38,7 +38,13 @@ def write_providers(layout: Layout, providers: Iterable[Provider], version: str)
     """Write clusters and internal routes for these providers."""
     found = list(providers)
     _write(layout.clusters_file, resources.cluster_response(layout, found, version))
-    _write(layout.egress_routes_file, resources.egress_response(found, version))
+    _write(layout.egress_routes_file, resources.egress_response(found, version, layout.workers))
+
+
+def version_of(layout: Layout) -> str:
+    """The version that ``write_providers`` wrote last."""
+    with layout.clusters_file.open(encoding="utf-8") as file:
+        return file.readline().removeprefix("version_info: ").strip().strip("'")
 
 
 def descriptors(layout: Layout) -> bytes:

@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import Int
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf import clusters, downstream, listeners, overload, routes
+from sovereign_ext.envoyconf import clusters, downstream, listeners, overload, processors, routes
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.typed import followed, plain
 
@@ -67,11 +67,7 @@ def internal_listeners() -> TypedExtensionConfig:
 
 def own_clusters(layout: Layout) -> list[Cluster]:
     """The processor, its management API, the cluster that leads nowhere, and the service of certificates."""
-    found = [
-        clusters.grpc_service(clusters.PROCESSOR_CLUSTER, layout.processor_socket),
-        clusters.grpc_service(clusters.MANAGEMENT_CLUSTER, layout.management_socket),
-        clusters.nowhere(),
-    ]
+    found = [*processors.clusters(layout), clusters.nowhere()]
     tls = layout.ingress.tls
     if tls is not None and tls.sds is not None:
         found.append(clusters.grpc_service(downstream.SECRETS_CLUSTER, tls.sds.socket))
@@ -109,8 +105,8 @@ def ingress_response(layout: Layout) -> dict[str, Json]:
     return _response("1", _ROUTES, [routes.ingress(layout)])
 
 
-def egress_response(providers: Sequence[Provider], version: str) -> dict[str, Json]:
-    return _response(version, _ROUTES, [routes.egress(providers)])
+def egress_response(providers: Sequence[Provider], version: str, workers: int) -> dict[str, Json]:
+    return _response(version, _ROUTES, [routes.egress(providers, workers)])
 
 
 def secret_responses(layout: Layout) -> dict[Path, dict[str, Json]]:

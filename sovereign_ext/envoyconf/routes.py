@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any as Json
 from typing import Final
@@ -34,6 +34,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
+from sovereign_ext.envoyconf import processors
 from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, UNPLANNED_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
@@ -42,6 +43,7 @@ from sovereign_ext.envoyconf.names import (
     PLAN_METADATA,
     TARGET_HEADER,
     WALK_HEADER,
+    WORKER_HEADER,
     provider_cluster,
 )
 from sovereign_ext.envoyconf.typed import plain
@@ -164,27 +166,41 @@ def _priority_group() -> dict[str, Json]:
     }
 
 
-def egress(providers: Iterable[Provider]) -> dict[str, Json]:
-    """Two routes per provider: streams have its first-byte limit, whole answers their own."""
-    found = []
-    for provider in providers:
-        for mode in ("stream", "json"):
-            limit = provider.timeouts.first_byte_limit_ms(stream=mode == "stream")
-            cluster = provider_cluster(provider)
-            action = RouteAction(
-                cluster=cluster,
-                timeout=timedelta(0),
-                retry_policy=RetryPolicy(per_try_timeout=timedelta(milliseconds=limit), num_retries=0),
-            )
-            headers = [_is(TARGET_HEADER, cluster), _is(MODE_HEADER, mode)]
-            found.append(
-                Route(name=f"{cluster}.{mode}", match=RouteMatch(prefix="/", headers=headers), route=action)
-            )
+def egress(providers: Iterable[Provider], workers: int = 1) -> dict[str, Json]:
+    """Two routes per provider: streams have its first-byte limit, whole answers their own.
+
+    With several workers two for each of them: an attempt is shown to the worker that has its exchange.
+    """
+    targets = list(providers)
+    found = [
+        route
+        for worker in processors.numbers(workers)
+        for provider in targets
+        for route in _to_provider(provider, worker)
+    ]
     host = VirtualHost(name="providers", domains=["*"], routes=found)
-    internal = [TARGET_HEADER, MODE_HEADER, "x-forwarded-proto"]
+    internal = [TARGET_HEADER, MODE_HEADER, *([WORKER_HEADER] if workers > 1 else []), "x-forwarded-proto"]
     return plain(
         RouteConfiguration(name=EGRESS_ROUTES, virtual_hosts=[host], request_headers_to_remove=internal)
     )
+
+
+def _to_provider(provider: Provider, worker: int | None) -> Iterator[Route]:
+    cluster = provider_cluster(provider)
+    for mode in ("stream", "json"):
+        limit = provider.timeouts.first_byte_limit_ms(stream=mode == "stream")
+        action = RouteAction(
+            cluster=cluster,
+            timeout=timedelta(0),
+            retry_policy=RetryPolicy(per_try_timeout=timedelta(milliseconds=limit), num_retries=0),
+        )
+        name, headers = f"{cluster}.{mode}", [_is(TARGET_HEADER, cluster), _is(MODE_HEADER, mode)]
+        shown = {}
+        if worker is not None:
+            name, headers = f"{name}.{worker}", [*headers, _is(WORKER_HEADER, str(worker))]
+            shown = {EXT_PROC: Any.pack(processors.of_attempts_at(worker))}
+        match = RouteMatch(prefix="/", headers=headers)
+        yield Route(name=name, match=match, route=action, typed_per_filter_config=shown)
 
 
 def _no_foreign_headers() -> Mutations:

@@ -95,7 +95,7 @@ class ExchangeStream:
         self._open(endpoint, headers, snapshot)
         _check_headers(headers, message.end_of_stream, snapshot.config.limits.max_request_bytes)
         self._policy = headers.get("x-sf-policy")
-        return messages.accept_exchange(self._decision_id, headers)
+        return messages.accept_exchange(self._decision_id, headers, self._gateway.worker)
 
     def _open(self, endpoint: Endpoint, headers: dict[str, str], snapshot: Snapshot) -> None:
         gateway = self._gateway

@@ -61,6 +61,7 @@ class Gateway:
     ledger: Ledger = field(default_factory=MemoryLedger)
     screening: Screening = field(default_factory=Screening)
     tell: Tell = nobody
+    worker: int | None = None  # which of several that share an Envoy, from 1
     _limited: set[str] = field(default_factory=set)  # calls in flight that the ledger was asked for
     _entries: tuple[int, Mapping[str, str]] = field(default=(0, {}))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

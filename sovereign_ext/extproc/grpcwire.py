@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 for one bidirectional method: length-prefixed messages in and out, a status at the end.
+"""gRPC over HTTP/2, for few methods: length-prefixed messages in and out, a status at the end.
 
 Source: gRPC over HTTP2 (doc/PROTOCOL-HTTP2.md). No compression, no deadlines: Envoy's ext_proc client uses
 neither.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from sovereign_ext.extproc.http2 import Handler, Headers, Http2Stream
@@ -19,6 +19,9 @@ _PREFIX: Final = struct.Struct(">BL")
 
 # HPACK, written out once: ":status: 200" is static entry 8; "content-type" is static name 31.
 _RESPONSE: Final = b"\x88\x0f\x10\x10application/grpc"
+
+Make = Callable[["GrpcCall", Headers], "Calls"]
+"""Who serves a call, from the call and its metadata."""
 
 OK, INTERNAL, UNIMPLEMENTED, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 13, 12, 8, 14
 
@@ -124,15 +127,16 @@ class GrpcCall(Handler):
                 _log.exception("end of call failed")
 
 
-def acceptor(path: bytes, make: Callable[[GrpcCall, Headers], Calls], limit: int) -> Callable[..., Handler]:
-    """For ``Http2Connection``: serve the method at ``path``, refuse others as unimplemented."""
+def acceptor(methods: Mapping[bytes, Make], limit: int) -> Callable[..., Handler]:
+    """For ``Http2Connection``: serve ``methods``, by path, refuse others as unimplemented."""
 
     def accept(stream: Http2Stream, headers: Headers) -> Handler:
         call = GrpcCall(stream, limit)
-        if headers.get(b":path") == path:
-            call.serve(make(call, headers))
-        else:
+        make = methods.get(headers.get(b":path", b""))
+        if make is None:
             call.finish(UNIMPLEMENTED)
+        else:
+            call.serve(make(call, headers))
         return call
 
     return accept

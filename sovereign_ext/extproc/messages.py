@@ -21,11 +21,12 @@ from sovereign_ext.envoyconf.names import (
     PLAN_METADATA,
     TARGET_HEADER,
     WALK_HEADER,
+    WORKER_HEADER,
 )
 from sovereign_ext.exchange.steps import Head
 from sovereign_ext.providers.base import UpstreamRequest
 
-_ROUTED_BY: Final = (TARGET_HEADER, MODE_HEADER, "x-forwarded-proto")
+_ROUTED_BY: Final = (TARGET_HEADER, MODE_HEADER, WORKER_HEADER, "x-forwarded-proto")
 """Needed until the internal route is picked, which removes them."""
 
 Headers = Iterable[tuple[str, str]]
@@ -56,12 +57,19 @@ def attributes_of(message: Any) -> dict[str, str]:
     return {} if struct is None else {name: value.string_value for name, value in struct.fields.items()}
 
 
-def accept_exchange(decision_id: str, present: Mapping[str, str]) -> pb.ProcessingResponse:
-    """Let the request on to its body, without the headers that are nobody's business further on."""
+def accept_exchange(
+    decision_id: str, present: Mapping[str, str], worker: int | None = None
+) -> pb.ProcessingResponse:
+    """Let the request on to its body, without the headers that are nobody's business further on.
+
+    ``worker`` is who has the exchange, where several workers share an Envoy.
+    """
     response = pb.ProcessingResponse()
     mutation = response.request_headers.response.header_mutation
     mutation.remove_headers.extend(name for name in present if name[0] != ":" and name not in _KEPT)
     _set(mutation, ((EXCHANGE_HEADER, decision_id),))
+    if worker is not None:
+        _set(mutation, ((WORKER_HEADER, str(worker)),))
     _metadata(response, METADATA, "decision_id", decision_id)
     return response
 

@@ -38,7 +38,9 @@ def test_it_is_what_is_checked_in(tmp_path: Path):
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("name", ["gateway.yaml", "sidecar.yaml", "xds/bootstrap.yaml"])
+@pytest.mark.parametrize(
+    "name", ["gateway.yaml", "workers/gateway.yaml", "sidecar.yaml", "xds/bootstrap.yaml"]
+)
 def test_envoy_accepts_it(tmp_path: Path, name: str):
     """The text that is checked in, with nothing but its paths changed; `xds` brings the files that it follows."""
     done = Machine(tmp_path).validate((ENVOY / name).read_text())
@@ -63,7 +65,7 @@ def test_every_comment_is_said_somewhere():
 
 def test_admin_is_reached_by_nobody_else():
     """On a Unix socket that only its owner may open."""
-    for name in ("gateway.yaml", "sidecar.yaml", "xds/bootstrap.yaml"):
+    for name in ("gateway.yaml", "workers/gateway.yaml", "sidecar.yaml", "xds/bootstrap.yaml"):
         address = read(ENVOY / name)["admin"]["address"]
         assert address == {"pipe": {"path": "/run/sovereign/envoy-admin.sock", "mode": 0o600}}
 

@@ -37,8 +37,8 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(
         directory=tmp_path / "envoy",
         config_directory=tmp_path,
-        processor_socket="/run/x/extproc.sock",
-        management_socket="/run/x/management.sock",
+        processor_sockets=("/run/x/extproc.sock",),
+        management_sockets=("/run/x/management.sock",),
         admin_socket="/run/x/admin.sock",
         listen_host="127.0.0.1",
         listen_port=8080,

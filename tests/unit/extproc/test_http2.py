@@ -48,7 +48,7 @@ class Served:
         self.connections: set[Http2Connection] = set()
 
     async def __aenter__(self) -> Served:
-        accept = acceptor(METHOD.encode(), self._serve, LIMIT)
+        accept = acceptor({METHOD.encode(): self._serve}, LIMIT)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             lambda: Http2Connection(accept, self.connections, loop.call_soon), str(self.path)
@@ -214,7 +214,7 @@ def message(data: bytes) -> bytes:
 
 
 def connection() -> tuple[Http2Connection, Wire]:
-    accept = acceptor(METHOD.encode(), lambda call, _: Echo(call, []), LIMIT)
+    accept = acceptor({METHOD.encode(): lambda call, _: Echo(call, [])}, LIMIT)
     wire = Wire()
     made = Http2Connection(accept, set(), lambda _: None)
     made.connection_made(wire)
