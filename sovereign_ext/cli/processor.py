@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     from sovereign_ext.app import Processor
     from sovereign_ext.settings import Settings
 
-    logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    who = "" if args.worker is None else f"worker {args.worker} "
+    line = f"%(asctime)s %(levelname)s {who}%(name)s %(message)s"
+    logging.basicConfig(level=args.log_level.upper(), format=line)
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
