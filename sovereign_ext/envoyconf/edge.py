@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any as Json
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
@@ -111,12 +111,11 @@ def _health() -> HttpFilter:
 
 
 def _access_log(edge: Edge) -> AccessLog:
+    """One line a call. Probes, which come every few seconds, are left out: ``_health`` marks all that it answers."""
     line = SubstitutionFormatString(json_format=Struct.from_dict(dict(LOGGED)), omit_empty_values=True)
+    calls = AccessLogFilter(not_health_check_filter=NotHealthCheckFilter())
     if edge.access_log is None:
-        return AccessLog(
-            name="envoy.access_loggers.stdout", typed_config=Any.pack(StdoutAccessLog(log_format=line))
-        )
-    return AccessLog(
-        name="envoy.access_loggers.file",
-        typed_config=Any.pack(FileAccessLog(path=edge.access_log, log_format=line)),
-    )
+        typed = Any.pack(StdoutAccessLog(log_format=line))
+        return AccessLog(name="envoy.access_loggers.stdout", filter=calls, typed_config=typed)
+    typed = Any.pack(FileAccessLog(path=edge.access_log, log_format=line))
+    return AccessLog(name="envoy.access_loggers.file", filter=calls, typed_config=typed)

@@ -68,7 +68,8 @@ NOTES: Final = {
     "request_headers_timeout": "A client that sends its headers slowly, and one that sends its body slowly.",
     "forward_client_cert_details": "x-forwarded-client-cert of a client never counts, unless "
     "ingress.trust_forwarded_certificates says that a proxy sets it.",
-    "access_log": "One JSON object for each call: no header that may hold a key, no query, nothing of a body.",
+    "access_log": "One JSON object for each call: no header that may hold a key, no query, nothing of a body. What "
+    "health_check answered is left out, also while a drain fails the probes.",
     "http2_protocol_options/connection_keepalive": "A client that has gone without a word is noticed within 80 s.",
     "headers_with_underscores_action": "Proxies disagree whether x_y is x-y; nobody here needs such a header.",
     "http_filters/envoy.filters.http.health_check": "For balancers: 200, and 503 from when a drain begins.",

@@ -207,6 +207,23 @@ def test_the_access_log_has_every_call_and_no_secret(world: World) -> None:
         assert hidden not in text
 
 
+def test_the_access_log_has_no_probe(world: World) -> None:
+    """Neither one that is answered 200 nor, during a drain, 503; what only looks like one is a call."""
+    stack = world.stack
+    with stack.client() as client:
+        assert client.get("/healthz").status_code == 200
+        stack.admin("/healthcheck/fail", "POST")
+        try:
+            assert client.get("/healthz").status_code == 503
+        finally:
+            stack.admin("/healthcheck/ok", "POST")
+        other = {"x-request-id": "no-probe"}
+        assert client.get("/healthz?deep", headers=other).status_code == 404
+    entry = stack.logged(lambda each: each.get("path") == "/healthz")
+    assert entry["status"] == 404
+    assert stack.access_log.read_text().count('"/healthz"') == 1
+
+
 def test_odd_requests_are_refused_at_the_door(world: World) -> None:
     """Before the processor: too large headers, too many, names with underscores; paths are made one."""
     with world.stack.client(headers={"authorization": f"Bearer {world.stack.config.key}"}) as client:
