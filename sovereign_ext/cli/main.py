@@ -6,8 +6,8 @@ subcommand's module is imported. Deliberately not here: any work of a subcommand
 Python 3.7, so that an old interpreter is told so in one line instead of a SyntaxError.
 
 Exit codes: 0 done; 1 it failed, the reason is on stderr; 2 wrong usage (argparse); 3 not running
-(``status``); 130 interrupted by Ctrl-C; 141 the reader of our output went away. ``SOVEREIGN_DEBUG=1`` shows
-tracebacks.
+(``status``); 130 interrupted by Ctrl-C; 141 the reader of our output went away; 143 ended by SIGTERM as the first
+process of a container. ``SOVEREIGN_DEBUG=1`` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from typing import Sequence  # noqa: UP035 - see above: this file must load on old interpreters
 
@@ -51,6 +52,7 @@ COMMANDS = (
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+EXIT_TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.version_info < MINIMUM_PYTHON:
         wanted = ".".join(map(str, MINIMUM_PYTHON))
         return _fail(f"needs Python {wanted} or newer, this is {sys.version.split()[0]}")
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _terminate)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
@@ -75,6 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(_in_words(error))
     return code
+
+
+def _terminate(*_: object) -> None:
+    """What SIGTERM does to any process by default.
+
+    Linux gives the first process of a container no default: it would drop the signal, and a command that has not
+    installed its own handler yet, or never does, would be waited for until it is killed. Nothing is tidied up, as
+    nothing is elsewhere: a command that has something to finish installs its own.
+    """
+    os._exit(EXIT_TERMINATED)
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:

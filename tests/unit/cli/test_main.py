@@ -6,6 +6,7 @@ import argparse
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -140,6 +141,27 @@ def test_ctrl_c_is_130(monkeypatch):
 
     _with_command(monkeypatch, run)
     assert cli.main(["up"]) == 130
+
+
+@pytest.mark.parametrize(("pid", "heeded"), [(1, True), (2, False)])
+def test_the_first_process_heeds_sigterm_before_its_command_is_imported(monkeypatch, pid, heeded):
+    """The kernel gives it no default action; any other process has one, and keeps it."""
+    found = []
+
+    def register(subparsers: argparse._SubParsersAction) -> None:
+        found.append(signal.getsignal(signal.SIGTERM))
+        subparsers.add_parser("up")
+
+    module = types.ModuleType("sovereign_ext.cli.up")
+    module.register, module.run = register, lambda args: 0
+    monkeypatch.setitem(sys.modules, "sovereign_ext.cli.up", module)
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.main(["up"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert found == [cli._terminate if heeded else before]
 
 
 def test_an_old_python_is_told_so(monkeypatch, capsys):
