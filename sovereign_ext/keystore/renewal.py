@@ -66,7 +66,8 @@ class Renewed(Generic[T]):
             if kept is None or kept.expires_s is None or now_s >= kept.expires_s:
                 raise
             if self._kept is kept:  # neither renewed nor dropped meanwhile
-                self._kept = Lasting(kept.value, kept.expires_s, now_s + _TRY_AGAIN_S)
+                again_s = min(now_s + _TRY_AGAIN_S, kept.expires_s)
+                self._kept = Lasting(kept.value, kept.expires_s, again_s)
             return kept
 
     def drop(self, value: T) -> None:

@@ -99,6 +99,8 @@ def test_the_old_one_does_while_it_holds_and_renewal_fails() -> None:
         clock.now_s = 3_420.0
         await kept.get()
         assert maker.made == 3
+        clock.now_s = 3_599.0  # tried a second ahead of the end: it does not hold for longer because of that
+        await kept.get()
         clock.now_s = 3_600.0
         with pytest.raises(CredentialUnavailableError):
             await kept.get()
