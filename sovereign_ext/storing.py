@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from sovereign_ext.config.storage import SecretSource, Storage, Tiles
+from sovereign_ext.config.storage import S3, SecretSource, Storage, Tiles
 from sovereign_ext.credentials import AwsKeys
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.roots import read_roots, tls_context
 from sovereign_ext.secret import Secret
 from sovereign_ext.storage.engine import PATIENCE_S, open_database, open_postgres
+from sovereign_ext.tlog.s3keys import FixedKeys, KeySource
 from sovereign_ext.tlog.shared import SharedLog, shared_directory
 from sovereign_ext.tlog.state import LogPaths
 from sovereign_ext.tlog.tilestore import TileStore
@@ -102,10 +103,7 @@ def _tiles(tiles: Tiles, base: Path, environ: Mapping[str, str]) -> TileStore:
     from sovereign_ext.tlog.s3tiles import Bucket, S3Tiles  # noqa: PLC0415
 
     given, field = tiles.s3, "storage.tiles.s3"
-    keys = AwsKeys(
-        read_secret(given.access_key_id, base, environ, f"{field}.access_key_id").reveal(),
-        read_secret(given.secret_access_key, base, environ, f"{field}.secret_access_key"),
-    )
+    keys = _tile_keys(given, base, environ, field)
     tls = None
     if given.ca_file is not None:
         tls = tls_context(
@@ -115,6 +113,21 @@ def _tiles(tiles: Tiles, base: Path, environ: Mapping[str, str]) -> TileStore:
         given.endpoint, given.bucket, given.region, keys, given.prefix or "", given.path_style, tls
     )
     return S3Tiles(bucket)
+
+
+def _tile_keys(given: S3, base: Path, environ: Mapping[str, str], field: str) -> KeySource:
+    """The pair that is named, or the gateway's own keys: those of its role, as a rule."""
+    if given.access_key_id is None or given.secret_access_key is None:
+        from sovereign_ext.keystore.exchange.aws_threads import ThreadKeys  # noqa: PLC0415
+        from sovereign_ext.keystore.http import Surroundings  # noqa: PLC0415
+
+        return ThreadKeys(Surroundings(environ), given.region)
+    return FixedKeys(
+        AwsKeys(
+            read_secret(given.access_key_id, base, environ, f"{field}.access_key_id").reveal(),
+            read_secret(given.secret_access_key, base, environ, f"{field}.secret_access_key"),
+        )
+    )
 
 
 def database_url(storage: Storage, base: Path, environ: Mapping[str, str]) -> Secret | None:

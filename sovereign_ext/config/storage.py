@@ -74,16 +74,16 @@ class Shared(UrlSource):
 class S3(Frozen):
     """A bucket of an S3-compatible store. Objects are named ``prefix`` and the tile's path.
 
-    ``access_key_id`` and ``secret_access_key`` are found where they say; ``path_style`` puts the bucket into the path
-    instead of the host name.
+    ``access_key_id`` and ``secret_access_key`` are found where they say; without them requests are signed with the
+    gateway's own AWS keys, such as its role's. ``path_style`` puts the bucket into the path instead of the host name.
     """
 
     endpoint: str = Field(pattern=ENDPOINT_PATTERN)
     bucket: str = Field(pattern=BUCKET_PATTERN)
     prefix: str | None = Field(default=None, pattern=PREFIX_PATTERN, max_length=200)
     region: str = Field(default="us-east-1", pattern=REGION_PATTERN)
-    access_key_id: SecretSource
-    secret_access_key: SecretSource
+    access_key_id: SecretSource | None = None
+    secret_access_key: SecretSource | None = None
     path_style: bool = True
     ca_file: Path | None = None
 
@@ -91,6 +91,14 @@ class S3(Frozen):
     def _secrets_travel_safely(self) -> S3:
         if not is_protected(self.endpoint):
             raise ValueError("endpoint has to be https, or http on this host")
+        return self
+
+    @model_validator(mode="after")
+    def _a_pair_or_the_gateways_own(self) -> S3:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError(
+                "give both access_key_id and secret_access_key, or neither: the gateway's own keys"
+            )
         return self
 
 

@@ -4,7 +4,8 @@ GET, PUT, DELETE, HEAD and ListObjectsV2 of the Amazon S3 API. An object is ther
 a write sees it. The checkpoint is replaced conditionally (``If-Match`` with the ETag that was read, ``If-None-Match``
 for the first): a writer that was overtaken cannot put an older one in the place of a newer. The store must know these
 conditions (Amazon S3, MinIO, Ceph, R2 and others do); ``probe`` asks before anything is written. Each request is tried
-again after an error that may pass; repeating is harmless. Keys of objects are the prefix and C2SP paths, so nothing in
+again after an error that may pass, and with new signing keys if those it had are not accepted any more; repeating is
+harmless. Keys of objects are the prefix and C2SP paths, so nothing in
 them needs to be encoded. No multipart, no presigned URLs.
 """
 
@@ -32,6 +33,7 @@ from sovereign_ext.errors import LeaseLost, LogCorrupt, LogUnavailable, Verifica
 from sovereign_ext.sigv4 import sign
 from sovereign_ext.tlog.checkpoint import parse_checkpoint
 from sovereign_ext.tlog.note import parse_note
+from sovereign_ext.tlog.s3keys import KEYS_REFUSED, KeySource
 from sovereign_ext.tlog.tiles import Tile
 from sovereign_ext.tlog.tilestore import CHECKPOINT
 
@@ -55,7 +57,7 @@ class Bucket:
     endpoint: str
     bucket: str
     region: str
-    keys: AwsKeys = field(repr=False)
+    keys: KeySource = field(repr=False)
     prefix: str = ""
     path_style: bool = True
     tls: ssl.SSLContext | None = None
@@ -163,6 +165,7 @@ class S3Tiles:
     def close(self) -> None:
         self._threads.shutdown()
         self._http.close()
+        self._bucket.keys.close()
 
     def _drop(self, tile: Tile) -> None:
         prefix = f"{self._bucket.prefix}{tile.path}.p/"
@@ -193,13 +196,26 @@ class S3Tiles:
     ) -> _Answer:
         answer = self._request(method, f"{self._root}{self._bucket.prefix}{path}", "", body, headers or {})
         if answer.status not in expect:
-            raise OSError(f"{method} {path}: status {answer.status}{_code(answer.body)}")
+            raise OSError(f"{method} {path}: status {answer.status} {_code(answer.body)}".rstrip())
         return answer
 
     def _request(self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> _Answer:
+        source = self._bucket.keys
+        keys = source.keys()
+        answer = self._tried(method, path, query, body, headers, keys)
+        if answer.status in (400, 403) and _code(answer.body) in KEYS_REFUSED:
+            source.refused(keys)
+            fresh = source.keys()
+            if fresh != keys:
+                return self._tried(method, path, query, body, headers, fresh)
+        return answer
+
+    def _tried(  # noqa: PLR0917 - a request, in the order it has on the wire
+        self, method: str, path: str, query: str, body: bytes, headers: dict[str, str], keys: AwsKeys
+    ) -> _Answer:
         for attempt in range(TRIES):
             try:
-                answer = self._once(method, path, query, body, headers)
+                answer = self._once(method, path, query, body, headers, keys)
                 reason = f"status {answer.status}"
                 if answer.status not in _PASSING:
                     return answer
@@ -209,7 +225,9 @@ class S3Tiles:
                 self._sleep(FIRST_PAUSE_S * 2**attempt)
         raise OSError(f"{method} {path}: {reason}")
 
-    def _once(self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> _Answer:
+    def _once(  # noqa: PLR0917 - as above
+        self, method: str, path: str, query: str, body: bytes, headers: dict[str, str], keys: AwsKeys
+    ) -> _Answer:
         digest = sha256(body)
         given = [("x-amz-content-sha256", digest.hexdigest()), *headers.items()]
         if method == "PUT":
@@ -224,7 +242,7 @@ class S3Tiles:
             query,
             given,
             body,
-            self._bucket.keys,
+            keys,
             region=self._bucket.region,
             service="s3",
             now_s=self._now_s(),
@@ -250,7 +268,7 @@ def _size(note: bytes) -> int:
 
 def _code(body: bytes) -> str:
     found = re.search(rb"<Code>([A-Za-z]{1,64})</Code>", body[:4096])
-    return f" {found[1].decode()}" if found else ""
+    return found[1].decode() if found else ""
 
 
 def _without_default_port(scheme: str, host: str) -> str:

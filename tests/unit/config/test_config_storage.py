@@ -87,6 +87,18 @@ def test_a_bucket_is_asked_safely() -> None:
     parse(SHARED.replace("https://s3.example", "http://127.0.0.1:9000"))
 
 
+def test_a_bucket_has_a_pair_of_keys_or_none() -> None:
+    """None: requests are signed with the gateway's own."""
+    key_id, secret = "      access_key_id: {env: A}\n", "      secret_access_key: {file: b}\n"
+    tiles = parse(SHARED.replace(key_id, "").replace(secret, "")).storage.tiles
+    assert tiles is not None
+    assert tiles.s3 is not None
+    assert tiles.s3.access_key_id is tiles.s3.secret_access_key is None
+    for half in (key_id, secret):
+        with pytest.raises(ConfigError, match="give both access_key_id and secret_access_key, or neither"):
+            parse(SHARED.replace(half, ""))
+
+
 def test_a_secret_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> None:
     """White space around it is not part of it; relative to the configuration file."""
     (tmp_path / "s").write_text(f"  {CANARY}\n")

@@ -28,6 +28,7 @@ from sovereign_ext.tlog.checkpoint import Checkpoint, sign_checkpoint
 from sovereign_ext.tlog.hashing import EMPTY_ROOT
 from sovereign_ext.tlog.note import Signer, Verifier
 from sovereign_ext.tlog.reader import LogReader
+from sovereign_ext.tlog.s3keys import FixedKeys
 from sovereign_ext.tlog.s3tiles import TRIES, Bucket, S3Tiles
 from sovereign_ext.tlog.tiles import Tile
 
@@ -65,7 +66,7 @@ def new_bucket(moto_server: Any, keys: AwsKeys, **options: Any) -> Bucket:
     name = f"tiles-{next(_serial)}"
     where = {"LocationConstraint": "eu-central-1"}
     moto_server.boto("s3", "create_bucket", Bucket=name, CreateBucketConfiguration=where, **options)
-    return Bucket(moto_server.url, name, "eu-central-1", keys, "logs/a/")
+    return Bucket(moto_server.url, name, "eu-central-1", FixedKeys(keys), "logs/a/")
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def test_a_bucket_with_object_lock(moto_server: Any, keys: AwsKeys) -> None:
 
 def test_a_wrong_key_is_refused_and_not_shown(bucket: Bucket) -> None:
     """The signature counts; the error names request and status, and neither key."""
-    forged = AwsKeys(bucket.keys.access_key_id, Secret("forged-secret"))
+    forged = FixedKeys(AwsKeys(bucket.keys.keys().access_key_id, Secret("forged-secret")))
     with opened(Bucket(bucket.endpoint, bucket.bucket, bucket.region, forged)) as tiles:
         with pytest.raises(LogUnavailable, match=r"cannot be used: PUT probe-\w+: status 403") as caught:
             tiles.probe()
@@ -250,7 +251,7 @@ def flaky() -> Iterator[Flaky]:
 def on(flaky: Flaky) -> Iterator[tuple[S3Tiles, list[float]]]:
     pauses: list[float] = []
     keys = AwsKeys("AKIAIOSFODNN7EXAMPLE", Secret("s"))
-    where = Bucket(f"http://127.0.0.1:{flaky.server_port}", "b", "us-east-1", keys)
+    where = Bucket(f"http://127.0.0.1:{flaky.server_port}", "b", "us-east-1", FixedKeys(keys))
     with opened(where, sleep=pauses.append) as tiles:
         yield tiles, pauses
 
@@ -349,7 +350,8 @@ def test_replicas_share_a_bucket(bucket: Bucket, postgres: Any, tmp_path: Path) 
 
 def test_the_configuration_names_bucket_and_keys(bucket: Bucket, tmp_path: Path) -> None:
     """``storage.tiles.s3`` as routers read it; keys come from where it says, and are not shown."""
-    (tmp_path / "secret").write_text(f"{bucket.keys.secret_access_key.reveal()}\n")
+    pair = bucket.keys.keys()
+    (tmp_path / "secret").write_text(f"{pair.secret_access_key.reveal()}\n")
     s3 = {
         "endpoint": bucket.endpoint,
         "bucket": bucket.bucket,
@@ -365,7 +367,7 @@ def test_the_configuration_names_bucket_and_keys(bucket: Bucket, tmp_path: Path)
         "log_keys_dir": "keys",
         "key_hash": {"env": "KEY_HASH"},
     }
-    environ = {"DB": "postgresql://u:p@127.0.0.1:1/x", "KEY_ID": bucket.keys.access_key_id}
+    environ = {"DB": "postgresql://u:p@127.0.0.1:1/x", "KEY_ID": pair.access_key_id}
     shared = shared_log(Storage.model_validate(settings), tmp_path, environ)
     assert shared is not None
     try:
