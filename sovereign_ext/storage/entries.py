@@ -17,13 +17,11 @@ from sqlalchemy import Connection, Engine, Insert, Update, bindparam, func, inse
 from sovereign_ext.storage.dialects import insert_into
 from sovereign_ext.storage.engine import driver_text
 from sovereign_ext.storage.findings import FindingRow, FindingWriter
+from sovereign_ext.storage.frozen import freeing, limits
 from sovereign_ext.storage.resources import Write, announce
 from sovereign_ext.storage.schema import log_entries, log_head
 from sovereign_ext.storage.transient import is_transient
 from sovereign_ext.storage.usage import UsageRow, UsageWriter
-
-FROZEN_MS: Final = 2_000
-"""How long PostgreSQL waits for the next statement of an append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,8 @@ class EntryStore:
         """
         connection = self._writer_connection()
         cursor = connection.cursor()
-        cursor.execute(self._advance, self._bind_advance(len(rows)))
+        with freeing(self._engine):
+            cursor.execute(self._advance, self._bind_advance(len(rows)))
         # Fetch all: SQLite keeps a statement open, and refuses to commit, until its rows are read.
         first = int(cursor.fetchall()[0][0]) - len(rows)
         cursor.executemany(self._insert, [self._bind_row(_values(first + i, r)) for i, r in enumerate(rows)])
@@ -127,12 +126,12 @@ class EntryStore:
 
         Raises ``ResourceError`` as ``write`` does; nothing is written then.
         """
-        with self._engine.connect() as connection:
+        with freeing(self._engine), self._engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 # Take the write lock first: a transaction that begins with a read cannot wait for it later.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
-                connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {FROZEN_MS}")
+                connection.exec_driver_sql(limits(local=True))
             index = int(connection.execute(advance_head(), {"n": 1}).scalar_one()) - 1
             write(connection, index)
             connection.execute(insert_entries(), _values(index, row))
@@ -196,7 +195,10 @@ class EntryStore:
         A server may be about to commit what was sent over a connection that is lost. Such a transaction holds the head,
         so whoever gets the head has seen its end.
         """
-        with self._engine.connect() as connection:  # and no commit, that could be lost in its turn
+        with (
+            freeing(self._engine),
+            self._engine.connect() as connection,
+        ):  # and no commit, that could be lost in its turn
             if connection.dialect.name == "postgresql":
                 connection.execute(select(log_head.c.next).where(log_head.c.id == 1).with_for_update())
             return _find(connection, keys)
@@ -210,8 +212,8 @@ class EntryStore:
         if self._writer is None:
             self._writer = self._engine.raw_connection()  # kept before it is used: ``reset`` gives it back
             if self._engine.dialect.name == "postgresql":
-                # A process that is frozen between index and commit holds everybody up; that long, and no longer.
-                self._writer.cursor().execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+                # A process that is frozen between index and commit holds everybody up.
+                self._writer.cursor().execute(limits(local=False))
                 self._writer.commit()
         return self._writer
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from log_world import NOW_MS, ORIGIN
 from sqlalchemy import Engine
@@ -67,6 +68,21 @@ class Site:
             return Fsck(EntryStore(engine), reader, signed, keys.log, row_verifier(keys.envelope)).run()
         finally:
             engine.dispose()
+
+
+def through(url: str, port: int) -> str:
+    """The URL of the same database by way of a proxy on that port."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+
+
+def held(site: Site) -> dict[int, str]:
+    """The leaf hash of each entry that the database holds, in hex."""
+    engine = site.engine()
+    try:
+        return {index: leaf.hex() for index, _, leaf in EntryStore(engine).leaves(0, 1 << 40)}
+    finally:
+        engine.dispose()
 
 
 async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:

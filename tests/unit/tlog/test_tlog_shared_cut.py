@@ -7,26 +7,19 @@ import contextlib
 import random
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from cutting_proxy import CuttingProxy
 from log_world import draft
-from shared_log_world import Site, until
+from shared_log_world import Site, held, through, until
 
 from sovereign_ext.errors import LogUnavailable, ResourceExists
-from sovereign_ext.storage.entries import EntryStore
 from sovereign_ext.storage.resources import create
 from sovereign_ext.storage.transient import is_transient
 from sovereign_ext.tlog.service import TransparencyLog
 
 pytestmark = pytest.mark.services
-
-
-def through(url: str, port: int) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
 
 
 async def appended(log: TransparencyLog, number: int) -> dict[int, str]:
@@ -36,14 +29,6 @@ async def appended(log: TransparencyLog, number: int) -> dict[int, str]:
         placed = await log.append(draft())
         assert told.setdefault(placed.index, placed.leaf_hash.hex()) == placed.leaf_hash.hex()
     return told
-
-
-def held(site: Site) -> dict[int, str]:
-    engine = site.engine()
-    try:
-        return {index: leaf.hex() for index, _, leaf in EntryStore(engine).leaves(0, 1 << 40)}
-    finally:
-        engine.dispose()
 
 
 @pytest.mark.parametrize("cut", ["before", "after", "late"])

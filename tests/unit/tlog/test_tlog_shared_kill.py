@@ -249,9 +249,11 @@ def freeze_the_leader(made: Cluster) -> None:
     frozen = made.leader
     assert frozen is not None
     frozen.signal(signal.SIGSTOP)
+    began = time.monotonic()
     others = [name for name in made.running if name != frozen.name]
     made.wait_for(lambda: any(made.running[name].role == "leader" for name in others), "another leader")
     made.progress(*others)
+    assert time.monotonic() - began < LEASE_S + 8, "it may have held the head, but not for long"
     frozen.signal(signal.SIGCONT)
     made.wait_for(lambda: frozen.role == "follower", "that it follows")
     made.progress()
