@@ -106,13 +106,22 @@ def test_a_killed_router_loses_no_money(servers: tuple[PostgresDatabase, Valkey]
 
 
 def test_a_rate_holds_over_three_routers(servers: tuple[PostgresDatabase, Valkey]) -> None:
-    """At most capacity and what fills up meanwhile: the stated bound of a token bucket; and not less than capacity."""
+    """At most capacity and what fills up meanwhile: the stated bound of a token bucket; and not less than capacity.
+
+    Where the store takes longer than 80 ms each router counts for itself, as documented; on a machine that is busy with
+    other things that happens, and shows nothing about this: the round is done again.
+    """
     capacity, window_s = 60, 60
-    with World(*servers, limits=[{"per": "minute", "requests": capacity}]) as world:
-        begun = time.monotonic()
-        load = storm(world.stacks, world.config.key, calls=400, clients=200, model="m")
-        took_s = time.monotonic() - begun
-        admitted = load.statuses[200]
-        assert capacity <= admitted <= capacity * (1 + took_s / window_s), (load.statuses, took_s)
-        assert load.statuses == {200: admitted, 429: 400 - admitted}
-        assert load.codes == {"rate_limit_exceeded": 400 - admitted}
+    for _ in range(3):
+        with World(*servers, limits=[{"per": "minute", "requests": capacity}]) as world:
+            begun = time.monotonic()
+            load = storm(world.stacks, world.config.key, calls=400, clients=200, model="m")
+            took_s = time.monotonic() - begun
+            if "the shared store is lost" in world.logs():
+                continue
+            admitted = load.statuses[200]
+            assert capacity <= admitted <= capacity * (1 + took_s / window_s), (load.statuses, took_s)
+            assert load.statuses == {200: admitted, 429: 400 - admitted}
+            assert load.codes == {"rate_limit_exceeded": 400 - admitted}
+            return
+    pytest.fail("the store was too slow in each of three rounds")
