@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import subprocess
@@ -39,6 +40,9 @@ def merged(*layers: Values) -> Values:
 
 
 SHARED = merged(ONE_POD, SEVERAL_PODS)
+BY_ROLE = copy.deepcopy(SHARED)
+"""The same with a bucket for which no keys are named."""
+del BY_ROLE["storage"]["shared"]["s3"]["secret"]
 _PLAIN: Values = {"tls": {"certManager": {"enabled": False}}}
 _CLIENT_CA = {"client_ca_file": "/etc/sovereign/tls/ca.crt", "require_client_certificate": True}
 
@@ -104,6 +108,15 @@ MATRIX: dict[str, Values] = {
             },
             "test": {"baseUrl": "https://gateway.example"},
             "fullnameOverride": "router",
+        },
+    ),
+    "tiles by the pod's role": merged(
+        BY_ROLE,
+        {
+            "serviceAccount": {
+                "name": "router",
+                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"},
+            }
         },
     ),
     "switched off": merged(

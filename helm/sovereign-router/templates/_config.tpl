@@ -30,8 +30,10 @@ tiles:
     prefix: {{ . | quote }}
     {{- end }}
     region: {{ default "us-east-1" .region | quote }}
+    {{- if .secret }}
     access_key_id: {env: SOVEREIGN_TILES_KEY_ID}
     secret_access_key: {env: SOVEREIGN_TILES_SECRET}
+    {{- end }}
     {{- with .caFile }}
     ca_file: {{ . | quote }}
     {{- end }}
@@ -53,9 +55,9 @@ tiles: {directory: /var/lib/sovereign-shared/tiles}
 {{- template "sovereign.secretEnv" (dict "name" "SOVEREIGN_DATABASE_URL" "secret" .database.secret "key" .database.key) }}
 {{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_VALKEY_URL" "secret" .valkey.secret "key" .valkey.key) }}
 {{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_KEY_HASH" "secret" .keyHash.secret "key" .keyHash.key) }}
-{{- with .s3 }}
-{{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_TILES_KEY_ID" "secret" .secret "key" (default "access-key-id" .accessKeyIdKey)) }}
-{{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_TILES_SECRET" "secret" .secret "key" (default "secret-access-key" .secretAccessKeyKey)) }}
+{{- if .s3.secret }}
+{{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_TILES_KEY_ID" "secret" .s3.secret "key" (default "access-key-id" .s3.accessKeyIdKey)) }}
+{{ template "sovereign.secretEnv" (dict "name" "SOVEREIGN_TILES_SECRET" "secret" .s3.secret "key" (default "secret-access-key" .s3.secretAccessKeyKey)) }}
 {{- end -}}
 {{- end -}}
 {{- end -}}

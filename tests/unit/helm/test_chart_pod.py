@@ -248,6 +248,21 @@ def test_variables_that_the_configuration_names_are_set(name: str) -> None:
     assert set_ >= set(re.findall(r"url_env: (\w+)", configuration(found)))
 
 
+def test_without_keys_tiles_are_signed_by_the_pods_role() -> None:
+    """Neither the configuration nor a variable names a key; the service account has the role."""
+    found, keyed = rendered("tiles by the pod's role"), rendered("several pods")
+    for each, named_ in ((found, False), (keyed, True)):
+        tiles = decode(configuration(each).encode(), "sovereign.yaml").config.storage.tiles
+        assert tiles is not None
+        assert tiles.s3 is not None
+        assert (tiles.s3.access_key_id is not None) is named_
+        variables = {variable["name"] for variable in container(each, "processor")["env"]}
+        assert ("SOVEREIGN_TILES_SECRET" in variables) is named_
+    account = one(found, "ServiceAccount")
+    assert list(account["metadata"]["annotations"]) == ["eks.amazonaws.com/role-arn"]
+    assert pod_of(found)["serviceAccountName"] == account["metadata"]["name"] == "router"
+
+
 def test_one_pod_has_no_hook() -> None:
     """SQLite is migrated by the start itself."""
     assert not named(rendered("one pod"), "Job")

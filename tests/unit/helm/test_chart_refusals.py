@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helm_world import CHART, MATRIX, ONE_POD, SHARED, Values, merged, template
+from helm_world import BY_ROLE, CHART, MATRIX, ONE_POD, SHARED, Values, merged, template
 
 pytestmark = pytest.mark.services
 
@@ -47,10 +47,15 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"storage": {"shared": {"database": {"secret": "postgresql://u:p@db/n"}}}},
         "'/storage/shared/database/secret'",
     ),
-    "a bucket without its keys": (
-        SHARED,
-        {"storage": {"shared": {"s3": {"secret": None}}}},
-        "'/storage/shared/s3/secret'",
+    "a bucket without its name": (
+        ONE_POD,
+        {"storage": {"shared": {"s3": {"endpoint": "https://s3.example"}}}},
+        "at '/storage/shared/s3': properties 'bucket' required, if 'endpoint' exists",
+    ),
+    "names of keys without their Secret": (
+        BY_ROLE,
+        {"storage": {"shared": {"s3": {"accessKeyIdKey": "id"}}}},
+        "at '/storage/shared/s3': properties 'secret' required, if 'accessKeyIdKey' exists",
     ),
     "a bucket in the clear": (
         SHARED,
