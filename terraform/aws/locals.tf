@@ -7,19 +7,18 @@ locals {
 
   given = yamldecode(var.configuration)
 
-  # docs/reference/sovereign-yaml.md. No secret is in it: URLs and keys come in variables.
+  # docs/reference/sovereign-yaml.md. No secret is in it: URLs come in variables.
   storage = {
     database = { url_env = "SOVEREIGN_DATABASE_URL" }
     shared   = { url_env = "SOVEREIGN_COUNTERS_URL" }
     tiles = {
+      # No keys: the router's role signs.
       s3 = {
-        endpoint          = "https://s3.${local.account.region}.${local.account.dns_suffix}"
-        bucket            = module.data.bucket.name
-        prefix            = local.tiles_prefix
-        region            = local.account.region
-        path_style        = false
-        access_key_id     = { env = "SOVEREIGN_TILES_KEY_ID" }
-        secret_access_key = { env = "SOVEREIGN_TILES_SECRET" }
+        endpoint   = "https://s3.${local.account.region}.${local.account.dns_suffix}"
+        bucket     = module.data.bucket.name
+        prefix     = local.tiles_prefix
+        region     = local.account.region
+        path_style = false
       }
     }
     log_keys_dir = local.paths.log_keys

@@ -4,13 +4,8 @@ output "configuration" {
 }
 
 output "secret_arns" {
-  description = "Startup secrets by name. `tls` and `tiles` are yours to fill in"
+  description = "Startup secrets by name. `tls` is yours to fill in"
   value       = module.data.secret_arns
-}
-
-output "tiles_user_name" {
-  description = "User whose access key goes into the secret `tiles`"
-  value       = module.identity.tiles_user_name
 }
 
 output "provider_key_prefix" {

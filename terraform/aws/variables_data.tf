@@ -70,7 +70,7 @@ variable "tiles" {
 }
 
 variable "s3_vpc_endpoint_id" {
-  description = "VPC endpoint of S3 that tiles have to come through, so that a stolen access key is of no use elsewhere; null for any way"
+  description = "VPC endpoint of S3 that tiles have to come through, so that stolen keys of the role open none of them from elsewhere; null for any way"
   type        = string
   default     = null
 

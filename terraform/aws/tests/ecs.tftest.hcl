@@ -49,7 +49,7 @@ run "on_ecs" {
   }
 
   assert {
-    condition     = alltrue([for name in ["database-url", "counters-url", "key-hash", "tls", "tiles"] : contains(keys(output.secret_arns), name)])
+    condition     = alltrue([for name in ["database-url", "counters-url", "key-hash", "tls"] : contains(keys(output.secret_arns), name)])
     error_message = "Every secret that a router reads has its place."
   }
 }

@@ -113,7 +113,7 @@ class Made:
 
     def policies(self) -> dict[str, list[Statement]]:
         """Statements of every policy of an identity, by address."""
-        kinds = ("iam_policy", "iam_role_policy", "iam_user_policy")
+        kinds = ("iam_policy", "iam_role_policy")
         return {
             address: json.loads(values["policy"])["Statement"]
             for kind in kinds

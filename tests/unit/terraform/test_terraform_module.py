@@ -68,7 +68,7 @@ def test_no_right_is_a_wildcard(made: dict[str, Made]) -> None:
 
 
 def test_what_a_router_may_do(ecs: Made, eks: Made) -> None:
-    """The models that are listed, its provider keys, its wrapping key in its context, its directory of keys."""
+    """The models that are listed, its provider keys, its wrapping key in its context, its tiles, its log's keys."""
     for run in (ecs, eks):
         keys = run.keys()
         statements = run.policies()["module.identity.aws_iam_role_policy.router"]
@@ -76,6 +76,7 @@ def test_what_a_router_may_do(ecs: Made, eks: Made) -> None:
         mounts = {"MountTheLogsKeys"} if run is ecs else set()  # on EKS a driver does
         assert set(rights) == mounts | {
             "CallTheModelsThatAreListed", "OpenProviderKeys", "ReadProviderKeys", "WrapTheMasterKey",
+            "TilesAndCheckpoint", "WhatIsThere", "EncryptTiles",
         }  # fmt: skip
         models = rights["CallTheModelsThatAreListed"]
         assert models["Action"] == ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
@@ -97,7 +98,7 @@ def test_what_a_router_may_do(ecs: Made, eks: Made) -> None:
 def test_startup_secrets_are_not_the_routers(ecs: Made) -> None:
     """Who starts a task reads them, by their ARNs; the router's role does not."""
     arns = sorted(values["arn"] for values in ecs.all("secretsmanager_secret").values())
-    assert len(arns) == 5
+    assert len(arns) == 4
     (read, opened) = ecs.policies()["module.identity.aws_iam_policy.startup"]
     assert sorted(read["Resource"]) == arns
     assert opened["Action"] == "kms:Decrypt"
@@ -105,15 +106,19 @@ def test_startup_secrets_are_not_the_routers(ecs: Made) -> None:
     assert attached["role"] == "sovereign-execution"
 
 
-def test_the_user_that_writes_tiles(ecs: Made) -> None:
-    """What docs/reference/log.md names, on one prefix; no version, no lock, no key in the state."""
-    tiles, listing, encryption = ecs.policies()["module.identity.aws_iam_user_policy.tiles"]
+def test_the_router_writes_tiles_with_its_role(ecs: Made) -> None:
+    """What docs/reference/log.md names, on one prefix; no version, no lock, and no user who would have a key for it."""
+    statements = ecs.policies()["module.identity.aws_iam_role_policy.router"]
+    rights = {statement["Sid"]: statement for statement in statements}
     bucket = ecs.one("s3_bucket")["arn"]
+    tiles, listing = rights["TilesAndCheckpoint"], rights["WhatIsThere"]
     assert tiles["Action"] == ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
     assert tiles["Resource"] == f"{bucket}/log/*"
     assert (listing["Action"], listing["Resource"]) == ("s3:ListBucket", bucket)
-    assert encryption["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}}
-    assert "aws_iam_access_key" not in ecs.types()
+    assert rights["EncryptTiles"]["Condition"] == {
+        "StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}
+    }
+    assert not {kind for kind in ecs.types() if kind.startswith("aws_iam_user")}
 
 
 def test_nothing_secret_is_in_the_state(made: dict[str, Made]) -> None:

@@ -43,11 +43,6 @@ output "balancer" {
 }
 
 output "secret_arns" {
-  description = "Fill in `tls` and `tiles`"
+  description = "Fill in `tls`"
   value       = module.sovereign_router.secret_arns
-}
-
-output "tiles_user_name" {
-  description = "Make an access key of this user for the secret `tiles`"
-  value       = module.sovereign_router.tiles_user_name
 }

@@ -53,6 +53,6 @@ output "log_keys" {
 }
 
 output "secret_arns" {
-  description = "For External Secrets; fill in `tls` and `tiles`"
+  description = "For External Secrets; fill in `tls`"
   value       = module.sovereign_router.secret_arns
 }

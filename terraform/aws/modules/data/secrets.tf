@@ -1,5 +1,5 @@
 # Secrets that a router reads at its start. Terraform makes three of them: the values are ephemeral, written once and in
-# neither plan nor state. Two are yours to fill in: what is in them comes from elsewhere (docs/deploy/aws.md).
+# neither plan nor state. The certificate is yours to fill in: it comes from elsewhere (docs/deploy/aws.md).
 
 locals {
   secrets = {
@@ -7,7 +7,6 @@ locals {
     counters-url = "rediss:// URL with the password"
     key-hash     = "secret behind the stored hashes of tenants' keys; never changed"
     tls          = "JSON with certificate and key, PEM; filled in by hand"
-    tiles        = "JSON with access_key_id and secret_access_key of the user that writes tiles; filled in by hand"
   }
 }
 

@@ -81,8 +81,6 @@ locals {
       { name = "SOVEREIGN_DATABASE_URL", valueFrom = var.secret_arns["database-url"] },
       { name = "SOVEREIGN_COUNTERS_URL", valueFrom = var.secret_arns["counters-url"] },
       { name = "SOVEREIGN_KEY_HASH", valueFrom = var.secret_arns["key-hash"] },
-      { name = "SOVEREIGN_TILES_KEY_ID", valueFrom = "${var.secret_arns["tiles"]}:access_key_id::" },
-      { name = "SOVEREIGN_TILES_SECRET", valueFrom = "${var.secret_arns["tiles"]}:secret_access_key::" },
     ]
     mountPoints = [local.mounts.config, local.mounts.run, local.mounts.state, local.mounts.tmp, local.mounts.keys]
     dependsOn   = [{ containerName = "prepare", condition = "SUCCESS" }]

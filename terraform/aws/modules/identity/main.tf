@@ -73,6 +73,7 @@ resource "aws_iam_role_policy" "router" {
     Version = "2012-10-17"
     Statement = concat(
       local.always,
+      local.tiles,
       [for statement in [local.mount] : statement if var.mounts_log_keys],
       [for statement in [local.bedrock] : statement if length(var.bedrock_model_arns) > 0],
       [for statement in [local.assume] : statement if length(var.provider_role_arns) > 0],

@@ -7,8 +7,3 @@ output "startup_policy_arn" {
   description = "Policy for whoever hands the startup secrets to a router"
   value       = aws_iam_policy.startup.arn
 }
-
-output "tiles_user_name" {
-  description = "User whose access key goes into the secret `tiles`"
-  value       = aws_iam_user.tiles.name
-}
