@@ -18,15 +18,15 @@ locals {
   on_ecs = var.ecs != null
   tags   = merge({ Application = "sovereign-router", Router = var.name }, var.tags)
 
-  # The same user in all containers: Envoy and the processor open each other's sockets and files.
-  user_id = 10001
+  # The same user in all containers: Envoy and the processor open each other's sockets and files. On EKS the chart's.
+  user_id = local.on_ecs ? 10001 : 65532
 
   paths = {
     config      = "/etc/sovereign"
     run         = "/run/sovereign"
     state       = "/var/lib/sovereign"
     log_keys    = "/var/lib/sovereign-log-keys"
-    database_ca = "/etc/sovereign/database-ca.pem"
+    database_ca = local.on_ecs ? "/etc/sovereign/database-ca.pem" : "${local.database_ca_directory}/ca.pem"
     roots       = "/etc/ssl/certs/ca-certificates.crt"
   }
 }
@@ -59,6 +59,7 @@ module "data" {
   key_arns            = module.keys.arns
   database            = var.database
   database_ca_path    = local.paths.database_ca
+  kept_database_ca    = local.on_ecs ? null : trimspace(var.database_ca)
   counters            = var.counters
   tiles               = merge(var.tiles, { bucket = coalesce(var.tiles.bucket, "${var.name}-tiles-${local.account.id}") })
   log_keys_role_arn   = local.on_ecs ? module.identity.router_role_arn : var.eks.log_keys_role_arn

@@ -1,6 +1,6 @@
 output "configuration" {
-  description = "sovereign.yaml as routers have it, with `storage`, `keystore` and `ingress.tls`. No secret is in it"
-  value       = local.configuration
+  description = "ECS only: sovereign.yaml as routers have it, with `storage`, `keystore` and `ingress.tls`. No secret is in it"
+  value       = local.on_ecs ? local.configuration : null
 }
 
 output "secret_arns" {
@@ -39,7 +39,7 @@ output "tiles_bucket" {
 }
 
 output "log_keys" {
-  description = "EFS file system and access point of the log's signing keys; on EKS a persistent volume is made of them"
+  description = "EFS file system and access point of the log's signing keys"
   value       = module.data.log_keys
 }
 
@@ -56,6 +56,16 @@ output "balancer" {
 output "ecs" {
   description = "ECS only: cluster, service and task definition"
   value       = one(module.ecs[*].names)
+}
+
+output "helm_values" {
+  description = "EKS only: values for the chart helm/sovereign-router, as YAML. No secret is in it"
+  value       = local.on_ecs ? null : yamlencode(local.helm_values)
+}
+
+output "kubernetes_objects" {
+  description = "EKS only: what the chart expects to find, as YAML for `kubectl apply`: volume and claim of the log's keys, and a SecretStore unless `eks.secret_store` names one"
+  value       = local.on_ecs ? null : join("---\n", [for each in local.kubernetes_objects : yamlencode(each)])
 }
 
 output "eks" {

@@ -52,13 +52,15 @@ variable "ecs" {
 }
 
 variable "eks" {
-  description = "Run on an EKS cluster that is there, with the Pod Identity agent. `security_group_id` is the pods'; `secrets_reader` a service account that is to read the startup secrets; without it, give the role that does the policy of the output `startup_policy_arn`"
+  description = "Run on an EKS cluster that is there, with the Pod Identity agent. `security_group_id` is the pods'; `image` the chart's, by digest; `secrets_reader` the service account of External Secrets, which is to read the startup secrets; without it, give the role that does the policy of the output `startup_policy_arn`; `secret_store` a store of External Secrets that is there, instead of one that the output `kubernetes_objects` makes"
   type = object({
     cluster_name      = string
     security_group_id = string
     namespace         = optional(string, "sovereign")
     service_account   = optional(string, "sovereign-router")
+    image             = optional(string)
     secrets_reader    = optional(object({ namespace = string, service_account = string }))
+    secret_store      = optional(object({ name = string, kind = string }))
     log_keys_role_arn = string
   })
   default = null
@@ -71,5 +73,16 @@ variable "eks" {
   validation {
     condition     = var.eks == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", var.eks.log_keys_role_arn))
     error_message = "log_keys_role_arn is the full ARN of the role that mounts EFS: that of the EFS CSI driver's nodes."
+  }
+
+  # The chart takes name and digest apart, and no tag beside them.
+  validation {
+    condition     = try(var.eks.image, null) == null || can(regex("^[^\\s@:]+(:[0-9]+/[^\\s@:]+)?@sha256:[0-9a-f]{64}$", var.eks.image))
+    error_message = "The image is named by digest and without a tag: NAME@sha256: and 64 hexadecimal digits."
+  }
+
+  validation {
+    condition     = try(var.eks.secret_store, null) == null || contains(["SecretStore", "ClusterSecretStore"], try(var.eks.secret_store.kind, ""))
+    error_message = "The store's kind is SecretStore or ClusterSecretStore."
   }
 }

@@ -30,6 +30,9 @@ tiles:
     prefix: {{ . | quote }}
     {{- end }}
     region: {{ default "us-east-1" .region | quote }}
+    {{- if hasKey . "pathStyle" }}
+    path_style: {{ .pathStyle }}
+    {{- end }}
     {{- if .secret }}
     access_key_id: {env: SOVEREIGN_TILES_KEY_ID}
     secret_access_key: {env: SOVEREIGN_TILES_SECRET}

@@ -15,6 +15,8 @@ variables {
   ]
   eks = {
     cluster_name      = "prod"
+    image             = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sovereign-router@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    secrets_reader    = { namespace = "external-secrets", service_account = "external-secrets" }
     security_group_id = "sg-0a1b2c3d4e5f60718"
     log_keys_role_arn = "arn:aws:iam::123456789012:role/efs-csi-node"
   }
@@ -41,5 +43,28 @@ run "on_eks" {
   assert {
     condition     = output.router_security_group_id == "sg-0a1b2c3d4e5f60718"
     error_message = "The pods keep their own group."
+  }
+}
+
+run "on_eks_with_a_store_that_is_there" {
+  command = plan
+
+  variables {
+    eks = {
+      cluster_name      = "prod"
+      security_group_id = "sg-0a1b2c3d4e5f60718"
+      log_keys_role_arn = "arn:aws:iam::123456789012:role/efs-csi-node"
+      secret_store      = { name = "aws", kind = "ClusterSecretStore" }
+    }
+  }
+
+  assert {
+    condition     = yamldecode(output.helm_values).externalSecrets.store == { name = "aws", kind = "ClusterSecretStore" }
+    error_message = "The store that is named is used."
+  }
+
+  assert {
+    condition     = !can(yamldecode(output.helm_values).image)
+    error_message = "An image that nobody named is left to other values."
   }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from terraform_world import Made, Terraform, copied, supported
@@ -36,8 +37,13 @@ def made(terraform: Terraform, module: Path) -> dict[str, Made]:
     assert summary["passed"] == sum(
         path.read_text("utf-8").count("\nrun ") for path in (module / "tests").glob("*.hcl")
     )
-    states = (event for event in events if event["type"] == "test_state")
-    return {event["@testrun"]: Made(event["test_state"]["root_module"]) for event in states}
+    states = {event["@testrun"]: event["test_state"] for event in events if event["type"] == "test_state"}
+    return {run: Made(state["root_module"], values(state["outputs"])) for run, state in states.items()}
+
+
+def values(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Outputs without their types."""
+    return {name: output["value"] for name, output in outputs.items()}
 
 
 @pytest.fixture(scope="session")

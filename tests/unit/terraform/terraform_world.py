@@ -86,9 +86,10 @@ def copied(to: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a run of ``terraform test`` would have made: its state."""
+    """What a run of ``terraform test`` would have made: its state, and its outputs by name."""
 
     root: dict[str, Any]
+    outputs: dict[str, Any]
 
     def all(self, kind: str) -> dict[str, dict[str, Any]]:
         """Values of every resource of a type, without ``aws_``, by address."""

@@ -68,7 +68,8 @@ def test_nothing_of_a_key_is_made_by_terraform() -> None:
 def test_the_page_names_what_it_leads_through() -> None:
     """Commands of docs/deploy/aws.md use outputs and secrets that are there."""
     docs, text = script("terraform_docs"), (ROOT / "docs/deploy/aws.md").read_text("utf-8")
-    outputs = set(docs.blocks("output", MODULE / "examples/ecs"))
+    examples = [MODULE / "examples/ecs", MODULE / "examples/eks"]
+    outputs = {name for example in examples for name in docs.blocks("output", example)}
     assert set(re.findall(r"terraform output (?:-\w+ )*(\w+)", text)) <= outputs
-    variables = set(docs.blocks("variable", MODULE / "examples/ecs")) | set(docs.blocks("variable"))
+    variables = {name for each in (*examples, MODULE) for name in docs.blocks("variable", each)}
     assert set(re.findall(r"-var (\w+)=", text)) <= variables

@@ -32,27 +32,24 @@ module "sovereign_router" {
 
   eks = {
     cluster_name      = var.cluster_name
+    image             = var.image
+    secrets_reader    = { namespace = "external-secrets", service_account = "external-secrets" }
     security_group_id = var.security_group_id
     log_keys_role_arn = var.efs_csi_role_arn
   }
 }
 
-output "eks" {
-  description = "Annotations of the Service, role for External Secrets"
-  value       = module.sovereign_router.eks
+output "helm_values" {
+  description = "For `helm install -f`"
+  value       = module.sovereign_router.helm_values
 }
 
-output "configuration" {
-  description = "For a ConfigMap"
-  value       = module.sovereign_router.configuration
+output "kubernetes_objects" {
+  description = "For `kubectl apply -f`, before"
+  value       = module.sovereign_router.kubernetes_objects
 }
 
-output "log_keys" {
-  description = "For a persistent volume"
-  value       = module.sovereign_router.log_keys
-}
-
-output "secret_arns" {
-  description = "For External Secrets; fill in `tls`"
-  value       = module.sovereign_router.secret_arns
+output "router_role_arn" {
+  description = "What providers' accounts let in"
+  value       = module.sovereign_router.router_role_arn
 }

@@ -32,3 +32,8 @@ variable "efs_csi_role_arn" {
   description = "Role with which the EFS CSI driver's nodes mount"
   type        = string
 }
+
+variable "image" {
+  description = "The router's image for the chart, by digest"
+  type        = string
+}

@@ -2,12 +2,14 @@
 # neither plan nor state. The certificate is yours to fill in: it comes from elsewhere (docs/deploy/aws.md).
 
 locals {
-  secrets = {
+  secrets = merge({
     database-url = "postgresql:// URL with the password"
     counters-url = "rediss:// URL with the password"
     key-hash     = "secret behind the stored hashes of tenants' keys; never changed"
     tls          = "JSON with certificate and key, PEM; filled in by hand"
-  }
+    }, var.kept_database_ca == null ? {} : {
+    database-ca = "PEM roots of the database; no secret, but pods read it with the others"
+  })
 }
 
 ephemeral "random_password" "database" {
@@ -71,4 +73,13 @@ resource "aws_secretsmanager_secret_version" "key_hash" {
   secret_id                = aws_secretsmanager_secret.this["key-hash"].id
   secret_string_wo         = ephemeral.random_password.key_hash.result
   secret_string_wo_version = 1
+}
+
+# Its version follows the text, which is not in the state either.
+resource "aws_secretsmanager_secret_version" "database_ca" {
+  count = var.kept_database_ca == null ? 0 : 1
+
+  secret_id                = aws_secretsmanager_secret.this["database-ca"].id
+  secret_string_wo         = var.kept_database_ca
+  secret_string_wo_version = parseint(substr(sha256(var.kept_database_ca), 0, 7), 16)
 }

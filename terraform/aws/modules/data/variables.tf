@@ -35,6 +35,11 @@ variable "database_ca_path" {
   type        = string
 }
 
+variable "kept_database_ca" {
+  description = "PEM roots of the database that are kept beside the secrets; null where a task has them otherwise"
+  type        = string
+}
+
 variable "counters" {
   description = "The Valkey"
   type        = object({ node_type = string, nodes = number })
