@@ -118,6 +118,7 @@ class Processor:
 
     async def _come_up(self) -> None:
         settings = self._settings
+        settings.ready_file.unlink(missing_ok=True)  # of one that was killed
         loaded = load_with_resources(settings.config_file, self._open_database)
         self._shared_log = shared_log(loaded.config.storage, base_of(settings.config_file), self._environ)
         self._vouching = Vouching(

@@ -70,9 +70,6 @@ def run(args: argparse.Namespace) -> int:
     import signal
     from datetime import timedelta
 
-    import uvloop
-
-    from sovereign_ext.app import Processor
     from sovereign_ext.settings import Settings
 
     who = "" if args.worker is None else f"worker {args.worker} "
@@ -105,6 +102,11 @@ def run(args: argparse.Namespace) -> int:
             run_workers(settings, args.argv)
             return 0
         settings = _of_one(settings)
+
+    # Only now: whoever keeps workers running does without.
+    import uvloop
+
+    from sovereign_ext.app import Processor
 
     async def main() -> None:
         processor = Processor(settings, os.environ)

@@ -1,8 +1,8 @@
 """Several processors that share an Envoy, kept running by this process: ``sovereign processor --workers N``.
 
 Each has sockets of its own and keeps its own calls; what they have in common is in PostgreSQL and Valkey, as it is for
-routers on several machines. Probes ask this process, which asks all of
-them. Deliberately not here: who gets which call, which is Envoy's to say (``envoyconf``).
+routers on several machines. Probes ask this process, which asks all of them. Deliberately not here: who gets which
+call, which is Envoy's to say (``envoyconf``).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def run_workers(settings: Settings, argv: Sequence[str]) -> None:
         start_s=_START_S,
     )
     ready = settings.all_ready_file
+    ready.unlink(missing_ok=True)  # of one that was killed
 
     def announce() -> None:
         ready.write_text(f"{os.getpid()}\n")

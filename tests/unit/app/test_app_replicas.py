@@ -206,7 +206,10 @@ def test_all_of_them_append_to_one_log(tmp_path: Path, postgres: PostgresDatabas
 def test_a_start_without_what_it_needs_is_refused(
     tmp_path: Path, postgres: PostgresDatabase, valkey: Valkey
 ) -> None:
-    """In one line, without the URL: no variable, no server, an old schema, other keys."""
+    """In one line, without the URL: no variable, no server, an old schema, other keys.
+
+    A ready file that was left by one that was killed does not stay: somebody waits for it.
+    """
     (tmp_path / "sovereign.yaml").write_text(TEXT)
     (tmp_path / "valkey.url").write_text(valkey.url)
     environ = {"DB": postgres.url, "KEY_HASH": "k" * 32}
@@ -216,8 +219,10 @@ def test_a_start_without_what_it_needs_is_refused(
         settings = Settings(
             tmp_path / "sovereign.yaml", tmp_path / "state", tmp_path / "run", "127.0.0.1", 8080
         )
+        settings.ready_file.write_text("1\n")
         with pytest.raises(kind) as refused:
             await Processor(settings, {**environ, **changed}).start()
+        assert not settings.ready_file.exists()
         said = str(refused.value)
         assert "\n" not in said
         assert postgres.server.password not in said
