@@ -22,7 +22,8 @@ PHASE_EXCHANGE: Final = "exchange"
 PHASE_ATTEMPT: Final = "attempt"
 
 TARGET_HEADER: Final = "x-sf-target"
-"""Set by the entry cluster on the internal hop: which provider cluster this attempt is for."""
+"""Set by the entry cluster on the internal hop, in an older Envoy by the processor: which provider cluster this attempt
+is for."""
 
 EXCHANGE_HEADER: Final = "x-sf-exchange"
 """Set by the processor on the way to the internal hop: the decision id, by which an attempt finds its exchange. Not
@@ -63,3 +64,8 @@ def provider_cluster(provider: Provider) -> str:
 def entry_cluster(provider: Provider) -> str:
     """The element of the fallback walk that leads to the provider's cluster."""
     return "entry." + provider_cluster(provider).removeprefix("provider.")
+
+
+def led_to(entry: str) -> str:
+    """The provider's cluster that an entry cluster leads to."""
+    return "provider." + entry.removeprefix("entry.")

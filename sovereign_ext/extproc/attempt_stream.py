@@ -26,6 +26,8 @@ from sovereign_ext.envoyconf.names import (
     PEER_CERTIFICATE,
     PEER_TLS,
     PEER_URI_SAN,
+    TARGET_HEADER,
+    led_to,
 )
 from sovereign_ext.errors import ApiError, CallerError, ServiceError
 from sovereign_ext.exchange.attempt import Attempt, Phase
@@ -243,7 +245,10 @@ class AttemptStream:
         except CallerError as error:
             self._step(attempt.refused(error, self._gateway.clock()))
             return
-        self._send(messages.send_attempt(upstream, headers, attempt.first_byte_limit_ms))
+        target = None
+        if TARGET_HEADER not in headers:
+            target = led_to(self._gateway.entry_clusters(exchange.snapshot)[planned.provider.id])
+        self._send(messages.send_attempt(upstream, headers, attempt.first_byte_limit_ms, target))
 
     def _exhausted(self, exchange: Exchange) -> None:
         """The walk is over and nobody answered: the last cause, as one error."""

@@ -70,8 +70,10 @@ class ExchangeStream:
                 reply = self._headers(message.request_headers)
             elif kind == "request_body":
                 reply = self._body(message.request_body.body)
+            elif kind == "response_trailers":
+                reply = messages.trailers_out()  # only an older Envoy shows them (envoyconf.filters)
             else:
-                return  # trailers are not asked for
+                return  # nothing else is asked for
         except ApiError as error:
             self._deny(error)
         except Exception:

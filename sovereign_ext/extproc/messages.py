@@ -128,12 +128,15 @@ def walk() -> pb.ProcessingResponse:
 
 
 def send_attempt(
-    upstream: UpstreamRequest, present: Mapping[str, str], limit_ms: int | None = None
+    upstream: UpstreamRequest,
+    present: Mapping[str, str],
+    limit_ms: int | None = None,
+    target: str | None = None,
 ) -> pb.ProcessingResponse:
     """The provider's request: every header that is there goes, the adapter's come, with the exact body.
 
     ``limit_ms`` is how long Envoy is to wait for response headers, if less than the route says; its router takes the
-    header off again.
+    header off again. ``target`` is the provider's cluster, for an Envoy that has not chosen it.
     """
     response = pb.ProcessingResponse()
     common = response.request_headers.response
@@ -146,6 +149,9 @@ def send_attempt(
     _set(common.header_mutation, upstream.headers)
     if limit_ms is not None:
         _set(common.header_mutation, (("x-envoy-upstream-rq-per-try-timeout-ms", str(limit_ms)),))
+    if target is not None:
+        _set(common.header_mutation, ((TARGET_HEADER, target),))
+        common.clear_route_cache = True
     _metadata(response, ATTEMPT_METADATA, "content_length", str(len(upstream.body)))
     return response
 

@@ -63,6 +63,16 @@ def test_an_attempt_starts_from_nothing():
     assert {"authorization", "cookie", "x-request-id"} <= set(common.header_mutation.remove_headers)
     given = {each.header.key: each.header.raw_value for each in common.header_mutation.set_headers}
     assert given == {":path": b"/v1/x", ":authority": b"api.example", "authorization": b"Bearer sk-own"}
+    assert not common.clear_route_cache
+
+
+def test_an_older_envoy_is_told_the_target():
+    """It looks for a route again with the header that it has not written, whatever the adapter says."""
+    upstream = UpstreamRequest("/v1/x", "api.example", (("x-sf-target", "provider.spoofed"),), b"{}")
+    common = messages.send_attempt(upstream, {}, target="provider.a.1").request_headers.response
+    assert common.clear_route_cache
+    given = {each.header.key: each.header.raw_value for each in common.header_mutation.set_headers}
+    assert given["x-sf-target"] == b"provider.a.1"
 
 
 @pytest.mark.parametrize("size", [1, 3])
