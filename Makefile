@@ -29,7 +29,7 @@ down: ## stop what `sovereign up --detach` started
 	@exec $(BIN)/sovereign down --state-dir "$(STATE_DIR)"
 
 test: ## the whole suite, with real Envoy, SDKs and independent judges
-	@scripts/setup.sh tools dev judges node rekor helm
+	@scripts/setup.sh tools dev judges node rekor helm envoys
 	@exec scripts/pytest.sh -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 unit: ## the fast tests only, in a minute on two cores: no Envoy, no servers; SOVEREIGN_FUZZ=1 looks for new examples

@@ -34,6 +34,7 @@ CASES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("xds", "xds", "gateway.yaml", ()),
     ("mesh/istio", "istio", "mesh.yaml", IMAGE),
     ("mesh/envoy-gateway", "envoy-gateway", "mesh.yaml", IMAGE),
+    ("mesh/kgateway", "kgateway", "mesh.yaml", (*IMAGE, "--below-1.40")),
 )
 """Directory below ``envoy/``, mode, file in ``envoy/example``, and what is asked for besides."""
 

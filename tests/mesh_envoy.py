@@ -1,5 +1,5 @@
-"""What Istio and Envoy Gateway make of the objects of `sovereign envoy render`: an Envoy's bootstrap with our listeners
-and clusters in it. Neither is here; this does with the objects what their documentation and source say they do."""
+"""What Istio, Envoy Gateway and kgateway make of the objects of `sovereign envoy render`: an Envoy's bootstrap with our
+listeners and clusters in it. None is here; this does with the objects what documentation and source say they do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ import yaml
 _LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _NODE = {"id": "proxy", "cluster": "mesh"}
+_TCP_PROXY = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    "stat_prefix": "probe",
+    "cluster": "xds_cluster",
+}
 _ISTIO_EXTENSIONS = [
     {
         "name": "envoy.bootstrap.internal_listener",
@@ -39,6 +44,13 @@ def delivered(objects: dict[str, Any]) -> tuple[list[Any], list[Any], list[Any]]
         assert {each["patch"]["operation"] for each in patches} == {"ADD"}
         kinds = [(each["applyTo"], each["patch"]["value"]) for each in patches]
         return _of("LISTENER", kinds), _of("CLUSTER", kinds), _ISTIO_EXTENSIONS
+    if "ConfigMap" in objects:
+        ours = yaml.safe_load(objects["ConfigMap"]["data"]["envoy.yaml"])
+        assert ours.keys() == {"bootstrap_extensions", "static_resources"}
+        return (
+            *(ours["static_resources"][each] for each in ("listeners", "clusters")),
+            ours["bootstrap_extensions"],
+        )
     patches = objects["EnvoyPatchPolicy"]["spec"]["jsonPatches"]
     assert {(each["operation"]["op"], each["operation"]["path"]) for each in patches} == {("add", "")}
     kinds = [(each["type"], each["operation"]["value"]) for each in patches]
@@ -75,6 +87,36 @@ def dynamic(objects: dict[str, Any], directory: Path) -> Path:
     made = directory / "bootstrap.yaml"
     made.write_text(yaml.safe_dump(document, sort_keys=False))
     return made
+
+
+def beside_kgateway(objects: dict[str, Any], directory: Path) -> list[str]:
+    """Envoy's arguments, as kgateway 2.4 makes them: its own, then those of the object. Its bootstrap here has a node,
+    admin, a listener and a cluster, and its control plane delivers nothing."""
+    args = objects["GatewayParameters"]["spec"]["kube"]["envoyContainer"]["extraArgs"]
+    assert args == ["--config-path", "/etc/sovereign-bootstrap/envoy.yaml"]
+    ours = directory / "envoy.yaml"
+    ours.write_text(objects["ConfigMap"]["data"]["envoy.yaml"])
+    document: dict[str, Any] = {
+        "node": _NODE,
+        "admin": {"address": {"pipe": {"path": str(directory / "admin.sock")}}},
+        "layered_runtime": {"layers": [{"name": "admin_layer", "admin_layer": {}}]},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "readiness_listener",
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+                    "filter_chains": [{"filters": [{"name": "probe", "typed_config": _TCP_PROXY}]}],
+                }
+            ],
+            "clusters": [{"name": "xds_cluster", "type": "STATIC"}],
+        },
+        "dynamic_resources": {},
+    }
+    for name in ("lds", "cds"):
+        (directory / f"{name}.yaml").write_text("resources: []\n")
+        source = {"path_config_source": {"path": str(directory / f"{name}.yaml")}}
+        document["dynamic_resources"][f"{name}_config"] = source
+    return ["--config-yaml", yaml.safe_dump(document), args[0], str(ours)]
 
 
 def _of(kind: str, found: Sequence[tuple[str, Any]]) -> list[Any]:

@@ -51,13 +51,21 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--workload", metavar="SPIFFE-ID", help="sidecar: who everybody is that can connect to it"
     )
     render.add_argument(
-        "--image", metavar="IMAGE", help="istio, envoy-gateway: one that has the processor in it"
+        "--image", metavar="IMAGE", help="istio, envoy-gateway, kgateway: one that has the processor in it"
     )
     render.add_argument(
-        "--namespace", metavar="NAME", help="istio, envoy-gateway: of the objects (default: sovereign)"
+        "--namespace",
+        metavar="NAME",
+        help="istio, envoy-gateway, kgateway: of the objects (default: sovereign)",
     )
     render.add_argument(
         "--workers", type=workers, default=1, metavar="N", help="as the processor is told (default: 1)"
+    )
+    render.add_argument(
+        "--below-1.40",
+        dest="below_1_40",
+        action="store_true",
+        help="for Envoy 1.37 to 1.39 (default: 1.40 or newer)",
     )
     render.add_argument(
         "--message-timeout-ms", type=int, default=_TIMEOUT_MS, metavar="MS",
@@ -130,10 +138,15 @@ def _render(args: argparse.Namespace) -> int:
     from sovereign_ext.envoyconf.modes import texts
     from sovereign_ext.envoyconf.render import descriptors
     from sovereign_ext.envoyfiles import layout
+    from sovereign_ext.errors import ConfigError
     from sovereign_ext.settings import Settings
 
     mode = Mode(args.mode)
     config = load(args.config).config
+    if args.below_1_40 and args.workers > 1:
+        raise ConfigError(
+            "--workers needs Envoy 1.40: below, an attempt does not find the worker of its call"
+        )
     pod = _pod(args)
     host, port = args.listen or _default_address(mode, config)
     settings = Settings(
@@ -148,8 +161,8 @@ def _render(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     made = layout(settings, config, _edge(args, config))
-    if args.config_dir is not None:
-        made = dataclasses.replace(made, config_directory=args.config_dir)
+    config_dir = args.config_dir or made.config_directory
+    made = dataclasses.replace(made, config_directory=config_dir, older=args.below_1_40)
     found = texts(mode, made, config.providers, pod)
     if args.out == "-":
         sys.stdout.write("---\n".join(found.values()))
@@ -175,7 +188,7 @@ def _pod(args: argparse.Namespace) -> Pod | None:
 
     if args.mode not in IN_PODS:
         if args.image is not None or args.namespace is not None:
-            raise ConfigError("--image and --namespace are for --mode istio and --mode envoy-gateway")
+            raise ConfigError("--image and --namespace are for --mode istio, envoy-gateway and kgateway")
         return None
     if args.workers > 1:
         raise ConfigError(f"--workers is for an Envoy on a host: --mode {args.mode} has more pods instead")

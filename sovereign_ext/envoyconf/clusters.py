@@ -57,6 +57,7 @@ EGRESS_LISTENER: Final = "egress"
 PROCESSOR_CLUSTER: Final = "processor"
 MANAGEMENT_CLUSTER: Final = "management"
 UNPLANNED_CLUSTER: Final = "unplanned"
+ATTEMPTS_CLUSTER: Final = "attempts"
 _HTTP: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PLENTY: Final = (
     100_000  # circuit breakers are not the limit here; the default of 3 parallel retries would be
@@ -111,10 +112,17 @@ def entry(item: Provider) -> Cluster:
             HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec())),
         ],
     )
-    address = Address(
-        envoy_internal_address=EnvoyInternalAddress(server_listener_name=EGRESS_LISTENER, endpoint_id=name)
+    return _cluster(entry_cluster(item), [_internal_hop(name)], options)
+
+
+def attempts() -> Cluster:
+    """Every element of the walk in an older Envoy: the internal listener, where the processor writes the target."""
+    options = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=Http1ProtocolOptions()
+        )
     )
-    return _cluster(entry_cluster(item), [address], options)
+    return _cluster(ATTEMPTS_CLUSTER, [_internal_hop(ATTEMPTS_CLUSTER)], options)
 
 
 def grpc_service(name: str, *socket_paths: str) -> Cluster:
@@ -133,6 +141,14 @@ def nowhere() -> Cluster:
         name=UNPLANNED_CLUSTER,
         type=ClusterDiscoveryType.STATIC,
         load_assignment=ClusterLoadAssignment(cluster_name=UNPLANNED_CLUSTER),
+    )
+
+
+def _internal_hop(endpoint: str) -> Address:
+    return Address(
+        envoy_internal_address=EnvoyInternalAddress(
+            server_listener_name=EGRESS_LISTENER, endpoint_id=endpoint
+        )
     )
 
 

@@ -75,6 +75,10 @@ class _Writer:
                 yield from self._entry(f"{indent}-", inner, here, indent + "  ")
 
     def _entry(self, head: str, value: Json, path: str, indent: str) -> Iterator[str]:
+        if _is_text(value):
+            yield f"{head} |"
+            yield from (f"{indent}{line}".rstrip() for line in value.splitlines())
+            return
         if not self._is_block(value, path, len(head) + 1):
             yield f"{head} {_flow(value)}"
             return
@@ -113,6 +117,16 @@ class _Writer:
 
 def _ends(path: str, note: str) -> bool:
     return path == f"/{note}" or path.endswith(f"/{note}")
+
+
+def _is_text(value: Json) -> bool:
+    """Lines that stand as they are in a literal block (YAML 1.2 section 8.1.2)."""
+    if not isinstance(value, str) or "\n" not in value[:-1] or not value.endswith("\n"):
+        return False
+    lines = value.removesuffix("\n").split("\n")
+    return all(line.isprintable() and line == line.rstrip() for line in lines) and all(
+        (lines[0], lines[-1], not lines[0].startswith(" "))
+    )
 
 
 def _name(value: Json, number: int) -> str:

@@ -53,7 +53,7 @@ def of_clients(layout: Layout) -> list[HttpFilter]:
         _processor(
             PHASE_EXCHANGE,
             processors.of_exchanges(layout.workers),
-            _whole_requests(),
+            _exchanges(layout),
             namespaces=[METADATA, PLAN_METADATA],
             message_timeout=layout.message_timeout,
         ),
@@ -100,6 +100,15 @@ def _bodies() -> HttpFilter:
         message_timeout=timedelta(seconds=5),
     )
     return HttpFilter(name=routes.BODIES, disabled=True, typed_config=Any.pack(processor))
+
+
+def _exchanges(layout: Layout) -> ProcessingMode:
+    """A stream that lasts as long as its call. Envoy 1.37 and 1.38 would end it with the response's headers, and the
+    processor take the client for gone, if there were nothing of the response to be shown."""
+    mode = _whole_requests()
+    if layout.older:
+        mode.response_trailer_mode = _SEND
+    return mode
 
 
 def _whole_requests() -> ProcessingMode:

@@ -48,6 +48,7 @@ class Layout:
     roots: str = ""  # CA bundle for providers that have none of their own
     edge: Edge | None = None  # none: the listener of `sovereign up`
     streamed: frozenset[str] = frozenset()  # the regexes of those whose answers take as long as they take
+    older: bool = False  # for an Envoy before 1.40, to which a call's list of clusters cannot be told
 
     @property
     def bootstrap_file(self) -> Path:
@@ -67,7 +68,8 @@ class Layout:
 
     @property
     def ingress_routes_file(self) -> Path:
-        return self.directory / "ingress-routes.yaml"
+        """Of either kind of Envoy one: the processor keeps both, and need not know which one it has."""
+        return self.directory / ("ingress-routes-below-1.40.yaml" if self.older else "ingress-routes.yaml")
 
     @property
     def egress_routes_file(self) -> Path:

@@ -3,7 +3,7 @@ plane (networking.istio.io/v1alpha3 EnvoyFilter; gateway.envoyproxy.io/v1alpha1 
 
 Both add whole listeners and clusters of ours; neither changes one that the control plane makes. Routes are not in here:
 Envoy follows the processor's files for them, so a control plane never has to know what only Envoy 1.40 knows
-(docs/adr/0026). kgateway has no object for this.
+(docs/adr/0026). Deliberately not here: kgateway, whose Envoy takes ours from its command line (``kgateway``).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _envoy_proxy(layout: Layout, pod: Pod) -> dict[str, Json]:
         "strategy": {"type": "Recreate"},
         "pod": {"securityContext": {"fsGroup": _GATEWAY_USER}, "volumes": pods.volumes(layout)},
         "initContainers": [pods.processor(layout, pod, _GATEWAY_USER)],
-        "container": {"image": _GATEWAY_IMAGE, "volumeMounts": pods.envoy_mounts(layout)},
+        "container": _image(layout) | {"volumeMounts": pods.envoy_mounts(layout)},
     }
     return {
         "apiVersion": _GATEWAY_API,
@@ -142,6 +142,11 @@ def _envoy_proxy(layout: Layout, pod: Pod) -> dict[str, Json]:
             "provider": {"type": "Kubernetes", "kubernetes": {"envoyDeployment": deployment}},
         },
     }
+
+
+def _image(layout: Layout) -> dict[str, Json]:
+    """Envoy Gateway 1.9's own Envoy is older."""
+    return {} if layout.older else {"image": _GATEWAY_IMAGE}
 
 
 def _gateway(pod: Pod) -> dict[str, Json]:

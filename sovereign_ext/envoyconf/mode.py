@@ -15,7 +15,8 @@ class Mode(StrEnum):
     XDS = "xds"
     ISTIO = "istio"
     ENVOY_GATEWAY = "envoy-gateway"
+    KGATEWAY = "kgateway"
 
 
-IN_PODS: Final = (Mode.ISTIO, Mode.ENVOY_GATEWAY)
+IN_PODS: Final = (Mode.ISTIO, Mode.ENVOY_GATEWAY, Mode.KGATEWAY)
 """Those that also say what runs beside Envoy, and so need a ``Pod``."""

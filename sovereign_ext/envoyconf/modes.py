@@ -5,7 +5,7 @@
 * ``snippet``: the pieces for a bootstrap that somebody else writes, providers included; nothing is read from files but
   the management API's descriptors.
 * ``xds``: the whole set as discovery responses, for a control plane or as files.
-* ``istio``, ``envoy-gateway``: listeners and clusters as objects of these control planes, and the pod.
+* ``istio``, ``envoy-gateway``, ``kgateway``: listeners and clusters as objects of these control planes, and the pod.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from typing import Any as Json
 from typing import Final
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf import commented, listeners, mesh, notes, resources, routes
+from sovereign_ext.envoyconf import commented, kgateway, listeners, mesh, notes, resources, routes
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.mode import IN_PODS, Mode
 from sovereign_ext.envoyconf.pod import Pod
 from sovereign_ext.envoyconf.typed import plain
 
 _VERSION: Final = "1"
+_OBJECTS: Final = {
+    Mode.ISTIO: mesh.istio,
+    Mode.ENVOY_GATEWAY: mesh.envoy_gateway,
+    Mode.KGATEWAY: kgateway.objects,
+}
 _PIECES: Final = (
     "use_remote_address",
     "generate_request_id",
@@ -42,7 +47,7 @@ def documents(
 ) -> dict[str, dict[str, Json]]:
     """File names and what is in them."""
     if pod is not None:
-        return (mesh.istio if mode is Mode.ISTIO else mesh.envoy_gateway)(layout, pod, providers)
+        return _OBJECTS[mode](layout, pod, providers)
     if mode is Mode.SNIPPET:
         return {"snippet.yaml": _snippet(layout, providers)}
     if mode is Mode.XDS:
@@ -56,16 +61,17 @@ def texts(
     """The same as YAML with comments."""
     said = notes.NOTES if pod is None else {**notes.MESH_NOTES, **notes.NOTES}
     return {
-        name: commented.dump(document, said, head=_head(mode, name))
+        name: commented.dump(document, said, head=_head(mode, name, layout))
         for name, document in documents(mode, layout, providers, pod).items()
     }
 
 
-def _head(mode: Mode, name: str) -> str:
+def _head(mode: Mode, name: str, layout: Layout) -> str:
     head = notes.HEADS.get(name, notes.XDS_HEAD)
     if mode in IN_PODS:
         head = notes.MESH_HEADS[f"{mode}/{name}"]
-    return f"{head}\n{notes.ORIGIN.format(mode=mode)}"
+    origin = notes.ORIGIN_BELOW if layout.older else notes.ORIGIN
+    return f"{head}\n{origin.format(mode=mode)}"
 
 
 def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:
@@ -73,7 +79,7 @@ def _snippet(layout: Layout, providers: Sequence[Provider]) -> dict[str, Json]:
     return {
         "bootstrap_extensions": [plain(resources.internal_listeners())],
         "http_connection_manager": {name: manager[name] for name in _PIECES if name in manager},
-        "virtual_host": routes.host(layout, [routes.walk()]),
+        "virtual_host": routes.host(layout, [routes.walk(layout)]),
         "management_routes": routes.management(layout),
         "listeners": [listeners.egress(layout, routes.egress(providers, layout.workers))],
         "clusters": resources.all_clusters(layout, providers),

@@ -11,6 +11,10 @@ from typing import Final
 ORIGIN: Final = """
 Made by `sovereign envoy render --mode {mode}`; change sovereign.yaml and render again. Needs Envoy 1.40 or newer."""
 
+ORIGIN_BELOW: Final = """
+Made by `sovereign envoy render --below-1.40 --mode {mode}`; change sovereign.yaml and render again. \
+Needs Envoy 1.37 or newer."""
+
 XDS_HEAD: Final = "One discovery response of the set that `sovereign envoy render --mode xds` writes."
 
 HEADS: Final = {
@@ -47,12 +51,14 @@ NOTES: Final = {
     "takes no new ones.",
     "health_checks": "A worker that ends or hangs is asked no more within about a second.",
     "grpc_service/retry_policy": "A worker that is not there was told nothing yet: another one is asked.",
-    "clusters": "The processor on its Unix sockets, then two for each provider. Their names carry a digest of the "
+    "clusters": "The processor on its Unix sockets, then those of each provider. Their names carry a digest of the "
     "provider's settings, as the processor computes it: whenever those change, render again, load it here, then "
     "restart the processor.",
     "clusters/processor": "The ext_proc service. Circuit breakers are off here and below: Envoy's default of 1024 "
     "requests would be a limit of calls that nobody has set.",
     "management": "Receipts, the log, the management API: gRPC, made JSON by the transcoder filter.",
+    "clusters/attempts": "For every attempt of every call: the internal listener, where the processor says on arrival "
+    "which provider it is for.",
     "unplanned": "Leads nowhere: where a call would go that the processor has not planned.",
     "secrets": "The service that hands out certificates (SDS).",
     "per_connection_buffer_limit_bytes": "How much of an answer is held for a slow client before its provider is not "
@@ -98,14 +104,20 @@ MESH_HEADS: Final = {
     "istio/service.yaml": "Where clients find the gateway.",
     "envoy-gateway/envoypatchpolicy.yaml": "Our listeners and clusters, added to those that Envoy Gateway gives to one "
     "Gateway. Takes extensionApis.enableEnvoyPatchPolicy. docs/deploy/mesh.md",
-    "envoy-gateway/envoyproxy.yaml": "The pod of that Gateway: Envoy 1.40, and the processor beside it.",
+    "kgateway/configmap.yaml": "Our listeners and clusters, which Envoy adds to those of kgateway's bootstrap. "
+    "docs/deploy/mesh.md",
+    "kgateway/gatewayparameters.yaml": "The pod of the Gateway: what Envoy is started with, the processor beside it.",
+    "kgateway/gateway.yaml": "The Gateway that the other objects belong to.",
+    "kgateway/service.yaml": "Where clients find our listener. The Service that kgateway makes has the ports of the "
+    "Gateway only.",
+    "envoy-gateway/envoyproxy.yaml": "The pod of that Gateway: Envoy, and the processor beside it.",
     "envoy-gateway/gateway.yaml": "The Gateway that the other objects belong to.",
     "envoy-gateway/service.yaml": "Where clients find our listener. The Service that Envoy Gateway makes has the ports "
     "of the Gateway only.",
 }
 
 _PATCHES: Final = (
-    "Clusters first: the processor on its Unix sockets, then two for each provider. Then the listeners that lead to "
+    "Clusters first: the processor on its Unix sockets, then those of each provider. Then the listeners that lead to "
     "them: egress is the internal hop that each attempt at a provider takes, ingress faces clients. Routes are in "
     "files that the processor keeps. Names of clusters carry a digest of the provider's settings: when those change, "
     "render again, apply it, then change the processor's configuration. "
@@ -118,9 +130,13 @@ MESH_NOTES: Final = {
     "jsonPatches": _PATCHES + "Without a path a patch adds a whole resource.",
     "spec/bootstrap": "Lets attempts run through a listener without a port (egress, in envoypatchpolicy.yaml).",
     "spec/shutdown": "Longer than the longest stream: Envoy lets open calls end.",
-    "spec/listeners": "A Gateway has to have one. Nothing leads there: it answers 404. Ours is in "
-    "envoypatchpolicy.yaml.",
-    "infrastructure": "envoyproxy.yaml.",
+    "spec/listeners": "A Gateway has to have one. Nothing leads there. Ours is in envoypatchpolicy.yaml, for kgateway "
+    "in configmap.yaml.",
+    "infrastructure": "The pod, in the file beside this one.",
+    "extraArgs": "Beside kgateway's own bootstrap, which is on Envoy's command line. Lists of both are joined.",
+    "gracefulShutdown": "Always so long: kgateway ends Envoy without a look at open calls, so a stream that is longer "
+    "is cut.",
+    "kube/deployment": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
     "spec/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
     "envoyDeployment/replicas": "One: key and log are on one volume. More need a shared database, see the Helm chart.",
     "annotations/sidecar.istio.io/rewriteAppHTTPProbers": "The kubelet asks the processor itself: it has to be up "
@@ -132,7 +148,7 @@ MESH_NOTES: Final = {
     "initContainers": "A sidecar of Kubernetes' kind (1.29 or newer): it has written Envoy's files before Envoy "
     "starts, and ends after it.",
     "processor/envFrom": "Keys of providers, as credential: {env: ...} names them.",
-    "volumes/envoy-config": "What Envoy sees of the configuration: files that it names, and our certificate.",
+    "volumes/envoy-files": "What Envoy sees of the configuration: files that it names, and our certificate.",
     "container/image": "Envoy Gateway 1.9 itself brings Envoy 1.39.",
-    "containers/istio-proxy": "The injector puts Istio's proxy in here. It has to be built from Envoy 1.40 or newer.",
+    "containers/istio-proxy": "The injector puts Istio's proxy in here. It has to be built from such an Envoy.",
 }

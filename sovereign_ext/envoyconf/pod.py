@@ -89,7 +89,7 @@ def processor(layout: Layout, pod: Pod, user: int) -> dict[str, Json]:
 def envoy_mounts(layout: Layout) -> list[dict[str, Json]]:
     return [
         {"name": "run", "mountPath": str(Path(layout.processor_sockets[0]).parent)},
-        {"name": "envoy-config", "mountPath": str(layout.config_directory), "readOnly": True},
+        {"name": "envoy-files", "mountPath": str(layout.config_directory), "readOnly": True},
     ]
 
 
@@ -102,7 +102,7 @@ def volumes(layout: Layout) -> list[dict[str, Json]]:
         {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "config", "configMap": {"name": CONFIG_MAP}},
-        {"name": "envoy-config", "projected": {"sources": seen}},
+        {"name": "envoy-files", "projected": {"sources": seen}},
         {"name": "state", "persistentVolumeClaim": {"claimName": STATE_CLAIM}},
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any as Json
 
@@ -29,7 +30,8 @@ def write_shared(layout: Layout) -> None:
     """Write what every Envoy needs and this release or the configuration decides: routes and descriptors of the
     management API, and where the certificates are."""
     _replace(layout.descriptor_file, descriptors(layout))
-    _write(layout.ingress_routes_file, resources.ingress_response(layout))
+    for each in (layout, replace(layout, older=True)):
+        _write(each.ingress_routes_file, resources.ingress_response(each))
     for file, response in resources.secret_responses(layout).items():
         _write(file, response)
 

@@ -68,6 +68,8 @@ def internal_listeners() -> TypedExtensionConfig:
 def own_clusters(layout: Layout) -> list[Cluster]:
     """The processor, its management API, the cluster that leads nowhere, and the service of certificates."""
     found = [*processors.clusters(layout), clusters.nowhere()]
+    if layout.older:
+        found.append(clusters.attempts())
     tls = layout.ingress.tls
     if tls is not None and tls.sds is not None:
         found.append(clusters.grpc_service(downstream.SECRETS_CLUSTER, tls.sds.socket))
@@ -85,7 +87,8 @@ def all_listeners(layout: Layout) -> list[dict[str, Json]]:
 def provider_clusters(layout: Layout, providers: Sequence[Provider]) -> list[dict[str, Json]]:
     """Two for each provider: the provider, and the element of the walk that leads to it."""
     found = [clusters.provider(item, layout.config_directory, layout.roots) for item in providers]
-    return [plain(each) for each in (*found, *(clusters.entry(item) for item in providers))]
+    entries = () if layout.older else (clusters.entry(item) for item in providers)
+    return [plain(each) for each in (*found, *entries)]
 
 
 def all_clusters(layout: Layout, providers: Sequence[Provider]) -> list[dict[str, Json]]:

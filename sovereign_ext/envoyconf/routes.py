@@ -35,7 +35,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from sovereign_ext.config.model import Provider
 from sovereign_ext.envoyconf import processors
-from sovereign_ext.envoyconf.clusters import MANAGEMENT_CLUSTER, UNPLANNED_CLUSTER
+from sovereign_ext.envoyconf.clusters import ATTEMPTS_CLUSTER, MANAGEMENT_CLUSTER, UNPLANNED_CLUSTER
 from sovereign_ext.envoyconf.layout import Layout
 from sovereign_ext.envoyconf.names import (
     METADATA,
@@ -66,7 +66,7 @@ def ingress(layout: Layout) -> dict[str, Json]:
     """Management calls to the processor's own services, everything else into the walk."""
     return {
         "name": INGRESS_ROUTES,
-        "virtual_hosts": [host(layout, [*management(layout), walk()])],
+        "virtual_hosts": [host(layout, [*management(layout), walk(layout)])],
     }
 
 
@@ -81,10 +81,11 @@ def host(layout: Layout, found: list[dict[str, Json]]) -> dict[str, Json]:
     }
 
 
-def walk() -> dict[str, Json]:
+def walk(layout: Layout) -> dict[str, Json]:
     """Every other call: through the ext_proc filter, then along the list that the processor has planned.
 
-    The processor answers every path that is not a model call, so nothing is ever proxied that it did not plan.
+    The processor answers every path that is not a model call, so nothing is ever proxied that it did not plan. An
+    older Envoy has one cluster for every attempt, and the attempt itself says which provider it is for.
     """
     route = Route(
         name="walk",
@@ -100,12 +101,13 @@ def walk() -> dict[str, Json]:
             )
         ],
         route=RouteAction(
+            cluster=ATTEMPTS_CLUSTER if layout.older else None,
             timeout=timedelta(0),
             retry_policy=RetryPolicy(
                 retry_on="retriable-headers,reset,connect-failure",
                 retriable_headers=[HeaderMatcher(name=WALK_HEADER, present_match=True)],
                 num_retries=0,  # set per call by the processor: the number of elements after the first
-                refresh_cluster_on_retry=True,
+                refresh_cluster_on_retry=not layout.older,
                 retry_back_off=RetryPolicyRetryBackOff(
                     base_interval=timedelta(milliseconds=1), max_interval=timedelta(milliseconds=1)
                 ),
@@ -113,8 +115,8 @@ def walk() -> dict[str, Json]:
         ),
     )
     rendered = plain(route)
-    # The typed models do not have the priority_group specifier.
-    rendered["route"] = {"inline_cluster_specifier_plugin": _priority_group(), **rendered["route"]}
+    if not layout.older:  # The typed models do not have the priority_group specifier.
+        rendered["route"] = {"inline_cluster_specifier_plugin": _priority_group(), **rendered["route"]}
     return rendered
 
 

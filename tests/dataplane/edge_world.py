@@ -48,10 +48,17 @@ def converse(client: OpenAI) -> None:
 
 
 class EdgeStack(Stack):
-    """``mode`` and ``options`` go to `sovereign envoy render`; ``roots`` is the file that clients trust."""
+    """``mode`` and ``options`` go to `sovereign envoy render`; ``roots`` is the file that clients trust. ``binary`` is
+    another Envoy than ours."""
 
     def __init__(
-        self, config: ConfigFile, mode: str, *options: str, roots: Path | None = None, **more: Any
+        self,
+        config: ConfigFile,
+        mode: str,
+        *options: str,
+        roots: Path | None = None,
+        binary: Path | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(config, **more)
         self.bootstrap = _BOOTSTRAPS.get(mode, f"{mode}.yaml")
@@ -65,7 +72,7 @@ class EdgeStack(Stack):
         at = argv.index("--listen-port")
         self.processor._argv = [*argv[:at], *argv[at + 2 :], "--envoy-dir", str(self.shared)]
         self.envoy._argv = [
-            *(str(envoy_binary()), "-c", str(self.rendered / self.bootstrap)),
+            *(str(binary or envoy_binary()), "-c", str(self.rendered / self.bootstrap)),
             *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
             *("--drain-time-s", "5"),
         ]
@@ -75,6 +82,11 @@ class EdgeStack(Stack):
         return f"https://localhost:{self.port}" if self.roots else f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        self.render()
+        super().start()
+
+    def render(self) -> None:
+        """What Envoy is started on."""
         argv = [
             *("envoy", "render", "--mode", self.mode, "--config", str(self.config_file)),
             *("--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir)),
@@ -92,7 +104,10 @@ class EdgeStack(Stack):
             proxy = self.rendered / "proxy"
             proxy.mkdir()
             mesh_envoy.dynamic(mesh_envoy.read(self.rendered), proxy)
-        super().start()
+        elif self.mode == "kgateway":
+            at = self.envoy._argv.index("-c")
+            beside = mesh_envoy.beside_kgateway(mesh_envoy.read(self.rendered), self.rendered)
+            self.envoy._argv[at : at + 2] = beside
 
     def trust(self) -> ssl.SSLContext:
         """What clients believe us by."""

@@ -13,6 +13,7 @@ from edge_world import EdgeStack, converse
 from openai import OpenAI
 from stack import ConfigFile
 
+from sovereign_ext.envoyconf.mode import IN_PODS
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.tenants.resolve import PLACEHOLDER
 
@@ -51,13 +52,13 @@ def sidecar() -> Iterator[World]:
         yield World(running.enter_context(stack), mock)
 
 
-@pytest.fixture(scope="module", params=["snippet", "xds", "istio", "envoy-gateway"])
+@pytest.fixture(scope="module", params=["snippet", "xds", "istio", "envoy-gateway", "kgateway"])
 def own(request: pytest.FixtureRequest) -> Iterator[World]:
     """An Envoy that somebody configures: with the pieces, with the files of discovery responses, or as the control
     plane of a mesh does with the objects."""
     with ExitStack() as running:
         mock = running.enter_context(RunningMock("openai"))
-        image = ("--image", "sovereign:test") if request.param in ("istio", "envoy-gateway") else ()
+        image = ("--image", "sovereign:test") if request.param in IN_PODS else ()
         stack = EdgeStack(_config(mock), request.param, *image)
         if request.param == "xds":
             stack.shared = stack.rendered  # as the control plane's files; the processor keeps the same ones

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.supervise.certificates import make_root, make_server
 from sovereign_ext.cli.supervise.stack import envoy_binary
 from sovereign_ext.envoyconf.clusters import system_roots
@@ -36,7 +39,28 @@ class Machine:
         (tls / "workloads.crt").write_bytes(root.certificate_pem)
         for file in XDS.glob("*.yaml"):
             (self._envoy_dir / file.name).write_text(self.here(file.read_text()))
+        self._render_older()
         (self._envoy_dir / "management.pb").write_bytes(descriptor.descriptor_set())
+
+    def _render_older(self) -> None:
+        """What the processor keeps for an Envoy below 1.40, which is not checked in."""
+        older = self._directory / "older"
+        config = ENVOY / "example" / "gateway.yaml"
+        argv = [
+            "envoy",
+            "render",
+            "--below-1.40",
+            "--mode",
+            "xds",
+            "--config",
+            str(config),
+            "--out",
+            str(older),
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert sovereign(argv) == 0
+        name = "ingress-routes-below-1.40.yaml"
+        (self._envoy_dir / name).write_text((older / name).read_text())
 
     def here(self, text: str) -> str:
         """A rendering with its paths below this directory."""
@@ -48,12 +72,12 @@ class Machine:
             text = text.replace(path, str(place))
         return text
 
-    def validate(self, text: str) -> subprocess.CompletedProcess[str]:
-        """`envoy --mode validate` of a bootstrap."""
+    def validate(self, text: str, binary: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """`envoy --mode validate` of a bootstrap, by ``binary``, else by our Envoy."""
         file = self._directory / "validated.yaml"
         file.write_text(self.here(text))
         return subprocess.run(
-            [str(envoy_binary()), "--mode", "validate", "-c", str(file), "--log-level", "warning"],
+            [str(binary or envoy_binary()), "--mode", "validate", "-c", str(file), "--log-level", "warning"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

@@ -34,6 +34,27 @@ def test_reading_gives_what_was_written(document: dict[str, Any]):
     assert yaml.safe_load(text) == whole
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("ab: #'\"|-\t\x85\u2028", max_size=6), max_size=5), st.booleans())
+def test_texts_of_several_lines_too(lines: list[str], ended: bool):
+    text = "\n".join(lines) + ("\n" if ended else "")
+    whole = {"data": {"file": text, "long": "x" * 120}, "list": [text, LONG]}
+    assert yaml.safe_load(dump(whole, {})) == whole
+
+
+def test_a_text_stands_as_it_is():
+    """A file in a ConfigMap is to be read, too."""
+    text = "# why\nkey:\n  inner: 1\n\nother: 2\n"
+    assert dump({"data": {"file.yaml": text, "more": "x" * 120}}, {}).splitlines()[1:7] == [
+        "  file.yaml: |",
+        "    # why",
+        "    key:",
+        "      inner: 1",
+        "",
+        "    other: 2",
+    ]
+
+
 def test_a_comment_stands_once_above_its_part():
     document = {"filters": [{"name": "one", "a": 1}, {"name": "two", "a": 2}], "more": {"a": 3}}
     assert dump(document, {"two/a": "because", "a": "each"}).splitlines() == [

@@ -1,4 +1,4 @@
-"""`sovereign envoy render --mode istio|envoy-gateway`: objects that fit together, and that Envoy accepts."""
+"""`sovereign envoy render --mode istio|envoy-gateway|kgateway`: objects that fit together, and that Envoy accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.processor import register
 from sovereign_ext.envoyconf import commented, notes
 
-MODES = ("istio", "envoy-gateway")
+MODES = ("istio", "envoy-gateway", "kgateway")
 EXAMPLE = ENVOY / "example" / "mesh.yaml"
 
 
@@ -37,6 +37,11 @@ def pod(objects: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[s
     if "Deployment" in objects:
         spec = objects["Deployment"]["spec"]["template"]["spec"]
         (envoy,), settings = spec["containers"], spec
+    elif "GatewayParameters" in objects:
+        kube = objects["GatewayParameters"]["spec"]["kube"]
+        spec = kube["deploymentOverlay"]["spec"]["template"]["spec"]
+        envoy = {"volumeMounts": kube["envoyContainer"]["extraVolumeMounts"]}
+        settings = kube["podTemplate"] | {"volumes": kube["podTemplate"]["extraVolumes"]}
     else:
         spec = objects["EnvoyProxy"]["spec"]["provider"]["kubernetes"]["envoyDeployment"]
         envoy, settings = spec["container"], spec["pod"]
@@ -64,7 +69,7 @@ def test_it_is_what_a_gateway_of_ours_has(tmp_path: Path, mode: str, objects: di
     )
     for other in ("gateway", "xds"):
         argv = ["envoy", "render", "--mode", other, "--config", str(EXAMPLE), "--out", str(tmp_path), *places]
-        assert sovereign(argv) == 0
+        assert sovereign([*argv, *(["--below-1.40"] if mode == "kgateway" else [])]) == 0
     ours = yaml.safe_load((tmp_path / "gateway.yaml").read_text())["static_resources"]
     providers = yaml.safe_load((tmp_path / "clusters.yaml").read_text())["resources"]
     for each in providers:
@@ -90,7 +95,7 @@ def test_both_containers_meet(objects: dict[str, Any]):
     mounts = {each["name"]: each["mountPath"] for each in processor["volumeMounts"]}
     seen = {each["name"]: each["mountPath"] for each in envoy["volumeMounts"]}
     assert mounts["run"] == seen["run"]
-    assert mounts["config"] == seen["envoy-config"]
+    assert mounts["config"] == seen["envoy-files"]
     assert mounts.keys() | seen.keys() == volumes.keys()
     _, clusters, _ = mesh_envoy.delivered(objects)
     pipes = [
@@ -126,10 +131,10 @@ def test_each_container_sees_its_own_secrets_only(objects: dict[str, Any]):
     """The log's keys stay with the processor, the key of our certificate with Envoy."""
     processor, envoy, volumes, _ = pod(objects)
     assert "state" not in {each["name"] for each in envoy["volumeMounts"]}
-    assert "envoy-config" not in {each["name"] for each in processor["volumeMounts"]}
+    assert "envoy-files" not in {each["name"] for each in processor["volumeMounts"]}
     assert "secret" not in str(volumes["config"])
     (secret,) = [
-        each["secret"] for each in volumes["envoy-config"]["projected"]["sources"] if "secret" in each
+        each["secret"] for each in volumes["envoy-files"]["projected"]["sources"] if "secret" in each
     ]
     assert [item["path"] for item in secret["items"]] == ["tls/tls.crt", "tls/tls.key"]
 
@@ -146,6 +151,15 @@ def test_the_service_leads_to_our_listener(objects: dict[str, Any]):
         assert service["selector"].items() <= labels.items()
         selector = objects["EnvoyFilter"]["spec"]["workloadSelector"]["labels"]
         assert selector.items() <= labels.items()
+    elif "GatewayParameters" in objects:
+        gateway = objects["Gateway"]
+        assert service["selector"] == {"gateway.networking.k8s.io/gateway-name": gateway["metadata"]["name"]}
+        reference = gateway["spec"]["infrastructure"]["parametersRef"]
+        assert reference["name"] == objects["GatewayParameters"]["metadata"]["name"]
+        assert (
+            objects["Service"]["metadata"]["name"] != gateway["metadata"]["name"]
+        )  # kgateway makes one of this name
+        assert ingress["address"]["socket_address"]["port_value"] != gateway["spec"]["listeners"][0]["port"]
     else:
         gateway = objects["Gateway"]["metadata"]
         assert set(service["selector"].values()) == {gateway["name"], gateway["namespace"]}
@@ -155,7 +169,7 @@ def test_the_service_leads_to_our_listener(objects: dict[str, Any]):
     assert len({each["metadata"]["namespace"] for each in objects.values()}) == 1
 
 
-@pytest.mark.parametrize("kind", ["EnvoyFilter", "EnvoyPatchPolicy", "EnvoyProxy"])
+@pytest.mark.parametrize("kind", ["EnvoyFilter", "EnvoyPatchPolicy", "EnvoyProxy", "GatewayParameters"])
 def test_it_fits_the_projects_schema(kind: str):
     """Of the release that docs/deploy/mesh.md names, where Go's module cache has it."""
     schema = crd(kind)
@@ -173,22 +187,27 @@ def test_it_fits_the_projects_schema(kind: str):
 @pytest.mark.services
 @pytest.mark.parametrize("release", ["1.29", "1.37"])
 def test_kubernetes_own_kinds_fit_its_schemas(release: str):
-    """Deployment and Service; and the processor's container of Envoy Gateway's pod, in a Deployment to be judged by."""
-    istio, gateway = (mesh_envoy.read(ENVOY / "mesh" / mode) for mode in MODES)
-    other = copy.deepcopy(istio["Deployment"])
-    processor, _, volumes, context = pod(gateway)
-    other["spec"]["template"]["spec"] |= {
-        "initContainers": [processor],
-        "volumes": list(volumes.values()),
-        "securityContext": context,
-    }
+    """Deployment, Services and ConfigMap; and the processor's container of the other pods, in a Deployment to be judged
+    by."""
+    istio, *gateways = (mesh_envoy.read(ENVOY / "mesh" / mode) for mode in MODES)
+    manifests = [istio["Deployment"], istio["Service"], gateways[1]["ConfigMap"]]
+    for gateway in gateways:
+        other = copy.deepcopy(istio["Deployment"])
+        processor, _, volumes, context = pod(gateway)
+        other["spec"]["template"]["spec"] |= {
+            "initContainers": [processor],
+            "volumes": list(volumes.values()),
+            "securityContext": context,
+        }
+        manifests += [other, gateway["Service"]]
     with judging.kubernetes() as judge:
-        for manifest in (istio["Deployment"], istio["Service"], other, gateway["Service"]):
+        for manifest in manifests:
             assert judge.ask("validate", manifest=manifest, release=release) == ""
 
 
 def test_every_comment_is_said_somewhere():
     documents = [yaml.safe_load(path.read_text()) for path in (ENVOY / "mesh").rglob("*.yaml")]
+    assert "# " in (ENVOY / "mesh" / "kgateway" / "configmap.yaml").read_text().partition("envoy.yaml: |")[2]
     assert commented.unused(documents, notes.MESH_NOTES) == set()
 
 

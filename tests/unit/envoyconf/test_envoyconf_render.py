@@ -18,6 +18,7 @@ from sovereign_ext.envoyconf.names import (
     TARGET_HEADER,
     WALK_HEADER,
     entry_cluster,
+    led_to,
     provider_cluster,
 )
 from sovereign_ext.envoyconf.typed import plain
@@ -117,9 +118,8 @@ def test_a_changed_provider_is_another_cluster():
     assert provider_cluster(PLAIN) != provider_cluster(changed)
     assert provider_cluster(PLAIN) == provider_cluster(PLAIN.model_copy())
     for provider in (PLAIN, changed):
-        assert entry_cluster(provider).removeprefix("entry.") == provider_cluster(provider).removeprefix(
-            "provider."
-        )
+        assert entry_cluster(provider) != provider_cluster(provider)
+        assert led_to(entry_cluster(provider)) == provider_cluster(provider)
 
 
 def test_two_routes_for_each_provider():
