@@ -65,18 +65,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     import asyncio
     import gc
-    import logging
     import os
     import signal
     from datetime import timedelta
 
     from sovereign_ext.settings import Settings
 
-    who = "" if args.worker is None else f"worker {args.worker} "
-    line = f"%(asctime)s %(levelname)s {who}%(name)s %(message)s"
-    logging.basicConfig(level=args.log_level.upper(), format=line)
-    for chatty in ("httpx", "httpcore", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     run_dir = args.run_dir or args.state_dir / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings = Settings(
@@ -102,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             run_workers(settings, args.argv)
             return 0
         settings = _of_one(settings)
+    _log_as(args)
 
     # Only now: whoever keeps workers running does without.
     import uvloop
@@ -119,6 +114,16 @@ def run(args: argparse.Namespace) -> int:
 
     uvloop.run(main())
     return 0
+
+
+def _log_as(args: argparse.Namespace) -> None:
+    import logging
+
+    who = "" if args.worker is None else f"worker {args.worker} "
+    line = f"%(asctime)s %(levelname)s {who}%(name)s %(message)s"
+    logging.basicConfig(level=args.log_level.upper(), format=line)
+    for chatty in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _of_one(settings: Settings) -> Settings:
