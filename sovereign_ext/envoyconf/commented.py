@@ -7,9 +7,11 @@ Deliberately not here: parsing, and any style but this one.
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any as Json
 from typing import Final
@@ -170,8 +172,19 @@ def _leaves(value: Json) -> Iterator[Json]:
 
 
 def _flow(value: Json) -> str:
+    return _flow_of(json.dumps(value))
+
+
+@lru_cache(maxsize=10_000)
+def _flow_of(document: str) -> str:
+    """The same parts are asked for again and again, and PyYAML is slow."""
     text: str = yaml.dump(
-        value, Dumper=_Plain, default_flow_style=True, sort_keys=False, width=1_000_000, allow_unicode=True
+        json.loads(document),
+        Dumper=_Plain,
+        default_flow_style=True,
+        sort_keys=False,
+        width=1_000_000,
+        allow_unicode=True,
     )
     return text.removesuffix("\n").removesuffix("\n...")
 

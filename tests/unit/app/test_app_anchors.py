@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import grpc
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -14,6 +15,8 @@ from sovereign_ext.app import Processor
 from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.settings import Settings
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
+
+pytestmark = pytest.mark.services
 
 PATIENCE_S = 20.0
 

@@ -25,6 +25,8 @@ from sovereign_ext.registry.registry import Registry
 from sovereign_ext.settings import Settings
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
 
+pytestmark = pytest.mark.services
+
 PATIENCE_S = 20.0
 ADMIN = mint(KeyKind.ADMIN, bytes(32)).reveal()
 

@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "metering"))
 
 from metering_world import predicate, statement
 
+pytestmark = pytest.mark.services
+
 
 async def fill(world: World, *tenants: str, **changes: Any) -> None:
     """One entry for each."""

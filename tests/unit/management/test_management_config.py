@@ -8,6 +8,8 @@ import grpc
 import pytest
 from management_world import World, run
 
+pytestmark = pytest.mark.services
+
 
 def test_admins_see_version_digest_and_the_faults_of_a_newer_file(tmp_path: Path) -> None:
     """A refused edit shows with its line and field, so that nobody believes it is in force."""

@@ -19,6 +19,8 @@ from management_world import World, run
 from sovereign_ext._gen.sovereign.management.v1 import policies_pb2
 from sovereign_ext.management.names import page_token
 
+pytestmark = pytest.mark.services
+
 OK = grpc.StatusCode.OK
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 IN_USE = grpc.StatusCode.FAILED_PRECONDITION

@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "metering"))
 
 from findings_world import facts, found
 
+pytestmark = pytest.mark.services
+
 
 async def fill(world: World, *said: FindingFacts) -> None:
     """One entry for each."""

@@ -17,6 +17,8 @@ from sovereign_ext.management.health import Health
 from sovereign_ext.management.rpc import Call
 from sovereign_ext.management.server import health_server
 
+pytestmark = pytest.mark.services
+
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
 

@@ -25,6 +25,8 @@ from sovereign_ext.storage.schema import resources
 from sovereign_ext.tenants.keys import checksum_ok
 from sovereign_ext.tenants.resolve import Identity, identify
 
+pytestmark = pytest.mark.services
+
 OK = grpc.StatusCode.OK
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 ABORTED = grpc.StatusCode.ABORTED

@@ -17,6 +17,8 @@ from sovereign_ext.errors import ServiceError
 from sovereign_ext.tenants.demand import window
 from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Measure, Reserve, Scope, Slot, Used
 
+pytestmark = pytest.mark.services
+
 METHOD = "LimitService.QueryLimits"
 
 

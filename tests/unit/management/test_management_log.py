@@ -24,6 +24,8 @@ from sovereign_ext.tlog.reader import LogReader
 from sovereign_ext.tlog.tiles import decode_bundle
 from sovereign_ext.webhook.service import WebhookStatus
 
+pytestmark = pytest.mark.services
+
 
 def test_checkpoint_is_the_published_file(tmp_path: Path) -> None:
     """Byte for byte, as text, and never cached."""

@@ -9,6 +9,8 @@ import pytest
 from management_world import World, run
 from prometheus_client.parser import text_string_to_metric_families
 
+pytestmark = pytest.mark.services
+
 
 @pytest.mark.parametrize("key", ["admin", "auditor"])
 def test_who_sees_all_tenants_sees_them(tmp_path: Path, key: str) -> None:

@@ -19,6 +19,8 @@ from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import Config
 from sovereign_ext.routing.health import State, Verdict
 
+pytestmark = pytest.mark.services
+
 POLICIES = Config.model_validate(
     {
         **CONFIG.model_dump(),

@@ -14,6 +14,8 @@ from management_world import World, run
 
 from sovereign_ext.keystore.base import SHARED
 
+pytestmark = pytest.mark.services
+
 OK = grpc.StatusCode.OK
 SECRET = "sk-provider-secret-0123456789"
 NAMES = {"acme": "tenants/acme/providerKeys/alpha", SHARED: "providerKeys/alpha"}

@@ -24,6 +24,8 @@ from sovereign_ext.management.configured import ConfigKind
 from sovereign_ext.policy.evaluate import routable
 from sovereign_ext.routing.health import Health, Verdict
 
+pytestmark = pytest.mark.services
+
 State = providers_pb2.Health.State
 
 

@@ -19,6 +19,8 @@ from sovereign_ext.management.receipts import WAIT_S, Receipts
 from sovereign_ext.management.rpc import Call
 from sovereign_ext.management.status import known
 
+pytestmark = pytest.mark.services
+
 
 @pytest.mark.parametrize("key", ["acme", "admin"])
 def test_owner_and_admin_get_the_receipt(tmp_path: Path, key: str) -> None:

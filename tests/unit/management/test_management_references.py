@@ -24,6 +24,8 @@ from sovereign_ext._gen.sovereign.management.v1 import keys_pb2, operators_pb2
 from sovereign_ext.enrolment import KINDS
 from sovereign_ext.management.descriptor import SERVICES
 
+pytestmark = pytest.mark.services
+
 OK = grpc.StatusCode.OK
 WORKLOAD = "spiffe://initech.test/app"
 DECLARED = {

@@ -22,6 +22,8 @@ from sovereign_ext.config.model import Tenant
 from sovereign_ext.errors import InvalidFields
 from sovereign_ext.management.kinds import Kind
 
+pytestmark = pytest.mark.services
+
 OK = grpc.StatusCode.OK
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 DENIED = grpc.StatusCode.PERMISSION_DENIED

@@ -21,6 +21,8 @@ from metering_world import NOVEMBER_MS, predicate, statement
 
 from sovereign_ext.metering.rows import usage_row
 
+pytestmark = pytest.mark.services
+
 HOUR_MS = 3_600_000
 BILLED, COST = 1_980_000, 1_800_000
 
