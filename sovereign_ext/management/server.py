@@ -11,8 +11,7 @@ from typing import Any
 import grpc.aio
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
-from sovereign_ext.errors import StartError
-from sovereign_ext.management import bodies, descriptor
+from sovereign_ext.management import bodies, descriptor, listening
 from sovereign_ext.management.auth import Authenticator
 from sovereign_ext.management.deps import Deps, Log
 from sovereign_ext.management.health import Health, is_ready
@@ -35,14 +34,9 @@ def health_server(deps: Deps, host: str, port: int) -> grpc.aio.Server:
 
     For probes that cannot reach a Unix socket, such as Kubernetes'. Raises ``StartError``.
     """
-    # Otherwise a second process could listen there as well, and would be asked in the place of this one.
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    server = grpc.aio.server(options=listening.ALONE)
     server.add_generic_rpc_handlers((_health(deps, _gate(deps)),))
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError:
-        raise StartError(f"--health-listen: cannot listen on {address}") from None
+    listening.listen(server, host, port)
     return server
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
-from sovereign_ext.errors import StartError
+from sovereign_ext.management.listening import ALONE, listen
 from sovereign_ext.management.probe import check
 
 _PATIENCE_S: Final = 2.0
@@ -23,13 +23,12 @@ _LIVENESS: Final = "liveness"
 _NAMES: Final = ("", "readiness", "limits", _LIVENESS)
 
 
-def health_server(sockets: Sequence[Path], own: Path, listen: tuple[str, int] | None) -> grpc.Server:
-    """A server on the Unix socket ``own``, and on host and port of ``listen``; not yet started.
+def health_server(sockets: Sequence[Path], own: Path, address: tuple[str, int] | None) -> grpc.Server:
+    """A server on the Unix socket ``own``, and on the host and port of ``address``; not yet started.
 
     ``sockets`` are the workers' management sockets. Raises ``StartError`` if it cannot listen there.
     """
-    # Otherwise a second process could listen there as well, and would be asked in the place of this one.
-    server = grpc.server(ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
+    server = grpc.server(ThreadPoolExecutor(4), options=ALONE)
     method = grpc.unary_unary_rpc_method_handler(
         lambda request, context: _answer(sockets, request, context),
         request_deserializer=health_pb2.HealthCheckRequest.FromString,
@@ -38,15 +37,9 @@ def health_server(sockets: Sequence[Path], own: Path, listen: tuple[str, int] | 
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method}),)
     )
-    addresses = [f"unix:{own.absolute()}"]
-    if listen is not None:
-        host, port = listen
-        addresses.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    for address in addresses:
-        try:
-            server.add_insecure_port(address)
-        except RuntimeError:
-            raise StartError(f"cannot listen on {address}") from None
+    server.add_insecure_port(f"unix:{own.absolute()}")
+    if address is not None:
+        listen(server, *address)
     return server
 
 
