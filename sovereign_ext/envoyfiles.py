@@ -34,7 +34,6 @@ class EnvoyFiles:
     def __init__(self, settings: Settings, config: Config) -> None:
         self._layout = layout(settings, config)
         self._settings = settings
-        self._listens = settings.listen_port is not None
         self._admin = EnvoyAdmin(str(settings.admin_socket))
         self._life = os.urandom(4).hex()  # Envoy may still run with what an earlier process gave it
         self._given = 0
@@ -48,7 +47,7 @@ class EnvoyFiles:
         if self._settings.worker > 1:
             return
         render.write_shared(self._layout)
-        if self._listens:
+        if self._settings.listen_port is not None:
             render.write_static(self._layout)
 
     def give(self, providers: Iterable[Provider]) -> None:
