@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from our_scripts import script
 
 from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.supervise.certificates import make_root, make_server
@@ -20,6 +21,14 @@ from sovereign_ext.management import descriptor
 ROOT = Path(__file__).parents[3]
 ENVOY = ROOT / "envoy"
 XDS = ENVOY / "xds"
+PLACES: tuple[str, ...] = script("envoy").PLACES
+"""Options of `sovereign envoy render` that say where things are, as in the checked-in renderings."""
+
+
+def walk(value: Any) -> list[dict[str, Any]]:
+    """Every mapping in a document."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return ([value] if isinstance(value, dict) else []) + [found for each in inner for found in walk(each)]
 
 
 class Machine:

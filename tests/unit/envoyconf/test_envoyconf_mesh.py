@@ -12,7 +12,7 @@ import mesh_envoy
 import pytest
 import yaml
 from crds import crd, refusals
-from golden_world import ENVOY, Machine
+from golden_world import ENVOY, PLACES, Machine
 
 from sovereign_ext.cli.main import main as sovereign
 from sovereign_ext.cli.processor import register
@@ -59,16 +59,8 @@ def test_envoy_accepts_what_the_control_plane_would_give_it(tmp_path: Path, obje
 
 def test_it_is_what_a_gateway_of_ours_has(tmp_path: Path, mode: str, objects: dict[str, Any]):
     """The same listeners, and the clusters that the processor would write: another arrangement, not another version."""
-    places = (
-        "--run-dir",
-        "/run/sovereign",
-        "--envoy-dir",
-        "/run/sovereign/envoy",
-        "--config-dir",
-        "/etc/sovereign",
-    )
     for other in ("gateway", "xds"):
-        argv = ["envoy", "render", "--mode", other, "--config", str(EXAMPLE), "--out", str(tmp_path), *places]
+        argv = ["envoy", "render", "--mode", other, "--config", str(EXAMPLE), "--out", str(tmp_path), *PLACES]
         assert sovereign([*argv, *(["--below-1.40"] if mode == "kgateway" else [])]) == 0
     ours = yaml.safe_load((tmp_path / "gateway.yaml").read_text())["static_resources"]
     providers = yaml.safe_load((tmp_path / "clusters.yaml").read_text())["resources"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from golden_world import ENVOY, XDS, Machine, read
+from golden_world import ENVOY, XDS, Machine, read, walk
 from our_scripts import script
 from own_envoy import own_bootstrap
 
@@ -21,12 +20,6 @@ GOLDEN = sorted(
 )
 SIDECAR = ENVOY / "example" / "sidecar.yaml"
 GATEWAY = ENVOY / "example" / "gateway.yaml"
-
-
-def walk(value: Any) -> list[dict[str, Any]]:
-    """Every mapping in a document."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return ([value] if isinstance(value, dict) else []) + [found for each in inner for found in walk(each)]
 
 
 @pytest.mark.services

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from golden_world import ENVOY, Machine
+from golden_world import ENVOY, PLACES, Machine
 from older_envoys import VERSIONS, older_envoy
 from own_envoy import own_bootstrap
 
@@ -16,14 +16,6 @@ from sovereign_ext.envoyconf.mode import IN_PODS, Mode
 
 EXAMPLE = ENVOY / "example" / "gateway.yaml"
 ONLY_1_40 = ("priority_group", "refresh_cluster_on_retry", "entry.", "v1.40")
-PLACES = (
-    "--run-dir",
-    "/run/sovereign",
-    "--envoy-dir",
-    "/run/sovereign/envoy",
-    "--config-dir",
-    "/etc/sovereign",
-)
 
 
 def render(out: Path, mode: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from golden_world import walk
 
 from sovereign_ext.cli.supervise.stack import envoy_binary
 from sovereign_ext.config.model import Provider, ProviderKind, Timeouts
@@ -47,12 +47,6 @@ def layout(tmp_path: Path) -> Layout:
         transcoder=descriptor.transcoder(),
         roots=clusters.system_roots(),
     )
-
-
-def walk(value: Any) -> list[dict[str, Any]]:
-    """Every mapping in a document."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return ([value] if isinstance(value, dict) else []) + [found for each in inner for found in walk(each)]
 
 
 def test_envoy_accepts_it(layout: Layout):
