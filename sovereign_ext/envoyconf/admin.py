@@ -47,7 +47,7 @@ class EnvoyAdmin:
         2. After ``accept_s`` seconds the listeners of clients close. The internal one does not, so that open calls may
            still go on to their next provider.
         3. Until no call is open, ``within_s`` seconds at most, counted from 1. ``waiting`` is told how many there are,
-           once, if there are any.
+           once, if there are any that do not end at once.
 
         Raises ``httpx.TransportError`` if there is no Envoy.
         """
@@ -58,7 +58,10 @@ class EnvoyAdmin:
             await client.post("/drain_listeners?inboundonly")
             left = await self._open_calls(client)
             if left and waiting is not None:
-                waiting(left)
+                await self._sleep(_POLL_S)  # one that is as good as over, such as a mirror's look, is no news
+                left = await self._open_calls(client)
+                if left:
+                    waiting(left)
             for _ in range(round(max(0.0, within_s - accept_s) / _POLL_S)):
                 if not left:
                     break
