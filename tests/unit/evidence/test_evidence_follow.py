@@ -206,7 +206,6 @@ def test_every_look_has_a_nonce_of_its_own(verifier: RunningVerifier) -> None:
         (300, 60, 0xFFFF, 60),  # never later
         (300, 200, 0xFFFF, 150),  # half of what is left
         (10, 60, 0xFFFF, 5),
-        (1, 60, 0xFFFF, 1),  # but not without a pause
     ],
 )
 def test_evidence_is_renewed_before_it_ends(
@@ -225,6 +224,21 @@ def test_evidence_is_renewed_before_it_ends(
         async with world(settings, documents(verifier), random=random) as here:
             assert nap - 1.5 <= await here.naps.next() <= nap
             assert here.now.expires_at_s - here.now.issued_at_s == lifetime
+
+    asyncio.run(run())
+
+
+def test_the_shortest_life_is_not_renewed_without_a_pause(verifier: RunningVerifier) -> None:
+    """The service's clock stands still: such evidence would otherwise end while it is fetched, now and then."""
+
+    async def run() -> None:
+        verifier.behave(lifetime_s=1)
+        began = time.time()
+        settings = config(evidence(verifier, refresh_s=60))
+        edges = {"clock": lambda: began, "random": lambda size: b"\xff" * size}
+        async with world(settings, documents(verifier), **edges) as here:
+            assert 0.99 < await here.naps.next() < 10
+            assert here.now.expires_at_s - here.now.issued_at_s == 1
 
     asyncio.run(run())
 
