@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sovereign_ext.registry.certificates import load_certificate
 from sovereign_ext.registry.evidence import pin_of
 
 TIMEOUT_S: Final = 5.0
@@ -34,8 +34,8 @@ class Shown:
 def read_certificate(der: bytes) -> Shown:
     """What there is to know of a DER certificate. Raises ``ValueError``."""
     try:
-        key = x509.load_der_x509_certificate(der).public_key()
-    except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        key = load_certificate(der).public_key()
+    except UnsupportedAlgorithm as error:
         raise ValueError(f"certificate with an unknown kind of key: {error}") from None
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Shown(hashlib.sha256(der).hexdigest(), pin_of(spki))

@@ -12,7 +12,6 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc import jws
@@ -22,6 +21,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode
 
 from sovereign_ext.errors import VerificationError
+from sovereign_ext.registry.certificates import load_certificate
 
 MAX_TOKEN_BYTES: Final = 128 * 1024
 MAX_KEYS: Final = 200
@@ -223,8 +223,8 @@ def _imported(kty: str, parts: Claims) -> Native:
 
 def _certified(chain: list[Any]) -> Native:
     try:
-        key = x509.load_der_x509_certificate(b64decode(chain[0], validate=True)).public_key()
-    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm, x509.InvalidVersion):
+        key = load_certificate(b64decode(chain[0], validate=True)).public_key()
+    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm):
         raise VerificationError("JWK has a malformed x5c") from None
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise VerificationError("JWK has a certificate for an unknown kind of key")

@@ -33,6 +33,7 @@ from sovereign_ext.config.trust import EvidenceKind
 from sovereign_ext.errors import EvidenceRefused, VerificationError
 from sovereign_ext.registry.appraisal import NO_EVIDENCE, Expected, lifetime
 from sovereign_ext.registry.binding import Binding, read_binding
+from sovereign_ext.registry.certificates import load_certificate
 from sovereign_ext.registry.evidence import VerifiedEvidence, pin_of, spelled_as_allowed
 from sovereign_ext.registry.jose import read_json_object
 
@@ -165,8 +166,8 @@ def _certificate(value: Any) -> x509.Certificate:
     if not isinstance(value, bytes) or not 1 <= len(value) <= 4096:
         raise VerificationError("payload has a certificate of an impossible size")
     try:
-        return x509.load_der_x509_certificate(value)
-    except (ValueError, x509.InvalidVersion):
+        return load_certificate(value)
+    except ValueError:
         raise VerificationError("payload has a malformed certificate") from None
 
 

@@ -51,14 +51,16 @@ def certificate(
     ca: bool = True,
     hours: float = 3,
     signer: str | None = None,
+    serial: int | None = None,
 ) -> x509.Certificate:
-    """Valid from one hour before ``NOW``. ``signer`` is whose key signs, the issuer's unless told."""
+    """Valid from one hour before ``NOW``. ``signer`` is whose key signs, the issuer's unless told; ``serial`` is
+    drawn unless told."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject(name))
         .issuer_name(subject(issuer))
         .public_key(key(name).public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(MOMENT - timedelta(hours=1))
         .not_valid_after(MOMENT + timedelta(hours=hours))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
