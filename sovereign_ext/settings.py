@@ -11,6 +11,8 @@ ADMIN_SOCKET: Final = "envoy-admin.sock"
 MANAGEMENT_SOCKET: Final = "management.sock"
 READY_FILE: Final = "processor.ready"
 """Names in the directory of sockets."""
+HEALTH_SERVICES: Final = ("readiness", "limits", "liveness")
+"""What probes may ask a processor for, by the gRPC health protocol; the empty name stands for the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sovereign_ext.settings import MANAGEMENT_SOCKET
+from sovereign_ext.settings import HEALTH_SERVICES, MANAGEMENT_SOCKET
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +24,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     whom.add_argument("--url", metavar="URL", help="of anything else: a GET has to be answered with 2xx")
     parser.add_argument(
         "--service",
-        choices=("readiness", "liveness", "limits"),
+        choices=HEALTH_SERVICES,
         default="readiness",
         help="what a processor is asked (default: %(default)s)",
     )

@@ -91,7 +91,7 @@ def _xds(layout: Layout, providers: Sequence[Provider]) -> dict[str, dict[str, J
         layout.bootstrap_file.name: resources.bootstrap(layout),
         layout.listeners_file.name: resources.listener_response(layout),
         layout.clusters_file.name: resources.cluster_response(layout, providers, _VERSION),
-        layout.ingress_routes_file.name: resources.ingress_response(layout),
+        layout.ingress_routes_file.name: resources.ingress_response(layout, routes.management(layout)),
         layout.egress_routes_file.name: resources.egress_response(providers, _VERSION, layout.workers),
         **{file.name: response for file, response in resources.secret_responses(layout).items()},
     }

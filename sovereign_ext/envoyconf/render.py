@@ -16,7 +16,7 @@ from typing import Any as Json
 import yaml
 
 from sovereign_ext.config.model import Provider
-from sovereign_ext.envoyconf import resources
+from sovereign_ext.envoyconf import resources, routes
 from sovereign_ext.envoyconf.layout import Layout
 
 
@@ -30,8 +30,9 @@ def write_shared(layout: Layout) -> None:
     """Write what every Envoy needs and this release or the configuration decides: routes and descriptors of the
     management API, and where the certificates are."""
     _replace(layout.descriptor_file, descriptors(layout))
+    served = routes.management(layout)
     for each in (layout, replace(layout, older=True)):
-        _write(each.ingress_routes_file, resources.ingress_response(each))
+        _write(each.ingress_routes_file, resources.ingress_response(each, served))
     for file, response in resources.secret_responses(layout).items():
         _write(file, response)
 

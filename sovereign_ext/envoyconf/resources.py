@@ -104,8 +104,8 @@ def cluster_response(layout: Layout, providers: Sequence[Provider], version: str
     return _response(version, CLUSTER, provider_clusters(layout, providers))
 
 
-def ingress_response(layout: Layout) -> dict[str, Json]:
-    return _response("1", _ROUTES, [routes.ingress(layout)])
+def ingress_response(layout: Layout, served: Sequence[dict[str, Json]]) -> dict[str, Json]:
+    return _response("1", _ROUTES, [routes.ingress(layout, served)])
 
 
 def egress_response(providers: Sequence[Provider], version: str, workers: int) -> dict[str, Json]:

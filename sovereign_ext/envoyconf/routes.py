@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any as Json
 from typing import Final
@@ -62,12 +62,9 @@ _PLUGIN: Final = "envoy.router.cluster_specifier_plugin.priority_group"
 _PLUGIN_TYPE: Final = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"  # noqa: E501 - a name
 
 
-def ingress(layout: Layout) -> dict[str, Json]:
-    """Management calls to the processor's own services, everything else into the walk."""
-    return {
-        "name": INGRESS_ROUTES,
-        "virtual_hosts": [host(layout, [*management(layout), walk(layout)])],
-    }
+def ingress(layout: Layout, served: Sequence[dict[str, Json]]) -> dict[str, Json]:
+    """Management calls to the processor's own services, which are ``served``, everything else into the walk."""
+    return {"name": INGRESS_ROUTES, "virtual_hosts": [host(layout, [*served, walk(layout)])]}
 
 
 def host(layout: Layout, found: list[dict[str, Json]]) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from typing import Final
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.errors import CallerError
 from sovereign_ext.management.rpc import Call, Methods, Reply
+from sovereign_ext.settings import HEALTH_SERVICES
 from sovereign_ext.tlog.service import LogStatus
 
 WATCH_POLL_S: Final = 1.0
@@ -56,7 +57,7 @@ class Health:
             health_pb2.HealthListResponse(
                 statuses={
                     name: health_pb2.HealthCheckResponse(status=self._status(name))
-                    for name in ("", "readiness", "limits", "liveness")
+                    for name in ("", *HEALTH_SERVICES)
                 }
             )
         )

@@ -17,10 +17,10 @@ import grpc
 from sovereign_ext._gen.grpc.health.v1 import health_pb2
 from sovereign_ext.management.listening import ALONE, listen
 from sovereign_ext.management.probe import check
+from sovereign_ext.settings import HEALTH_SERVICES
 
 _PATIENCE_S: Final = 2.0
 _LIVENESS: Final = "liveness"
-_NAMES: Final = ("", "readiness", "limits", _LIVENESS)
 
 
 def health_server(sockets: Sequence[Path], own: Path, address: tuple[str, int] | None) -> grpc.Server:
@@ -44,7 +44,7 @@ def health_server(sockets: Sequence[Path], own: Path, address: tuple[str, int] |
 
 
 def _answer(sockets: Sequence[Path], request: health_pb2.HealthCheckRequest, context: Any) -> Any:
-    if request.service not in _NAMES:
+    if request.service not in ("", *HEALTH_SERVICES):
         context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
     together = all if request.service == _LIVENESS else any
     with ThreadPoolExecutor(len(sockets)) as threads:

@@ -138,7 +138,7 @@ def test_two_routes_for_each_provider():
 
 def test_the_walk(layout: Layout):
     """Nothing leaves by a route that the processor has not planned, and retries need its own header."""
-    (host,) = routes.ingress(layout)["virtual_hosts"]
+    (host,) = routes.ingress(layout, [])["virtual_hosts"]
     found = host["routes"][-1]
     assert found["match"] == {"prefix": "/"}
     plugin = found["route"]["inline_cluster_specifier_plugin"]["extension"]["typed_config"]
