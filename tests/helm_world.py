@@ -80,6 +80,14 @@ MATRIX: dict[str, Values] = {
             "drain": {"longestStreamSeconds": 3600},
         },
     ),
+    "on each node": merged(
+        SHARED,
+        {
+            "daemonSet": {"enabled": True},
+            "storage": {"persistence": {"enabled": False}},
+            "pod": {"tolerations": [{"key": "ml", "operator": "Exists"}]},
+        },
+    ),
     "everything turned": merged(
         SHARED,
         {
@@ -186,8 +194,8 @@ def labels(manifest: Manifest) -> dict[str, str]:
 
 
 def workload(found: list[Manifest]) -> Manifest:
-    """The StatefulSet or Deployment."""
-    (it,) = named(found, "StatefulSet") + named(found, "Deployment")
+    """The StatefulSet, Deployment or DaemonSet."""
+    (it,) = (each for kind in ("StatefulSet", "Deployment", "DaemonSet") for each in named(found, kind))
     return it
 
 

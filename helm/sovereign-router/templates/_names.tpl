@@ -55,9 +55,18 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether there may be more than one pod: "true" or nothing. */}}
+{{/* A StatefulSet where pods keep volumes, else a Deployment, or a DaemonSet where one is asked for. */}}
+{{- define "sovereign.kind" -}}
+{{- if .Values.daemonSet.enabled -}}
+DaemonSet
+{{- else -}}
+{{ ternary "StatefulSet" "Deployment" .Values.storage.persistence.enabled }}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the number of pods is ours and may be more than one: "true" or nothing. */}}
 {{- define "sovereign.several" -}}
-{{- if or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}true{{- end -}}
+{{- if and (not .Values.daemonSet.enabled) (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Whether clients have to show a certificate, which the kubelet has none of: "true" or nothing. */}}

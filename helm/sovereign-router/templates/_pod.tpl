@@ -108,7 +108,7 @@ spec:
 {{- end -}}
 
 {{- define "sovereign.placement" -}}
-{{- with include "sovereign.spread" . | trim }}
+{{- with ternary "" (include "sovereign.spread" . | trim) .Values.daemonSet.enabled }}
 topologySpreadConstraints:
   {{- . | nindent 2 }}
 {{- end }}

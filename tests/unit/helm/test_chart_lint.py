@@ -119,13 +119,14 @@ def test_whole_numbers_stay_whole() -> None:
     assert "max_request_bytes: 33554432\n" in configuration(manifests(values))
 
 
-@pytest.mark.parametrize("name", ["one pod", "several pods", "plain", "least"])
+@pytest.mark.parametrize("name", ["one pod", "several pods", "on each node", "plain", "least"])
 def test_the_notes_tell_the_next_step(name: str) -> None:
     """As `helm install` would print them; a dry run needs no cluster."""
     done = helm("install", "demo", ".", "--namespace", "gateway-ns", "--dry-run=client", values=MATRIX[name])
     assert done.returncode == 0, done.stderr
     notes = done.stdout.split("NOTES:\n")[1]
-    assert "rollout status" in notes
+    kind = "daemonset" if name == "on each node" else "statefulset"
+    assert f"rollout status {kind}/demo-sovereign-router" in notes
     step = {"plain": "port-forward", "least": "There is no tenant yet"}.get(
         name, "helm test demo -n gateway-ns"
     )

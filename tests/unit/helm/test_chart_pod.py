@@ -178,10 +178,12 @@ def test_the_public_port_is_offered_for_http3() -> None:
 @every_rendering
 def test_several_pods_share_everything_and_may_be_moved_one_by_one(name: str) -> None:
     found, values = rendered(name), MATRIX[name]
+    each_node = workload(found)["kind"] == "DaemonSet"
     several = values.get("replicas", 1) > 1 or values.get("autoscaling", {}).get("enabled", False)
-    assert len(named(found, "PodDisruptionBudget")) == several
-    assert ("database:" in configuration(found)) is several
-    assert (workload(found)["spec"].get("replicas") is None) is bool(named(found, "HorizontalPodAutoscaler"))
+    assert len(named(found, "PodDisruptionBudget")) == (several and not each_node)
+    assert ("database:" in configuration(found)) is (several or each_node)
+    counted_by_others = each_node or bool(named(found, "HorizontalPodAutoscaler"))
+    assert (workload(found)["spec"].get("replicas") is None) is counted_by_others
 
 
 def test_one_pod_keeps_its_log_and_the_logs_memory_apart() -> None:
@@ -200,6 +202,30 @@ def test_one_pod_keeps_its_log_and_the_logs_memory_apart() -> None:
     assert option(processor, "--checkpoint-dir").startswith(mounts["memory"] + "/")
     keep = workload(found)["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert set(keep.values()) == {"Retain"}
+
+
+def test_on_each_node_it_is_for_the_pods_of_that_node() -> None:
+    """A new pod is ready before the old one goes. Pods that are spread by nodes need no other spread."""
+    found = rendered("on each node")
+    assert workload(found)["kind"] == "DaemonSet"
+    assert workload(found)["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    pod = workload(found)["spec"]["template"]["spec"]
+    assert "topologySpreadConstraints" not in pod
+    assert pod["tolerations"] == [{"key": "ml", "operator": "Exists"}]
+    assert one(found, "Service")["spec"]["internalTrafficPolicy"] == "Local"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "policy"),
+    [
+        ("several pods", "", None),
+        ("several pods", "Local", "Local"),
+        ("on each node", "Cluster", "Cluster"),
+    ],
+)
+def test_whose_calls_stay_on_their_node_may_be_told(name: str, told: str, policy: str | None) -> None:
+    found = manifests(merged(MATRIX[name], {"service": {"internalTrafficPolicy": told}}))
+    assert one(found, "Service")["spec"].get("internalTrafficPolicy") == policy
 
 
 def test_without_volumes_it_is_a_deployment() -> None:

@@ -12,6 +12,7 @@ from helm_world import BY_ROLE, CHART, MATRIX, ONE_POD, SHARED, Values, merged, 
 pytestmark = pytest.mark.services
 
 SQLITE = {"storage": {"mode": "embedded"}}
+EACH_NODE = {"daemonSet": {"enabled": True}, "storage": {"persistence": {"enabled": False}}}
 OFF = {"tls": {"certManager": {"enabled": False}}}
 
 REFUSED: dict[str, tuple[Values, Values, str]] = {
@@ -24,6 +25,26 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         ONE_POD,
         {"autoscaling": {"enabled": True}},
         "'/storage/mode': value must be 'shared'",
+    ),
+    "a DaemonSet on SQLite": (
+        ONE_POD,
+        {"daemonSet": {"enabled": True}},
+        "'/storage/mode': value must be 'shared'",
+    ),
+    "a DaemonSet with volumes": (
+        SHARED,
+        {"daemonSet": {"enabled": True}},
+        "'/storage/persistence/enabled': value must be false",
+    ),
+    "a DaemonSet that is scaled": (
+        SHARED,
+        {**EACH_NODE, "autoscaling": {"enabled": True}},
+        "'/autoscaling/enabled': value must be false",
+    ),
+    "a policy of traffic that there is not": (
+        SHARED,
+        {"service": {"internalTrafficPolicy": "Near"}},
+        "'/service/internalTrafficPolicy'",
     ),
     "SQLite without a volume": (
         ONE_POD,
