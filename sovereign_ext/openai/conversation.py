@@ -203,9 +203,9 @@ class _Reader:
         self._assistant = True
         self._text += texts
         for at, call in enumerate(calls or ()):
-            self._add_call(_call(call, f"{where}.tool_calls[{at}]"), f"{where}.tool_calls[{at}].id")
+            self._add_call(read_call(call, f"{where}.tool_calls[{at}]"), f"{where}.tool_calls[{at}].id")
         if legacy is not None:
-            name, arguments = _function(legacy, f"{where}.function_call")
+            name, arguments = read_function(legacy, f"{where}.function_call")
             self._made += 1
             self._add_call(ToolCall(f"call_legacy{self._made}", name, arguments), f"{where}.function_call")
 
@@ -262,7 +262,8 @@ class _Reader:
         self._said, self._results = [], {}
 
 
-def _call(call: Any, where: str) -> ToolCall:
+def read_call(call: Any, where: str) -> ToolCall:
+    """A call of a function in an assistant message; ``where`` is its place. Raises ``CallerError``."""
     if not isinstance(call, dict):
         raise invalid(where, "an object")
     if call.get("type", "function") != "function":
@@ -270,12 +271,13 @@ def _call(call: Any, where: str) -> ToolCall:
     id_ = call.get("id")
     if not isinstance(id_, str) or not id_:
         raise invalid(f"{where}.id", "a non-empty string")
-    name, arguments = _function(call.get("function"), f"{where}.function")
+    name, arguments = read_function(call.get("function"), f"{where}.function")
     extra = call.get("extra_content")
     return ToolCall(id_, name, arguments, extra if isinstance(extra, dict) else {})
 
 
-def _function(function: Any, where: str) -> tuple[str, Mapping[str, Any]]:
+def read_function(function: Any, where: str) -> tuple[str, Mapping[str, Any]]:
+    """Name and arguments: a JSON object, or none for which an empty one stands. Raises ``CallerError``."""
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not name:
         raise invalid(f"{where}.name", "a non-empty string")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from sovereign_ext.errors import CallerError
-from sovereign_ext.openai.conversation import invalid, unsupported
+from sovereign_ext.openai.conversation import invalid, read_call, read_function, unsupported
 from sovereign_ext.openai.members import Members
 
 _MEDIA: Final = ("image_url", "audio_url", "video_url")
@@ -68,10 +68,11 @@ class _Calls:
         if calls is not None and not isinstance(calls, list):
             raise invalid(f"{where}.tool_calls", "an array")
         for at, call in enumerate(calls or ()):
-            self._add(*_call(call, f"{where}.tool_calls[{at}]"))
+            read = read_call(call, f"{where}.tool_calls[{at}]")
+            self._add(read.id, read.name)
         if message.get("function_call") is None:
             return ""
-        name = _function(message["function_call"], f"{where}.function_call")
+        name, _ = read_function(message["function_call"], f"{where}.function_call")
         self._made += 1
         made = f"legacy{self._made:03}"  # nine letters and digits, which Mistral's tokenizers insist on
         self._add(made, name)
@@ -98,32 +99,6 @@ class _Calls:
     def _add(self, id_: str, name: str) -> None:
         self._waiting.add(id_)
         self._by_name.setdefault(name, deque()).append(id_)
-
-
-def _call(call: Any, where: str) -> tuple[str, str]:
-    """Id and function of a call in the history."""
-    if not isinstance(call, dict):
-        raise invalid(where, "an object")
-    if call.get("type", "function") != "function":
-        raise unsupported(f"{where}.type")
-    id_ = call.get("id")
-    if not isinstance(id_, str) or not id_:
-        raise invalid(f"{where}.id", "a non-empty string")
-    return id_, _function(call.get("function"), f"{where}.function")
-
-
-def _function(function: Any, where: str) -> str:
-    """The name of the function that was called, with a JSON object for arguments or none."""
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or not name:
-        raise invalid(f"{where}.name", "a non-empty string")
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise invalid(f"{where}.arguments", "a JSON object in a string")
-    return name
 
 
 def _check_content(message: Mapping[str, Any], where: str) -> bool:
