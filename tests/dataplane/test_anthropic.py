@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from failing import assert_broken
 from stack import ConfigFile, Gateway, Stack
 
 from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault
@@ -229,14 +230,7 @@ def test_faults_before_content_walk(faulty: Gateway, name: str, stream: bool):
 @pytest.mark.parametrize("name", BREAKS)
 def test_faults_after_content_break(faulty: Gateway, name: str):
     """Cases 22 and 24: an error event, no finish and no ``[DONE]``; nobody else is asked."""
-    fault, outcome, code = BREAKS[name]
-    faulty.mocks["claude"].fault(fault, times=1)
-    reply = faulty.stack.chat(f"broken-{name}", stream=True, messages=user("hi"))
-    assert reply.status == 200
-    assert reply.stream_error is not None
-    assert reply.stream_error["code"] == code
-    assert (reply.finish_reasons, reply.done) == ([], False)
-    assert faulty.stack.row_of(reply).outcomes == [outcome]
+    assert_broken(faulty, "claude", f"broken-{name}", *BREAKS[name])
 
 
 def test_a_cut_connection(faulty: Gateway):

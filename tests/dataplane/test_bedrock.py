@@ -14,6 +14,7 @@ import judging
 import openai
 import pytest
 import wire
+from failing import assert_broken, assert_walked
 from stack import ConfigFile, Gateway, Stack
 
 from sovereign_ext.mock.faults import ErrorEvent, Fault, Frame
@@ -263,25 +264,13 @@ def test_what_is_dropped_and_refused(cloud: Gateway):
 @pytest.mark.parametrize("name", WALKS)
 def test_walks(faulty: Gateway, name: str):
     """Cases 11 and 22: before content every failure is another provider's turn, and the client sees nothing of it."""
-    fault, outcome = WALKS[name]
-    faulty.mocks["signed"].fault(fault, times=1)
-    reply = faulty.stack.chat(f"walked-{name}", stream=True, messages=user("hello"))
-    assert reply.done
-    assert reply.headers["x-sf-provider"] == "spare"
-    assert faulty.stack.row_of(reply).outcomes == [outcome, "ok"]
+    assert_walked(faulty, "signed", f"walked-{name}", *WALKS[name])
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_breaks(faulty: Gateway, name: str):
     """After content it is an error event: no finish chunk, no ``[DONE]``, and nothing of what came behind it."""
-    fault, outcome, code = BREAKS[name]
-    faulty.mocks["signed"].fault(fault, times=1)
-    reply = faulty.stack.chat(f"broken-{name}", stream=True, messages=user("hello"))
-    assert not reply.done
-    assert reply.finish_reasons == []
-    assert reply.stream_error is not None
-    assert reply.stream_error["code"] == code
-    assert faulty.stack.row_of(reply).outcomes == [outcome]
+    assert_broken(faulty, "signed", f"broken-{name}", *BREAKS[name])
 
 
 def test_the_caller_s_mistake(faulty: Gateway):

@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from failing import assert_broken, assert_walked
 from stack import ConfigFile, Gateway, Stack
 
 from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault
@@ -262,25 +263,13 @@ def test_what_is_dropped_and_refused(cloud: Gateway):
 @pytest.mark.parametrize("name", WALKS)
 def test_walks(faulty: Gateway, name: str):
     """Before content every failure is another provider's turn, and the client sees nothing of it."""
-    fault, outcome = WALKS[name]
-    faulty.mocks["google"].fault(fault, times=1)
-    reply = faulty.stack.chat(f"walked-{name}", stream=True, messages=user("hello"))
-    assert reply.done
-    assert reply.headers["x-sf-provider"] == "spare"
-    assert faulty.stack.row_of(reply).outcomes == [outcome, "ok"]
+    assert_walked(faulty, "google", f"walked-{name}", *WALKS[name])
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_breaks(faulty: Gateway, name: str):
     """Cases 7 and 24: after content it is one error event, without finish chunk and ``[DONE]``."""
-    fault, outcome, code = BREAKS[name]
-    faulty.mocks["google"].fault(fault, times=1)
-    reply = faulty.stack.chat(f"broken-{name}", stream=True, messages=user("hello"))
-    assert not reply.done
-    assert reply.finish_reasons == []
-    assert reply.stream_error is not None
-    assert reply.stream_error["code"] == code
-    assert faulty.stack.row_of(reply).outcomes == [outcome]
+    assert_broken(faulty, "google", f"broken-{name}", *BREAKS[name])
 
 
 def test_the_caller_s_mistake(faulty: Gateway):

@@ -1,17 +1,16 @@
 """Anthropic's own SDK as a judge: its types of requests and answers, and its client against a server.
 
-Run in the judges' environment. Reads one JSON object per line and answers each with one, as ``aws.py`` does.
+Run in the judges' environment; asked and answered as ``answering`` says.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import sys
 from typing import Any
 
 import anthropic
 import pydantic
+from answering import answer
 from anthropic.types import Message, RawMessageStreamEvent
 from anthropic.types.message_create_params import (
     MessageCreateParamsNonStreaming,
@@ -75,15 +74,4 @@ def reads(*, events: list[dict[str, Any]] | None = None, message: dict[str, Any]
     return ""
 
 
-def main() -> None:
-    asked = {"valid": valid, "asks": asks, "reads": reads}
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            answer = {"answer": asked[question.pop("ask")](**question)}
-        except Exception as error:  # the judge's verdict, whatever its class
-            answer = {"failed": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer, default=str), flush=True)
-
-
-main()
+answer({"valid": valid, "asks": asks, "reads": reads})

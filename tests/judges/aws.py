@@ -1,15 +1,12 @@
 """AWS's own libraries as judges: botocore's signer, validator and event-stream reader, and boto3 as a client.
 
-Run in the judges' environment. Reads one JSON object per line and answers each with one, so that a test may ask
-thousands of questions of one process: ``{"ask": NAME, …}`` gives ``{"answer": …}`` or ``{"failed": TEXT}``.
+Run in the judges' environment; asked and answered as ``answering`` says.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime
-import json
-import sys
 from typing import Any
 from unittest import mock
 
@@ -21,6 +18,7 @@ import botocore.credentials
 import botocore.eventstream
 import botocore.session
 import botocore.validate
+from answering import answer
 
 _SHAPES = botocore.session.get_session().get_service_model("bedrock-runtime")
 
@@ -104,21 +102,12 @@ def _client(url: str) -> Any:
     )
 
 
-def main() -> None:
-    asked = {
+answer(
+    {
         "signature": signature,
         "valid": valid,
         "frames": frames,
         "converse": converse,
         "converse_stream": converse_stream,
     }
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            answer = {"answer": asked[question.pop("ask")](**question)}
-        except Exception as error:  # the judge's verdict, whatever its class
-            answer = {"failed": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer, default=str), flush=True)
-
-
-main()
+)

@@ -1,16 +1,15 @@
 """google-genai as a judge of requests to Gemini: its own types, which refuse every field they do not know.
 
-Run in the judges' environment. Reads one JSON object per line and answers each with one, as ``aws.py`` does:
-``{"ask": NAME, …}`` gives ``{"answer": …}`` or ``{"failed": TEXT}``.
+Run in the judges' environment; asked and answered as ``answering`` says.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import pydantic
+from answering import answer
 from google.genai import types
 
 _CHAT = {
@@ -63,15 +62,4 @@ def _known_types(read: types.Schema) -> None:
         _known_types(one)
 
 
-def main() -> None:
-    asked = {"chat": chat, "schema": schema}
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            answer = {"answer": asked[question.pop("ask")](**question)}
-        except Exception as error:  # the judge's verdict, whatever its class
-            answer = {"failed": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer, default=str), flush=True)
-
-
-main()
+answer({"chat": chat, "schema": schema})

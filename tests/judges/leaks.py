@@ -1,18 +1,15 @@
 """detect-secrets as a judge of redaction: which credentials it sees in a text.
 
-Run in the judges' environment. Reads one JSON object per line and answers each with one, as ``aws.py`` does:
-``{"ask": NAME, …}`` gives ``{"answer": …}`` or ``{"failed": TEXT}``. Its plugins for formats and its measure of
+Run in the judges' environment; asked and answered as ``answering`` says. Its plugins for formats and its measure of
 entropy are asked; not the one for words such as ``password``, which takes any value beside them for a secret. Nothing
 is verified over a network.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
-from typing import Any
 
+from answering import answer
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.core.scan import scan_file
 from detect_secrets.settings import transient_settings
@@ -28,17 +25,6 @@ def found(*, text: str) -> list[list[str]]:
         return sorted({(each.type, each.secret_value or "") for each in scan_file(file.name)})
 
 
-def main() -> None:
-    names = {each.__name__ for each in get_mapping_from_secret_type_to_class().values()} - LEFT_OUT
-    asked: dict[str, Any] = {"found": found}
-    with transient_settings({"plugins_used": [{"name": name} for name in sorted(names)]}):
-        for line in sys.stdin:
-            question = json.loads(line)
-            try:
-                answer = {"answer": asked[question.pop("ask")](**question)}
-            except Exception as error:  # the judge's verdict, whatever its class
-                answer = {"failed": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
-
-
-main()
+names = {each.__name__ for each in get_mapping_from_secret_type_to_class().values()} - LEFT_OUT
+with transient_settings({"plugins_used": [{"name": name} for name in sorted(names)]}):
+    answer({"found": found})
