@@ -152,7 +152,7 @@ def test_a_link_that_does_not_answer_costs_a_bounded_time() -> None:
             "endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "token_env": "TEST_MASTER",
         }
-        gateway = two_providers(running, {"kms": [vault], "fetch_limit_ms": 600, "negative_ttl_s": 1})
+        gateway = two_providers(running, {"kms": [vault], "fetch_limit_ms": 1000, "negative_ttl_s": 1})
         stack = gateway.stack
         with pytest.raises(TimeoutError):
             stack.chat("chat", timeout_s=0.2)
@@ -160,7 +160,7 @@ def test_a_link_that_does_not_answer_costs_a_bounded_time() -> None:
         assert row.predicate["error_code"] == "client_disconnected"
         begun = time.monotonic()
         reply = call(stack, stack.config.other_key)
-        assert time.monotonic() - begun < 2 * 0.6 + 1.0
+        assert time.monotonic() - begun < 2 * 1.0 + 1.9
         assert (reply.status, stack.row_of(reply).outcomes) == (503, ["credential_timeout"] * 2)
         assert not any(mock.requests() for mock in gateway.mocks.values())
         assert not [line for line in stack.logs(10_000).splitlines() if "Traceback" in line]

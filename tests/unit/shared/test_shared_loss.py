@@ -155,7 +155,7 @@ async def test_without_a_store_each_call_is_told_at_once(valkey: Valkey) -> None
         for number in range(200):
             await refused_503(shared, demand(f"capped{number}", reserve(1, 100)))
             await refused_503(shared, demand(f"strict{number}", draw(1000), strict=True))
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 20.0  # one that waited for the store would take 2 s
         answers = [
             await shared.ledger.admit(demand(f"free{number}", draw(3)), now_ms()) for number in range(5)
         ]
@@ -174,7 +174,7 @@ async def test_without_a_store_each_call_is_told_at_once(valkey: Valkey) -> None
 async def test_a_frozen_store_costs_one_timeout(valkey: Valkey) -> None:
     """The first calls wait for the timeout, later ones do not; what it took while nobody listened is given back."""
     books = Books()
-    async with routers(valkey, books, pace=replace(HURRIED, timeout_s=0.3)) as (shared,):
+    async with routers(valkey, books, pace=replace(HURRIED, timeout_s=1.0)) as (shared,):
         assert await admits(shared, demand("before", slot(5), reserve(1, 1000)))
         valkey.freeze()
         started = time.monotonic()
@@ -183,10 +183,10 @@ async def test_a_frozen_store_costs_one_timeout(valkey: Valkey) -> None:
             for number in range(4)
         ]
         await asyncio.gather(*asked)
-        assert 0.25 < time.monotonic() - started < 2.0
+        assert 0.9 < time.monotonic() - started < 3.9
         started = time.monotonic()
         await refused_503(shared, demand("later", reserve(1, 1000)))
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 0.9
         valkey.thaw()
         await settled(lambda: shared.status().reachable and shared.status().queued == 0)
         settle(shared, books, "before", 1)
