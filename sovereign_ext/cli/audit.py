@@ -10,8 +10,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sovereign_ext.cli.api import Gateway
@@ -64,12 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(gateway: Gateway, args: argparse.Namespace) -> None:
-    rows: list[dict[str, Any]] = []
-    query = {"filter": args.filter, "page_size": min(args.last, 250)}
-    for row in gateway.pages(_PATH, query, "audit_rows"):
-        if len(rows) == args.last:
-            break
-        rows.append(row)
+    query = {"filter": args.filter, "page_size": max(min(args.last, 250), 1)}
+    rows = list(islice(gateway.pages(_PATH, query, "audit_rows"), max(args.last, 0)))
     if args.json:
         print(json.dumps(rows, indent=2))
     for row in () if args.json else rows:

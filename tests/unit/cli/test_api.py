@@ -163,3 +163,23 @@ def test_sums_of_all_pages_are_shown(
     assert main.main(["findings", "summary", "--url", "http://gateway", "--json"]) == 0
     shown = {"summaries": [{"kind": "jwt"}, {"kind": "npm-token"}], "untold_count": "3"}
     assert json.loads(capsys.readouterr().out) == shown
+
+
+@pytest.mark.parametrize(
+    ("command", "member", "last", "pages"),
+    [
+        ("audit", "audit_rows", 2, 1),
+        ("audit", "audit_rows", 3, 2),
+        ("findings", "findings", 2, 1),
+        ("findings", "findings", 3, 2),
+        ("audit", "audit_rows", 0, 0),
+    ],
+)
+def test_no_page_is_asked_for_in_vain(
+    server: Server, capsys: pytest.CaptureFixture[str], command: str, member: str, last: int, pages: int
+) -> None:
+    """``--last N`` ends with the N-th, although there are more."""
+    server.answer = 200, {member: [{"index": 2}, {"index": 1}], "next_page_token": "more"}
+    assert main.main((command, "list", "--json", "--last", str(last))) == 0
+    assert len(json.loads(capsys.readouterr().out)) == last
+    assert len(server.asked) == pages
