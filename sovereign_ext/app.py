@@ -1,11 +1,7 @@
 """The composition root: the one place where the processor's objects are made and tied together.
 
-Start, in order: configuration, log, Envoy's files, gRPC server, ready. A new configuration takes effect in three
-steps, so that no stream is dropped and no call is planned for a cluster that Envoy does not know:
-
-1. Envoy is given the providers of the new file and of every call in flight together.
-2. When it serves them, new calls get the new snapshot; calls in flight keep the one they took.
-3. When the last of those is over, Envoy is given the new file's providers alone.
+Start, in order: configuration, Envoy's files, log, everything that goes by the configuration, gRPC servers, ready. How
+a later configuration takes the place of an earlier one is ``succession``'s matter.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,23 +23,20 @@ from sovereign_ext.config.listprices import with_list_prices
 from sovereign_ext.config.live import Live, watch
 from sovereign_ext.config.load import Loaded, base_of
 from sovereign_ext.config.model import Config
-from sovereign_ext.config.snapshot import Snapshot
 from sovereign_ext.config.storage import SecretSource
 from sovereign_ext.effective import Effective, load_with_resources
-from sovereign_ext.enrolment import Enrolment
+from sovereign_ext.enrolment import Enrolment, refuse_clashes
 from sovereign_ext.envoyfiles import EnvoyFiles
-from sovereign_ext.errors import ConfigError, LogError, LogUnavailable
+from sovereign_ext.errors import ConfigError, LogUnavailable
 from sovereign_ext.exchange.leaks import fingerprints, prepare_scanners
 from sovereign_ext.exchange.moment import Moment
 from sovereign_ext.extproc.gateway import Gateway
 from sovereign_ext.extproc.server import ProcessorServer
 from sovereign_ext.keystore.service import Keys, Place
-from sovereign_ext.keystore.service import Prepared as PreparedKeys
 from sovereign_ext.keyuse import KeyUse
 from sovereign_ext.limiting import Limiting, SharedLimiting
 from sovereign_ext.management import descriptor
-from sovereign_ext.management.jwks import issuers
-from sovereign_ext.management.oidc import Issuers, Tokens
+from sovereign_ext.management.oidc import Tokens
 from sovereign_ext.management.server import Deps, health_server, management_server
 from sovereign_ext.media.fetch import MediaFetcher
 from sovereign_ext.observing import Observing, Parts
@@ -57,29 +49,18 @@ from sovereign_ext.settings import Settings
 from sovereign_ext.shared.address import parse as shared_address
 from sovereign_ext.storage.feed import Feed
 from sovereign_ext.storing import key_hash_secret, open_engine, read_secret, shared_log, shared_url
+from sovereign_ext.succession import Followers, Succession, issuers_of
 from sovereign_ext.tenants.directory import Directory
 from sovereign_ext.tenants.keyhash import KeyHashes
 from sovereign_ext.tlog.service import LogPaths, SharedLog, TransparencyLog
-from sovereign_ext.vouching import Prepared, Vouching
+from sovereign_ext.vouching import Vouching
 from sovereign_ext.webhook.hook import Hook, hooks
 from sovereign_ext.webhook.service import Webhooks
 
 _log = logging.getLogger(__name__)
 
-_PRUNE_LOOK_S: Final = 0.5
 _EVIDENCE_WAIT_S: Final = 2.0  # at start, so that the first call need not fail for want of a first look
 _MANAGEMENT_GRACE_S: Final = 1.0  # health watchers never end by themselves
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A configuration that can be taken up, and all that was made of it."""
-
-    loaded: Loaded
-    snapshot: Snapshot
-    vouching: Prepared
-    keys: PreparedKeys
-    hooks: tuple[Hook, ...]
 
 
 def moment() -> Moment:
@@ -97,13 +78,11 @@ class Processor:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
+        self._base = base_of(settings.config_file)
         self._health = Health()
         self._shared_log: SharedLog | None = None
         self._feed: Feed | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._pruning: asyncio.Task[None] | None = None
-        self._mended: tuple[str, tuple[ConfigError, ...]] = ("", ())  # the last good edit, the faults it ends
-        self._told: tuple[Hook, ...] = ()
         self._draining = False
         self._stopped = asyncio.Event()
 
@@ -120,50 +99,97 @@ class Processor:
         settings = self._settings
         settings.ready_file.unlink(missing_ok=True)  # of one that was killed
         loaded = load_with_resources(settings.config_file, self._open_database)
-        self._shared_log = shared_log(loaded.config.storage, base_of(settings.config_file), self._environ)
-        self._vouching = Vouching(
-            lambda: self._transparency, str(settings.config_file), lambda: self._connect(loaded.config)
-        )
-        self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
-        self._observing = Observing(lambda: self._live.snapshot)
-        self._tokens = Tokens(time.time)
-        self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
-        prepared = self._vouching.prepare(loaded)
-        self._told = self._hooks(loaded)
-        self._hashes = _key_hashes(settings, loaded.config, self._environ)
-        self._directory = Directory.of(loaded.config, self._hashes)
-        self._keys = Keys(
-            loaded.config,
-            Place(base_of(settings.config_file), settings.state_dir),
-            self._environ,
-            settings.message_timeout.total_seconds(),
-        )
+        self._shared_log = shared_log(loaded.config.storage, self._base, self._environ)
+        self._make(loaded)
+        vouched = self._vouching.prepare(loaded)
+        told = hooks(loaded.config.findings, loaded.files.__getitem__, self._read_secret, ())
+        self._know_callers(loaded.config)
         scanners = asyncio.ensure_future(asyncio.to_thread(prepare_scanners, loaded.config.policies))
-        self._health.follow(self._live.snapshot)
         self._envoy = EnvoyFiles(settings, loaded.config)
         self._envoy.begin(loaded.config.providers)
-        self._transparency = await TransparencyLog.open(
-            settings.log_dir,
-            loaded.config.origin,
-            clock=lambda: moment().wall_ms,
-            checkpoint_dir=settings.signed_dir,
-            shared=self._shared_log,
-        )
-        await self._transparency.record_keys()
-        self._effective = Effective(loaded, self._transparency.resources, self._prepare, self._take_up)
-        self._transparency.on_change(self._effective.notice)
-        self._transparency.on_change(self._keys.stored.notice)
+        await self._open_log(loaded.config)
+        self._webhooks = Webhooks.of(self._transparency, self._read_secret)
+        self._follow_changes(loaded, told)
         await asyncio.to_thread(self._keys.stored.load, self._transparency.resources)
         await self._enrol()
         await self._hear_of_others()
         await self._vouching.keep(self._live.snapshot)
-        await self._vouching.follow(loaded, prepared)
-        self._webhooks = Webhooks.of(self._transparency, self._read_secret)
-        await self._webhooks.follow(self._told)
+        await self._vouching.follow(loaded, vouched)
+        await self._webhooks.follow(told)
         await self._vouching.evidence.start()
         self._limiting = await self._limits(loaded.config)
         await scanners
-        self._gateway = Gateway(
+        self._gateway = self._decide()
+        self._limiting.start(self._gateway.exchanges.__contains__)
+        await self._observe()
+        if settings.admin_socket.exists() and await self._envoy.taken_up() is False:
+            _log.warning("the Envoy that runs did not take up the providers within 10 s")
+        self._keys.start()
+        await self._serve(loaded.config)
+        if not await self._vouching.evidence.ready(_EVIDENCE_WAIT_S):
+            _log.warning("not every provider has shown evidence yet; `sovereign status` says why")
+        self._stay_in_step(loaded)
+        settings.ready_file.write_text(f"{os.getpid()}\n")
+
+    def _make(self, loaded: Loaded) -> None:
+        """What is in memory only. Raises ``ConfigError``."""
+        config = loaded.config
+        self._vouching = Vouching(
+            lambda: self._transparency, str(self._settings.config_file), lambda: self._connect(config)
+        )
+        self._live = Live(loaded, routable, self._vouching.registry, _with_list_prices)
+        self._observing = Observing(lambda: self._live.snapshot)
+        self._tokens = Tokens(time.time)
+        self._tokens.use(issuers_of(loaded), config.oidc.clock_skew_s)
+        self._health.follow(self._live.snapshot)
+
+    def _know_callers(self, config: Config) -> None:
+        """Tenants of the file, and provider keys. A first start makes secrets, so everything else has been checked."""
+        settings = self._settings
+        self._hashes = _key_hashes(settings, config, self._environ)
+        self._directory = Directory.of(config, self._hashes)
+        place, patience_s = Place(self._base, settings.state_dir), settings.message_timeout.total_seconds()
+        self._keys = Keys(config, place, self._environ, patience_s)
+
+    async def _open_log(self, config: Config) -> None:
+        self._transparency = await TransparencyLog.open(
+            self._settings.log_dir,
+            config.origin,
+            clock=lambda: moment().wall_ms,
+            checkpoint_dir=self._settings.signed_dir,
+            shared=self._shared_log,
+        )
+        await self._transparency.record_keys()
+
+    def _follow_changes(self, loaded: Loaded, told: tuple[Hook, ...]) -> None:
+        """From now on a change in the database is heard of; it is taken up once ``_stay_in_step`` was called."""
+        followers = Followers(
+            live=self._live,
+            envoy=self._envoy,
+            health=self._health,
+            directory=self._directory,
+            tokens=self._tokens,
+            keys=self._keys,
+            vouching=self._vouching,
+            webhooks=self._webhooks,
+            observing=self._observing,
+        )
+        self._succession = Succession(
+            followers,
+            self._read_secret,
+            lambda: (exchange.snapshot for exchange in self._gateway.exchanges.values()),
+            told,
+        )
+        self._effective = Effective(
+            loaded, self._transparency.resources, self._succession.prepare, self._succession.take_up
+        )
+        self._transparency.on_change(self._effective.notice)
+        self._transparency.on_change(self._keys.stored.notice)
+
+    def _decide(self) -> Gateway:
+        """Who decides about calls."""
+        settings = self._settings
+        return Gateway(
             snapshot=lambda: self._live.snapshot,
             directory=self._directory,
             health=self._health,
@@ -182,28 +208,24 @@ class Processor:
             patience=settings.message_timeout,
             worker=settings.worker if settings.workers > 1 else None,
         )
-        self._limiting.start(self._gateway.exchanges.__contains__)
-        await self._observing.start(
-            Parts(
-                log=self._transparency,
-                health=self._health,
-                faults=lambda: len(self._live.faults) + len(self._effective.in_use.faults),
-                in_flight=self._gateway.exchanges.__len__,
-                shared=self._limiting.status,
-                draining=lambda: self._draining,
-            ),
-            settings.metrics_listen,
+
+    async def _observe(self) -> None:
+        parts = Parts(
+            log=self._transparency,
+            health=self._health,
+            faults=lambda: len(self._live.faults) + len(self._effective.in_use.faults),
+            in_flight=self._gateway.exchanges.__len__,
+            shared=self._limiting.status,
+            draining=lambda: self._draining,
         )
-        if settings.admin_socket.exists() and await self._envoy.taken_up() is False:
-            _log.warning("the Envoy that runs did not take up the providers within 10 s")
-        self._keys.start()
-        await self._serve(loaded.config)
-        if not await self._vouching.evidence.ready(_EVIDENCE_WAIT_S):
-            _log.warning("not every provider has shown evidence yet; `sovereign status` says why")
+        await self._observing.start(parts, self._settings.metrics_listen)
+
+    def _stay_in_step(self, loaded: Loaded) -> None:
+        """Follow the file and the database until the stop."""
         follower = watch(
-            settings.config_file,
+            self._settings.config_file,
             on_change=self._changed,
-            on_faults=self._faulty,
+            on_faults=self._succession.refuse,
             known=loaded.file_digest,
             stored=lambda: self._effective.stored,
         )
@@ -217,7 +239,13 @@ class Processor:
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(_report_end)
             self._tasks.append(task)
-        settings.ready_file.write_text(f"{os.getpid()}\n")
+
+    async def _changed(self, loaded: Loaded) -> None:
+        await self._effective.file_changed(loaded)
+        self._succession.edited(loaded.file_digest)
+
+    def _read_secret(self, source: SecretSource, field: str) -> Secret:
+        return read_secret(source, self._base, self._environ, field)
 
     def _open_database(self, foundation: Config) -> Engine | None:
         settings, storage = self._settings, foundation.storage
@@ -226,8 +254,7 @@ class Processor:
         return self._connect(foundation)
 
     def _connect(self, config: Config) -> Engine:
-        base = base_of(self._settings.config_file)
-        return open_engine(config.storage, base, self._settings.log_dir, self._environ)
+        return open_engine(config.storage, self._base, self._settings.log_dir, self._environ)
 
     async def _hear_of_others(self) -> None:
         """Routers that share the database tell each other of changes; a single one is told by ``on_change`` alone."""
@@ -252,15 +279,15 @@ class Processor:
             await asyncio.to_thread(self._enrolment.load)
         except SQLAlchemyError as error:
             raise LogUnavailable(f"cannot read tenants and keys: {type(error).__name__}") from None
-        self._refuse_clashes(self._live.snapshot.config)
+        refuse_clashes(self._directory, self._live.snapshot.config)
 
     async def _limits(self, config: Config) -> Limiting | SharedLimiting:
-        settings, storage, base = self._settings, config.storage, base_of(self._settings.config_file)
-        url = shared_url(storage, base, self._environ)
+        storage = config.storage
+        url = shared_url(storage, self._base, self._environ)
         if url is None or storage.shared is None:
-            return await Limiting.open(settings.state_dir, self._transparency, lambda: moment().wall_ms)
+            return await Limiting.open(self._settings.state_dir, self._transparency, lambda: moment().wall_ms)
         roots = read_roots(
-            storage.shared.ca_file, lambda name: (base / name).read_bytes(), "storage.shared.ca_file"
+            storage.shared.ca_file, lambda name: (self._base / name).read_bytes(), "storage.shared.ca_file"
         )
         address = shared_address(url, roots)
         return await SharedLimiting(
@@ -316,9 +343,9 @@ class Processor:
             return
         self._draining = True
         self._settings.ready_file.unlink(missing_ok=True)
-        for task in (*self._tasks, self._pruning):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._succession.stop()
         await self._server.stop(self._settings.drain_s)
         await self._management.stop(_MANAGEMENT_GRACE_S)
         await self._observing.stop()
@@ -338,92 +365,6 @@ class Processor:
             await self._probes.stop(None)
         self._stopped.set()
 
-    # -- a new configuration -------------------------------------------------------------------------------
-
-    async def _changed(self, loaded: Loaded) -> None:
-        await self._effective.file_changed(loaded)
-        self._mended = (loaded.file_digest, self._live.faults)
-
-    def _prepare(self, loaded: Loaded) -> Ready:
-        """On a thread: checking a thousand statements takes a second, in which no call would go on."""
-        _refuse_restart_changes(self._live.snapshot.config, loaded.config)
-        self._refuse_clashes(loaded.config)
-        _issuers(loaded)  # raises what is wrong with them
-        prepare_scanners(loaded.config.policies)
-        return Ready(
-            loaded,
-            self._live.prepare(loaded),
-            self._vouching.prepare(loaded),
-            self._keys.prepare(loaded.config),
-            self._hooks(loaded),
-        )
-
-    def _hooks(self, loaded: Loaded) -> tuple[Hook, ...]:
-        return hooks(loaded.config.findings, loaded.files.__getitem__, self._read_secret, self._told)
-
-    def _read_secret(self, source: SecretSource, field: str) -> Secret:
-        return read_secret(source, base_of(self._settings.config_file), self._environ, field)
-
-    def _refuse_clashes(self, config: Config) -> None:
-        clashes = self._directory.clashes(config)
-        if clashes:
-            named = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
-            raise ConfigError(
-                f"{named}: the management API made it; a name belongs to the file or to the API"
-            )
-
-    def _faulty(self, error: ConfigError) -> None:
-        self._live.refuse(error)
-        self._observing.reloaded(False)
-        for line in str(error).splitlines():
-            _log.error("configuration not used: %s", line)
-
-    async def _take_up(self, ready: Ready) -> bool:
-        loaded, snapshot = ready.loaded, ready.snapshot
-        if self._pruning is not None:
-            self._pruning.cancel()
-        try:
-            await self._vouching.keep(snapshot)
-        except LogError as error:
-            self._faulty(ConfigError(f"what it refers to cannot be kept: {error}"))
-            return False
-        in_use = [self._live.snapshot, *(exchange.snapshot for exchange in self._gateway.exchanges.values())]
-        configs = {id(snapshot): snapshot.config for snapshot in in_use}.values()
-        self._envoy.give(item for config in (*configs, loaded.config) for item in config.providers)
-        if await self._envoy.taken_up() is False:
-            self._faulty(ConfigError("Envoy did not take up the providers within 10 s"))
-            return False
-        faults = self._live.faults  # new ones are those of a later edit, and stay
-        edit, ended = self._mended
-        mended = loaded.file_digest == edit and faults is ended
-        snapshot = self._live.use(snapshot, () if mended else faults)
-        self._observing.reloaded(True)
-        self._directory.follow(snapshot.config)
-        self._tokens.use(_issuers(loaded), loaded.config.oidc.clock_skew_s)
-        self._keys.use(ready.keys)
-        try:
-            await self._vouching.follow(loaded, ready.vouching)
-        except LogError as error:
-            _log.error("the log's witnesses stay as they were: %s", error)
-        try:
-            await self._webhooks.follow(ready.hooks)
-            self._told = ready.hooks
-        except LogError as error:
-            _log.error("webhooks stay as they were: %s", error)
-        self._health.follow(snapshot)
-        _log.info("configuration %d in use", snapshot.version)
-        self._pruning = asyncio.create_task(self._prune(loaded, snapshot))
-        return True
-
-    async def _prune(self, loaded: Loaded, snapshot: Snapshot) -> None:
-        """Take from Envoy what only calls of earlier configurations needed, when the last of those is over."""
-        # Polled, because a hook on every call's end would cost calls something for a rare reload.
-        while any(  # noqa: ASYNC110
-            exchange.snapshot is not snapshot for exchange in self._gateway.exchanges.values()
-        ):
-            await asyncio.sleep(_PRUNE_LOOK_S)
-        self._envoy.give(loaded.config.providers)
-
 
 def _key_hashes(settings: Settings, config: Config, environ: Mapping[str, str]) -> KeyHashes:
     base = base_of(settings.config_file)
@@ -434,19 +375,7 @@ def _key_hashes(settings: Settings, config: Config, environ: Mapping[str, str]) 
         raise ConfigError(str(error), field="storage.key_hash") from None
 
 
-def _issuers(loaded: Loaded) -> Issuers:
-    return issuers(loaded.config.oidc, {each.path: each.raw for each in loaded.documents}, time.monotonic)
-
-
 def _report_end(task: asyncio.Task[None]) -> None:
     """A follower that ended by itself means that changes go unnoticed: say so."""
     if not task.cancelled() and task.exception() is not None:
         _log.critical("%s: not followed any more", task.get_name(), exc_info=task.exception())
-
-
-def _refuse_restart_changes(old: Config, new: Config) -> None:
-    for field in ("origin", "limits", "ingress", "storage"):
-        if getattr(old, field) != getattr(new, field):
-            raise ConfigError(
-                "changing this needs a restart; the last good configuration stays in use", field=field
-            )

@@ -5,7 +5,7 @@ as a proposal of the management API, it goes the same way:
 
 1. The file as last good and all resources are merged and checked as one, on another thread.
 2. What can be used becomes the target; targets that nobody took up yet are passed over for newer ones.
-3. The target is taken up (``app``: Envoy first, then calls). From then on it is **in use**.
+3. The target is taken up (``succession``: Envoy first, then calls). From then on it is **in use**.
 
 A proposal is checked by step 1 before it is committed, and its transaction is refused if any configuration resource has
 changed since (``unmoved``): two changes that are good by themselves and not together cannot both get in.

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from sovereign_ext.config.model import Config
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.storage.resources import Resource
 from sovereign_ext.tenants.directory import Directory, Kind
@@ -108,3 +109,11 @@ class Enrolment:
             self.directory.apply(row)
         except ConfigError as error:
             _log.error("%s", error)
+
+
+def refuse_clashes(directory: Directory, config: Config) -> None:
+    """Raise ``ConfigError`` if ``config`` names somebody whom the management API made."""
+    clashes = directory.clashes(config)
+    if clashes:
+        named = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
+        raise ConfigError(f"{named}: the management API made it; a name belongs to the file or to the API")
