@@ -119,7 +119,10 @@ def test_hung_while_an_answer_waits(failing: Gateway, stream: bool) -> None:
     assert TOTAL_S < reply.seconds < TOTAL_S + 5
     stack.processor.send(signal.SIGCONT)
     stack.wait_serving()
-    assert stack.row_of(reply).predicate["result"] == "failed"
+    row = stack.row_of(reply)
+    assert row.predicate["error_code"] == "client_disconnected"
+    # Words and the client's leaving have both come meanwhile: a stream may be let go before the latter is heard.
+    assert row.predicate["result"] in (("failed", "truncated") if stream else ("failed",))
     assert len(mock.requests()) == 1
     assert stack.chat("chat").status == 200
     stack.fsck()

@@ -43,21 +43,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     gateway.down()
 
 
-def test_the_first_answer_comes_within_five_seconds(tmp_path: Path):
-    """From the command to an answered chat call, at the very first start. Of three, as the machine may be busy."""
-    took = []
-    while len(took) < 3 and min(took, default=9.0) > 5.0:
-        gateway = Gateway(tmp_path / str(len(took)), free_ports(1)[0])
-        began = time.monotonic()
-        started = gateway.up()
-        try:
-            assert started.returncode == 0, started.stderr
-            reply = gateway.client().chat.completions.create(model="demo/small", messages=HELLO)
-            took.append(time.monotonic() - began)
-            assert reply.choices[0].message.content
-        finally:
-            gateway.down()
-    assert min(took) <= 5.0, took
+def test_the_first_call_is_answered_at_once(tmp_path: Path):
+    """At the very first start, once the command has returned, without a retry. `make bench` has the time it takes."""
+    gateway = Gateway(tmp_path, free_ports(1)[0])
+    started = gateway.up()
+    try:
+        assert started.returncode == 0, started.stderr
+        client = gateway.client().with_options(max_retries=0)
+        reply = client.chat.completions.create(model="demo/small", messages=HELLO)
+        assert reply.choices[0].message.content
+    finally:
+        gateway.down()
 
 
 def test_the_banner_shows_what_demo_env_holds(stopped: Gateway):
