@@ -124,6 +124,8 @@ def _log_as(args: argparse.Namespace) -> None:
     logging.basicConfig(level=args.log_level.upper(), format=line)
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # gRPC writes down what a client sent in a header that is no UTF-8: a key with a stray byte behind it, for one.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: "Invalid encoding" not in record.msg)
 
 
 def _of_one(settings: Settings) -> Settings:
