@@ -53,8 +53,8 @@ TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
 BODIES: Final = "sovereign.management_bodies"
 _WITH_BODIES: Final = ("POST", "PATCH")
-FOREIGN_HEADER: Final = ".*[^0-9a-z_.:-].*"
-"""Names of headers that HTTP allows and gRPC does not."""
+FOREIGN_HEADER: Final = ".*[^0-9a-z_.:-].*|.*-bin|grpc-.*"
+"""Names of headers that HTTP allows and gRPC does not, or reads as its own: of what ends in ``-bin`` the base64."""
 INGRESS_ROUTES: Final = "ingress"
 EGRESS_ROUTES: Final = "egress"
 _STREAM_IDLE_S: Final = 300
@@ -203,7 +203,7 @@ def _to_provider(provider: Provider, worker: int | None) -> Iterator[Route]:
 
 
 def _no_foreign_headers() -> Mutations:
-    """HTTP names headers with more characters than gRPC takes, which answers such a call as our failure."""
+    """HTTP allows headers that gRPC does not take; it answers such a call as our failure."""
     foreign = StringMatcher(safe_regex=RegexMatcher(regex=FOREIGN_HEADER))
     return Mutations(
         request_mutations=[Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=foreign))]

@@ -40,6 +40,8 @@ Process = Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]
 
 MAX_DEPTH: Final = 32
 MOST_FAULTS: Final = status.MOST_FAULTS
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of a body: more than the largest configuration, and as much as anybody may have us read."""
 AT_ONCE_BYTES: Final = 16 * 1024
 """What is longer is read on another thread."""
 
@@ -48,7 +50,11 @@ _OPAQUE: Final = "google.protobuf."
 
 
 def check(method: MethodDescriptor, body: bytes) -> None:
-    """Raises ``CallerError`` for a body that is no JSON, ``InvalidFields`` for members that are not in the contract."""
+    """Raises ``CallerError`` for a body that is too large or no JSON, ``InvalidFields`` for members that are not in the
+    contract."""
+    if len(body) > MOST_BYTES:
+        text = f"the body has {len(body)} bytes; the limit is {MOST_BYTES}"
+        raise CallerError(413, text, code="request_too_large")
     if not body.strip():
         return
     try:

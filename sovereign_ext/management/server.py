@@ -6,7 +6,7 @@ global; what the services work on comes in as ``Deps``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
@@ -20,10 +20,18 @@ from sovereign_ext.management.services import REGISTRY
 
 __all__ = ["Deps", "Log", "add_services", "health_server", "management_server"]
 
+_BEHIND_ENVOY: Final = (
+    ("grpc.max_metadata_size", 1024 * 1024),
+    ("grpc.absolute_max_metadata_size", 1024 * 1024),
+    ("grpc.max_receive_message_length", -1),
+)
+"""The only peer is Envoy, which has refused what is too large, as the caller's mistake. gRPC would take 8 KiB of
+headers, less than some identity providers' tokens, and say that the caller asks too often."""
+
 
 def management_server(deps: Deps, address: str) -> grpc.aio.Server:
     """A server of its own for these services, bound to ``address`` (gRPC's syntax) and not yet started."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=_BEHIND_ENVOY)
     add_services(server, deps)
     server.add_insecure_port(address)
     return server

@@ -31,11 +31,12 @@ CODES: Final = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-"""The way back of Envoy's mapping from gRPC status to HTTP status."""
+"""The way back of Envoy's mapping from gRPC status to HTTP status, which knows no 413: that is for ``bodies``."""
 
 SPECIAL: Final = {
     "already_exists": grpc.StatusCode.ALREADY_EXISTS,

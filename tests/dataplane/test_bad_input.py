@@ -472,6 +472,42 @@ def test_each_client_header(world: World, name: str):
     assert FORGED[name] not in dict(seen.headers).values()
 
 
+STATUS = "/sf/v1/log"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("grpc-trace-bin", "no base64!"),
+        ("x-any-bin", "A"),
+        ("grpc-timeout", "1n"),
+        ("grpc-timeout", "soon"),
+        ("grpc-encoding", "unheard-of"),
+        ("x-odd!", "1"),
+        ("cookie", "x" * 50_000),
+    ],
+)
+def test_headers_of_management_calls(world: World, name: str, value: str):
+    """What gRPC would make of a header is not asked: HTTP allows it, and the service behind does not read it."""
+    headers = {name: value, "authorization": f"Bearer {world.config.admin_key}"}
+    reply = world.post(None, STATUS, method="GET", key=None, headers=headers)
+    assert reply.status == 200, reply
+
+
+def test_a_long_token_is_judged(world: World):
+    """Identity providers make tokens of more than 8 KiB."""
+    reply = world.post(None, STATUS, method="GET", key=f"eyJhbGciOiJSUzI1NiJ9.{'e' * 20_000}.x")
+    assert reply.status == 401, reply
+
+
+def test_a_key_with_a_stray_byte_is_not_written_down(world: World):
+    """A non-breaking space, as copying from a page adds one. The log of the process is read by many."""
+    for path, method in ((STATUS, "GET"), (CHAT, "POST")):
+        reply = world.post(path=path, method=method, key=world.config.admin_key + "\xa0")
+        assert reply.status == 401, reply
+    assert world.config.admin_key not in world.stack.processor.log.read_text()
+
+
 def test_one_request_id_for_many_calls(world: World):
     """Calls of two tenants that claim the same request id at the same time are not mixed up."""
     claimed = {"x-request-id": FORGED["x-request-id"]}

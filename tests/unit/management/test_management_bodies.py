@@ -77,6 +77,15 @@ def test_faults_are_named_as_far_as_they_help(body: dict[str, Any]) -> None:
     assert 1 < len(named.get("fieldViolations") or named["field_violations"]) <= bodies.MOST_FAULTS
 
 
+def test_a_body_has_a_limit() -> None:
+    """As the caller's mistake, before any of it is read."""
+    with pytest.raises(CallerError) as caught:
+        bodies.check(CREATE, b"{" * (bodies.MOST_BYTES + 1))
+    assert (caught.value.status, caught.value.code) == (413, "request_too_large")
+    refused = bodies._answer(CREATE, b"{" * (bodies.MOST_BYTES + 1))
+    assert refused.immediate_response.status.code == 413
+
+
 def test_a_large_body_does_not_stop_the_loop() -> None:
     """It is read on another thread, so that calls have their turns."""
 
