@@ -104,7 +104,7 @@ def retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
         pass
     try:
         return _believable(parsedate_to_datetime(value).timestamp() - now_s)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

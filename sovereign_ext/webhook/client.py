@@ -116,7 +116,7 @@ def _retry_after_s(text: str, now_s: float) -> float | None:
     else:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)

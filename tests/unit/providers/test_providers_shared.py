@@ -33,6 +33,8 @@ from sovereign_ext.providers.base import Usage
         ({"retry-after": "inf"}, None),
         ({"retry-after": "1e9"}, None),
         ({"retry-after": ""}, None),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 01 Jan 2026 00:00:00 +99999999999999999999"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None):
