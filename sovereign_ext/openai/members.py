@@ -24,7 +24,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 def raw_members(body: bytes) -> Members | None:
     """The members of the object ``body``; ``None`` if it is none."""
     try:
-        return _FAST.decode(body)
+        return _FAST.decode(_text(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     if not _SURROGATE.search(body):
@@ -38,7 +38,7 @@ def raw_members(body: bytes) -> Members | None:
 def raw_items(body: bytes) -> list[msgspec.Raw] | None:
     """The items of the array ``body``; ``None`` if it is none."""
     try:
-        return _FAST_ITEMS.decode(body)
+        return _FAST_ITEMS.decode(_text(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     if not _SURROGATE.search(body):
@@ -47,6 +47,13 @@ def raw_items(body: bytes) -> list[msgspec.Raw] | None:
         return _items_slowly(body.decode())
     except (ValueError, IndexError, RecursionError):
         return None
+
+
+def _text(body: bytes) -> bytes:
+    """``body``, if it is UTF-8, which msgspec asks only of what it opens. Raises ``UnicodeDecodeError``."""
+    if not body.isascii():
+        body.decode()
+    return body
 
 
 def _slowly(text: str) -> Members:

@@ -42,7 +42,8 @@ def test_both_readers_agree(value: dict[str, Any], indent: int | None, ascii_: b
     [b"", b"[]", b"{", b'{"a":' + HALF, b'{"a":' + HALF + b",}", b'{"a":' + HALF + b"} x",
      b'{"a":NaN,"b":' + HALF + b"}", b"{" + HALF + b":1}", b"{5:" + HALF + b"}", b"[" + HALF + b"]",
      b'{"a" ' + HALF + b"}",
-     b'{"a":' + HALF + b'"b":1}', b'{"a":' + HALF + b',"b":\xff}', b'{"a":' + b"[" * 5000 + HALF, HALF],
+     b'{"a":' + HALF + b'"b":1}', b'{"a":' + HALF + b',"b":\xff}', b'{"a":' + b"[" * 5000 + HALF, HALF,
+     b'{"a":"\xff"}', b'{"a":{"b":["\xc0\xaf"]}}', b'{"a":"\xed\xa0\x80"}'],
 )  # fmt: skip
 def test_what_is_no_object(body: bytes):
     """Anything else is ``None``, never an exception."""
