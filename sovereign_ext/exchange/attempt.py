@@ -188,23 +188,21 @@ class Attempt:
                 return self._fail(fault, now)
             if fault.walk:
                 self._hint_until = now.mono + _HINT_S
+        kind = headers.get("content-type", "").lower()
+        streamed = succeeded and self._decision.request.stream and kind.startswith(_STREAM_TYPES)
+        limit = self._limits.max_event_bytes if streamed else self._limits.max_response_bytes
         try:
-            self._inflate = inflate(headers.get("content-encoding"), self._limits.max_response_bytes)
+            self._inflate = inflate(headers.get("content-encoding"), limit)
         except StreamFault as error:
             # An error is an error in whatever coding: only what its body would have told is lost.
             return self._fail(error.fault if succeeded else self._status_fault(b"", now), now)
-        if (
-            succeeded
-            and self._decision.request.stream
-            and headers.get("content-type", "").lower().startswith(_STREAM_TYPES)
-        ):
+        if streamed:
             self.phase = Phase.HELD
             several = self._decision.request.values.get("n") not in (None, 1)
-            self._hold = StreamHold(self._translator(now), self._limits.max_event_bytes, several=several)
+            self._hold = StreamHold(self._translator(now), limit, several=several)
         else:
             self.phase = Phase.GATHERING
-            limit = self._limits.max_response_bytes if succeeded else _ERROR_BODY_LIMIT
-            self._gather = Gather(limit, cut=not succeeded)
+            self._gather = Gather(limit if succeeded else _ERROR_BODY_LIMIT, cut=not succeeded)
         self._arm()
         return None
 

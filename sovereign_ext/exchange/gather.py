@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Protocol
+from typing import Final, Protocol
 
 from sovereign_ext.providers import _shared
 from sovereign_ext.providers.base import StreamFault
@@ -15,8 +15,13 @@ class Inflate(Protocol):
     def __call__(self, piece: bytes) -> bytes: ...
 
 
+_MOST_RATIO: Final = 250
+"""How many bytes one compressed byte may become; gzip can make a thousand. Chunks of a stream, each much like the one
+before, come to 50, and to 230 where a model says the same word for ever."""
+
+
 def inflate(encoding: str | None, limit: int) -> Inflate:
-    """The decoder for a ``content-encoding``. ``limit`` bounds one piece's decompressed bytes.
+    """The decoder for a ``content-encoding``. ``limit`` bounds what may come of it beyond ``_MOST_RATIO``, in bytes.
 
     Providers are asked for ``identity``; gzip that comes anyway is decoded. Raises ``StreamFault`` for
     codings that are not known here, and while decoding if the data are damaged or explode.
@@ -28,13 +33,18 @@ def inflate(encoding: str | None, limit: int) -> Inflate:
         raise StreamFault(_shared.unusable("unknown_encoding"))
     decompressor = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, told apart by the data itself
 
+    room = limit
+
     def decode(piece: bytes) -> bytes:
+        nonlocal room
+        room += len(piece) * _MOST_RATIO
         try:
-            decoded = decompressor.decompress(piece, limit)
+            decoded = decompressor.decompress(piece, room)
         except zlib.error:
             raise StreamFault(_shared.unusable("bad_encoding")) from None
         if decompressor.unconsumed_tail:
             raise StreamFault(_shared.unusable("answer_too_large"))
+        room -= len(decoded)
         return decoded
 
     return decode

@@ -3,7 +3,7 @@
 One decoder belongs to one response. Where the bytes are cut never matters: the same stream gives the same
 events whatever the pieces are. Lines end in LF, CRLF or CR; ``data:`` may lack its space; several ``data:``
 lines join with LF; comments and unknown fields are skipped. Events and unfinished lines beyond ``limit`` are
-refused, so memory is bounded by it.
+refused, so memory is bounded by it; so is more between two events than keep-alives come to, since it takes time.
 
 Deliberately not here: reconnection (``id``, ``retry``), which makes no sense for a generation.
 """
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _COLON: Final = 0x3A
+_MOST_BETWEEN: Final = 256 * 1024
+"""Bytes that are part of no event between two of them: hours of comments. A line takes the time of a long one."""
 
 
 class Event(NamedTuple):
@@ -25,13 +27,13 @@ class Event(NamedTuple):
 
 
 class EventTooLarge(ValueError):
-    """An event or a line is longer than the limit."""
+    """An event or a line is longer than the limit, or there is too much between two events."""
 
 
 class SseDecoder:
     """Bytes in, events out. ``limit`` bounds one event's bytes, framing included."""
 
-    __slots__ = ("_data", "_limit", "_pending", "_size", "_skip_lf", "_started", "_type")
+    __slots__ = ("_between", "_data", "_limit", "_pending", "_size", "_skip_lf", "_started", "_type")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -39,6 +41,7 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._type = b""
         self._size = 0
+        self._between = 0  # bytes since the last event that are part of none
         self._skip_lf = False  # the last piece ended in CR: a leading LF belongs to it
         self._started = False
 
@@ -87,7 +90,9 @@ class SseDecoder:
         if not line:
             return self._dispatch()
         self._check(len(line))
-        if line[0] != _COLON:  # comments go nowhere, so any number of them may come
+        if line[0] == _COLON:
+            self._skip(len(line))
+        else:
             self._size += len(line)
         if line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
@@ -99,10 +104,20 @@ class SseDecoder:
 
     def _dispatch(self) -> Event | None:
         event = Event(self._type, b"\n".join(self._data)) if self._data else None
+        if event is None:
+            self._skip(self._size)
+        else:
+            self._between = 0
         self._data = []
         self._type = b""
         self._size = 0
         return event
+
+    def _skip(self, size: int) -> None:
+        """A line that goes nowhere; keep-alives are few, however long they go on."""
+        self._between += size + 1
+        if self._between > _MOST_BETWEEN:
+            raise EventTooLarge(f"more than {_MOST_BETWEEN} bytes without an event")
 
     def _check(self, more: int) -> None:
         if self._size + more > self._limit:

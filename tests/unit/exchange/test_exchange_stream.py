@@ -446,6 +446,16 @@ def test_unreachable_then_answered():
     assert len(second.facts.attempts) == 2
 
 
+@pytest.mark.parametrize("event", [b"\n", b": x\n", TEXT])
+def test_what_explodes_is_no_stream(event: bytes):
+    """A few bytes of gzip must not become so many that reading them holds up everybody."""
+    run = Run(exchange(stream=True))
+    run.head(headers={**SSE, "content-encoding": "gzip"})
+    run.body(gzip.compress(ROLE + event * (40_000_000 // len(event))))
+    assert run.walked
+    assert run.outcomes == ["answer_too_large"]
+
+
 def test_streams_over_gzip():
     """Case 39: a stream that comes gzipped although identity was asked for is read; the commitment is to the
     bytes as they came, up to the end marker."""

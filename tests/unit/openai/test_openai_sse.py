@@ -134,6 +134,15 @@ def test_comments_may_go_on_for_hours():
     assert events(*[b": ping\n"] * 1000, b"data: a\n\n", limit=50) == [Event(b"", b"a")]
 
 
+@pytest.mark.parametrize("line", [b"\n", b"\r", b": x\n", b"id: 1\n\n", b"event: x\r\n\r\n"])
+def test_what_says_nothing_has_an_end(line: bytes):
+    """Lines without an event take time, and a compressed stream may have any number of them; events begin anew."""
+    half = line * (180_000 // len(line))
+    assert len(events(half, b"data: a\n\n", half, b"data: b\n\n")) == 2
+    with pytest.raises(EventTooLarge):
+        events(half, half)
+
+
 def test_frame():
     """What is framed here is read back."""
     assert events(frame(b"{}") + frame(b"[]", b"kind") + DONE) == [
