@@ -34,9 +34,12 @@ Headers = Iterable[tuple[str, str]]
 _OVERWRITE: Final = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _REPLACE: Final = pb.CommonResponse.CONTINUE_AND_REPLACE
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
-_KEPT: Final = frozenset({"content-type", "x-request-id", "x-forwarded-proto", "traceparent", "tracestate"})
-"""What is left of a client's headers on the way through Envoy (which finds no route without
-``x-forwarded-proto``). None of it reaches a provider."""
+_KEPT: Final = frozenset(
+    {"content-length", "x-request-id", "x-forwarded-proto", "x-envoy-internal", "x-envoy-external-address"}
+)
+"""What is left of a request's headers on the way through Envoy: nothing that a client could make long, since the
+internal hop has a limit, too; some that Envoy itself has added, since it takes off no more headers than a client may
+send. It finds no route without ``x-forwarded-proto``; the length goes with the body. None of it reaches a provider."""
 
 
 def headers_of(message: Any) -> dict[str, str]:
