@@ -53,7 +53,7 @@ def of_clients(layout: Layout) -> list[HttpFilter]:
         _processor(
             PHASE_EXCHANGE,
             processors.of_exchanges(layout.workers),
-            _exchanges(layout),
+            _exchanges(),
             namespaces=[METADATA, PLAN_METADATA],
             message_timeout=layout.message_timeout,
         ),
@@ -102,12 +102,12 @@ def _bodies() -> HttpFilter:
     return HttpFilter(name=routes.BODIES, disabled=True, typed_config=Any.pack(processor))
 
 
-def _exchanges(layout: Layout) -> ProcessingMode:
-    """A stream that lasts as long as its call. Envoy 1.37 and 1.38 would end it with the response's headers, and the
-    processor take the client for gone, if there were nothing of the response to be shown."""
+def _exchanges() -> ProcessingMode:
+    """A stream that lasts as long as its call. Envoy would end it, and the processor take the client for gone, if there
+    were nothing of the response to be shown: every Envoy once it has shown a request that ends in trailers, 1.37 and
+    1.38 each with the response's headers."""
     mode = _whole_requests()
-    if layout.older:
-        mode.response_trailer_mode = _SEND
+    mode.request_trailer_mode = mode.response_trailer_mode = _SEND
     return mode
 
 

@@ -70,8 +70,10 @@ class ExchangeStream:
                 reply = self._headers(message.request_headers)
             elif kind == "request_body":
                 reply = self._body(message.request_body.body)
+            elif kind == "request_trailers":
+                reply = self._request_trailers()
             elif kind == "response_trailers":
-                reply = messages.trailers_out()  # only an older Envoy shows them (envoyconf.filters)
+                reply = messages.trailers_out()  # asked for so that the stream lasts (envoyconf.filters)
             else:
                 return  # nothing else is asked for
         except ApiError as error:
@@ -173,6 +175,14 @@ class ExchangeStream:
                 return self._decide(exchange, request, policy)
         self._answer_later("the scan", self._once_screened(exchange, request, policy, body, scanned))
         return None
+
+    def _request_trailers(self) -> pb.ProcessingResponse:
+        """They come once the body is answered, or in its place; what they say is nobody's business."""
+        exchange = self._exchange
+        assert exchange is not None, "Envoy sends trailers after its headers"
+        if exchange.client_request is None:
+            raise _no_body()
+        return messages.trailers_in()
 
     def _answer_later(self, what: str, work: Coroutine[Any, Any, pb.ProcessingResponse | None]) -> None:
         """Send what comes of ``work``, if anything, or deny the call."""
@@ -354,10 +364,14 @@ def _check_headers(headers: dict[str, str], end_of_stream: bool, limit: int) -> 
             param="content-encoding", code="unsupported_content_encoding",
         )  # fmt: skip
     if end_of_stream:
-        raise CallerError(400, "The request has no body. The API expects a JSON object.", code="invalid_json")
+        raise _no_body()
     length = headers.get("content-length", "")
     if length.isdigit():
         _check_size(int(length), limit)
+
+
+def _no_body() -> CallerError:
+    return CallerError(400, "The request has no body. The API expects a JSON object.", code="invalid_json")
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -179,6 +179,13 @@ def body_out(body: bytes, *, end: bool) -> pb.ProcessingResponse:
     return response
 
 
+def trailers_in() -> pb.ProcessingResponse:
+    """Let request trailers go on: to the internal hop, which has none."""
+    response = pb.ProcessingResponse()
+    response.request_trailers.SetInParent()
+    return response
+
+
 def trailers_out() -> pb.ProcessingResponse:
     """Let response trailers go on; they end the stream."""
     response = pb.ProcessingResponse()

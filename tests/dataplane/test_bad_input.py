@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import wire
-from stack import HELLO, ConfigFile, Row, Stack, eventually
+from stack import HELLO, SAID, ConfigFile, Row, Stack, eventually
 
 from sovereign_ext.mock.thread import RunningMock
 from sovereign_ext.tenants.keys import KeyKind, hash_key, mint
@@ -581,6 +581,42 @@ def test_a_connection_without_host(world: World):
     """HTTP/1.1 wants a Host."""
     data = f"{POST}\r\nAuthorization: Bearer {world.config.key}\r\n{LENGTH}\r\n\r\n".encode() + BODY
     denied(world, wire.raw(world.stack.port, data), 400, "bad_request")
+
+
+def test_as_many_headers_as_are_taken(world: World):
+    """Envoy adds its own to them, and takes no more off again than a client may send: 100. Without a host all of them
+    are to be taken off."""
+    needed = [f"Authorization: Bearer {world.config.key}", "Content-Type: application/json", LENGTH]
+    lines = [f"POST {CHAT} HTTP/1.0", *needed, *(f"X-{n}: x" for n in range(100 - len(needed)))]
+    reply = wire.raw(world.stack.port, "\r\n".join(lines).encode() + b"\r\n\r\n" + BODY)
+    assert reply.status == 200, reply
+
+
+@pytest.mark.parametrize("name", ["content-type", "traceparent", "tracestate", "cookie"])
+def test_headers_as_long_as_are_taken(world: World, name: str):
+    """The internal hop has the same limit, and headers of its own on top."""
+    value = "application/json; x=".ljust(61_150, "x")
+    reply = world.post(headers={name: value})
+    assert reply.status == 200, reply
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_ends_in_trailers(world: World, stream: bool):
+    """It is a call like any other; the trailers go nowhere."""
+    body = json.dumps(GOOD | {"stream": stream}).encode()
+    reply = wire.with_trailers(world.stack.port, world.config.key, body)
+    assert (reply.status, reply.complete, reply.text) == (200, True, SAID), reply
+    row = world.stack.row_of(reply)
+    assert (row.predicate["result"], row.outcomes) == ("answered", ["ok"])
+    (seen,) = world.mock.requests()
+    assert not [name for name, _ in seen.headers if name.lower() in ("x-checksum", "trailer")]
+
+
+def test_trailers_in_place_of_a_body(world: World):
+    """There is nothing to decide about."""
+    reply = wire.with_trailers(world.stack.port, world.config.key, b"")
+    denied(world, reply, 400, "invalid_json")
+    recorded(world, reply)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -6,6 +6,7 @@ when this was made (docs/adr/0028).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import yaml
 from edge_world import EdgeStack, converse
 from older_envoys import OLDEST, VERSIONS, older_envoy
 from openai import OpenAI
-from stack import SAID, ConfigFile, eventually
+from stack import HELLO, SAID, ConfigFile, eventually
 
 from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.mock.faults import Cut, ErrorEvent, Fault
@@ -148,6 +149,14 @@ def test_no_header_of_one_attempt_reaches_another(world: World) -> None:
         assert not [key for key in sent if key.startswith(("x-sf-", "x-envoy-", "x-forwarded-"))]
         others = [secret for variable, secret in keys.items() if not variable.endswith(name.upper())]
         assert not [secret for secret in (*others, world.stack.config.key) if secret in str(sent)]
+
+
+def test_a_request_that_ends_in_trailers(world: World) -> None:
+    """The call's own stream is still there when the attempt asks for it."""
+    body = json.dumps({"model": "chat", "messages": HELLO}).encode()
+    reply = wire.with_trailers(world.stack.port, world.stack.config.key, body)
+    assert (reply.status, reply.text) == (200, SAID)
+    assert world.outcomes(reply) == [("one", "ok")]
 
 
 def test_the_order_is_each_calls_own(world: World) -> None:

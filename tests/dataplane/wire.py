@@ -8,10 +8,13 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import hpack
 
 CALL_TIMEOUT_S = 30.0
 
@@ -234,3 +237,40 @@ def raw(port: int, data: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> Reply:
         body = response.read()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, headers, body, True, time.monotonic() - began, response.getheaders())
+
+
+def with_trailers(port: int, key: str, body: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> Reply:
+    """A chat completion in cleartext HTTP/2 that ends in trailers; without a body where ``body`` is empty."""
+    began, encoder, decoder = time.monotonic(), hpack.Encoder(), hpack.Decoder()
+    head = [(":method", "POST"), (":scheme", "http"), (":path", "/v1/chat/completions"), (":authority", "x")]
+    head += [("content-type", "application/json"), ("authorization", f"Bearer {key}")]
+    sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b"")
+    sent += _frame(_HEADERS, _END_HEADERS, 1, encoder.encode(head))
+    sent += _frame(_DATA, 0, 1, body) if body else b""
+    sent += _frame(_HEADERS, _END_HEADERS | _END_STREAM, 1, encoder.encode([("x-checksum", "1")]))
+    headers: list[tuple[str, str]] = []
+    received, over = b"", False
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as sock,
+        sock.makefile("rb") as file,
+    ):
+        sock.sendall(sent)
+        while not over:
+            long, short, kind, flags, stream = struct.unpack(">HBBBL", file.read(9))
+            payload = file.read(long << 8 | short)
+            if kind == _HEADERS:
+                headers += [(str(name), str(value)) for name, value in decoder.decode(payload)]
+            elif kind == _DATA:
+                received += payload
+            over = stream == 1 and (kind == _RESET or bool(flags & _END_STREAM))
+    found = dict(headers)
+    return Reply(int(found[":status"]), found, received, kind != _RESET, time.monotonic() - began, headers)
+
+
+_DATA, _HEADERS, _RESET, _SETTINGS = 0, 1, 3, 4
+_END_STREAM, _END_HEADERS = 0x1, 0x4
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    size = len(payload)
+    return struct.pack(">HBBBL", size >> 8, size & 0xFF, kind, flags, stream) + payload
