@@ -7,9 +7,10 @@ sees the policies it may name, and of the deployments what the rules expect, not
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -34,6 +35,9 @@ from sovereign_ext.routing.health import Health
 from sovereign_ext.routing.plan import Plan, preview, refusal
 from sovereign_ext.tenants.directory import Directory
 
+AT_ONCE_BYTES: Final = 16 * 1024
+"""What is larger is read on another thread, one question at a time: from a Struct to a body it is a slow way."""
+
 _ENDPOINTS: Final = {Capability.CHAT: Endpoint.CHAT, Capability.EMBEDDINGS: Endpoint.EMBEDDINGS}
 
 
@@ -44,13 +48,14 @@ class Evaluations:
     directory: Directory
     health: Health
     clock: Callable[[], Moment]
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def evaluate_policy(self, request: policies_pb2.EvaluatePolicyRequest, call: Call) -> Reply:
         """What a call of the caller's would be decided, were it made now."""
         caller = call.caller
         snapshot, policy = caller.snapshot, _named(caller, request.name)
         tenant = _tenant(caller, self.directory, request.tenant)
-        model, facts = _asked(request, tenant.id if tenant else "")
+        model, facts = await self._read(request, tenant.id if tenant else "")
         deployments = _deployments(snapshot, tenant, model)
         now = self.clock()
         considered = consider(snapshot, policy, deployments, facts, self.health, now)
@@ -71,6 +76,14 @@ class Evaluations:
             shadows=[_shadow(each) for each in considered.shadows] if caller.is_admin else [],
         )
         return Reply(answer, FRESH)
+
+    async def _read(
+        self, request: policies_pb2.EvaluatePolicyRequest, tenant: str
+    ) -> tuple[str, RequestFacts]:
+        if request.ByteSize() <= AT_ONCE_BYTES:
+            return _asked(request, tenant)
+        async with self._turn:
+            return await asyncio.to_thread(_asked, request, tenant)
 
     def methods(self) -> Methods:
         """The method by its name in the contract."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from management_world import CONFIG, World, world
 
 from sovereign_ext.canonical import canonical_json
 from sovereign_ext.config.model import Config
+from sovereign_ext.management import evaluate
+from sovereign_ext.management.evaluate import facts_of
 from sovereign_ext.routing.health import State, Verdict
 
 pytestmark = pytest.mark.services
@@ -256,6 +259,32 @@ def test_the_body_of_a_call_is_measured_as_a_call_would_be(tmp_path: Path) -> No
         assert "'messages' is empty" in text
 
     run(tmp_path, scenario)
+
+
+def test_large_bodies_are_read_beside_the_event_loop_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one takes seconds at worst, and anybody with a key may ask: calls are decided meanwhile."""
+    threads: list[threading.Thread] = []
+    at_once = threading.Lock()
+
+    def measured(*given: Any) -> Any:
+        assert at_once.acquire(blocking=False), "two are read at the same time"
+        threads.append(threading.current_thread())
+        try:
+            return facts_of(*given)
+        finally:
+            at_once.release()
+
+    monkeypatch.setattr(evaluate, "facts_of", measured)
+
+    async def scenario(here: World) -> None:
+        for length, count in ((300, 1), (evaluate.AT_ONCE_BYTES, 4)):
+            body = struct({"messages": [{"role": "user", "content": "x" * length}]})
+            await asyncio.gather(*(evaluated(here, "any", request=body) for _ in range(count)))
+
+    run(tmp_path, scenario)
+    assert [each is threading.main_thread() for each in threads] == [True, *[False] * 4]
 
 
 @pytest.mark.parametrize(
