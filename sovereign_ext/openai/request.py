@@ -2,15 +2,14 @@
 
 Values are kept as the raw JSON bytes the client sent (``members``), so that a passthrough provider gets them
 unchanged: numbers keep their spelling, unknown fields survive. What is defined here for odd input: duplicate
-top-level members: the last one counts and is the only one sent; NaN, Infinity, lone surrogates, invalid UTF-8
-and nesting beyond the parser's limit are 400.
+top-level members: the last one counts and is the only one sent; NaN, Infinity, lone surrogates, invalid UTF-8,
+nesting beyond the parser's limit and more values than an honest body has are 400.
 
 Source: OpenAI API reference, chat completions and embeddings (2026).
 """
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Any, Final
 
@@ -20,6 +19,12 @@ from sovereign_ext.errors import CallerError
 
 MAX_DEPTH: Final = 64
 """Deepest legal nesting. OpenAI's deepest legal request (a JSON schema) stays far below it."""
+
+MOST_VALUES: Final = 500_000
+"""Strings (names of members, too), arrays and objects of a body; a chat request has no more commas either, as numbers
+are many in embeddings only. OpenAI takes 2,048 messages or inputs, and 128 tools. A body of nothing but ``[],[],…``
+takes many times its size in memory, and seconds in which nobody else is served.
+"""
 
 
 class Endpoint(StrEnum):
@@ -46,16 +51,14 @@ class Request(msgspec.Struct, frozen=True):
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUES: Final = msgspec.json.Decoder()
-_STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
-"""A string or a bracket. Possessive, and an unfinished string is one too: a hostile body of escaped quotes
-would otherwise be scanned again from each of them.
-"""
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{},"))
+_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
 _ROLES: Final = frozenset({"developer", "system", "user", "assistant", "tool", "function"})
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> Request:
     """Parse and check ``body``. Raises ``CallerError`` 400 naming the ``param`` at fault."""
-    values = _parse(body)
+    values = _parse(endpoint, body)
     model = values.get("model")
     if not isinstance(model, str) or not model:
         raise _bad("model", values, "a non-empty string")
@@ -84,11 +87,8 @@ def encode_members(members: dict[str, msgspec.Raw]) -> bytes:
     return msgspec.json.encode(members)
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    if _too_deep(body):
-        raise CallerError(
-            400, f"The JSON body is nested more than {MAX_DEPTH} levels deep.", code="invalid_json"
-        )
+def _parse(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
+    _check_structure(endpoint, body)
     try:
         values = _VALUES.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -103,24 +103,43 @@ def _parse(body: bytes) -> dict[str, Any]:
     return values
 
 
-def _too_deep(body: bytes) -> bool:
-    """Whether brackets could nest beyond the limit.
+def _check_structure(endpoint: Endpoint, body: bytes) -> None:
+    """Raises ``CallerError`` for what nests too deep or has too many values, before either is made.
 
-    Counting opening brackets is a cheap upper bound that clears nearly every body; only a body with more of
-    them than the limit is walked, strings skipped.
+    Counts over the whole body are upper bounds that clear nearly every one; of the others strings are taken out.
     """
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for token in _STRUCTURE.finditer(body):
-        first = body[token.start()]
-        if first in b"{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif first in b"}]":
-            depth -= 1
-    return False
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets <= MAX_DEPTH and len(body) <= MOST_VALUES:
+        return
+    bare, strings = _without_strings(body)
+    commas = bare.count(b",") if endpoint is Endpoint.CHAT else 0
+    if max(strings + bare.count(b"["), commas) > MOST_VALUES:
+        text = f"The JSON body has more than {MOST_VALUES} values."
+        raise CallerError(400, text, code="invalid_json")
+    if brackets > MAX_DEPTH and _too_deep(bare.replace(b",", b"")):
+        text = f"The JSON body is nested more than {MAX_DEPTH} levels deep."
+        raise CallerError(400, text, code="invalid_json")
+
+
+def _without_strings(body: bytes) -> tuple[bytes, int]:
+    """The brackets (all square) and commas of a body, and how many strings there are between them.
+
+    In a run of backslashes the first begins an escape, so they pair off from the left. Where there are too many
+    strings, that is all that is told.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    strings = -(-body.count(b'"') // 2)
+    if strings > MOST_VALUES:
+        return b"", strings
+    return b"".join(body.split(b'"')[::2]).translate(_ALIKE, _NO_BRACKETS), strings
+
+
+def _too_deep(brackets: bytes) -> bool:
+    """Whether brackets nest beyond the limit: the innermost ones are taken away once for each level."""
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def _include_usage(values: dict[str, Any], stream: bool) -> bool:

@@ -15,7 +15,7 @@ What was really used is in the provider's answer. Deliberately not here: prices.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -79,16 +79,23 @@ def _part(part: object) -> int:
 
 
 def _input(given: str | list[Any]) -> int:
+    if _are_tokens(given):
+        return len(given)
     items: Iterable[Any] = [given] if isinstance(given, str) else given
     total = 0
     for item in items:
         if isinstance(item, int):
             total += 1
-        elif isinstance(item, list) and all(isinstance(token, int) for token in item):
+        elif _are_tokens(item):
             total += len(item)
         else:
             total += _tokens(_size(item))
     return total
+
+
+def _are_tokens(value: object) -> TypeGuard[list[int]]:
+    """There may be millions: looked at without a step of Python's for each."""
+    return isinstance(value, list) and set(map(type, value)) <= {int, bool}
 
 
 def _size(value: object) -> int:

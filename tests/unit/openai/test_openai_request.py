@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sovereign_ext.errors import CallerError
-from sovereign_ext.openai.request import MAX_DEPTH, Endpoint, Request, encode_members, read_request
+from sovereign_ext.openai.request import (
+    MAX_DEPTH,
+    MOST_VALUES,
+    Endpoint,
+    Request,
+    encode_members,
+    read_request,
+)
 
 USER = [{"role": "user", "content": "hi"}]
 GOOD: dict[str, Any] = {"model": "m", "messages": USER}
@@ -171,6 +178,47 @@ def test_depth_check_is_linear(hostile: bytes):
     refusal(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + hostile)
     refusal(b"[]" * (MAX_DEPTH + 1) + hostile)
     assert time.perf_counter() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "most"),
+    [
+        (b'"\\\\\\""', MOST_VALUES - 12),  # beside three arrays, two objects and seven strings
+        (b"[ ]", MOST_VALUES - 12),
+        (b'{"":1}', (MOST_VALUES - 12) // 2),
+        (b"1", MOST_VALUES - 2),  # three more commas than there are ones
+    ],
+)
+def test_values(value: bytes, most: int):
+    """The limit itself passes, one value more does not: before any of them is made."""
+    body = b'{"model":"m","messages":[{"role":"user","content":""}],"x":[%s]}'
+    read_request(Endpoint.CHAT, body % b",".join([value] * most))
+    assert refusal(body % b",".join([value] * (most + 1))).code == "invalid_json"
+
+
+def test_what_is_in_strings_and_the_tokens_of_embeddings_are_no_values_of_their_own():
+    """However many: prose has brackets, commas and quotation marks, and what is embedded may be tokens."""
+    many = MOST_VALUES + 1
+    for prose in ("[", "{", ",", '"', "\\", '\\"'):
+        message = {"role": "user", "content": prose * many}
+        read_request(Endpoint.CHAT, json.dumps({"model": "m", "messages": [message]}).encode())
+    read_request(Endpoint.EMBEDDINGS, json.dumps({"model": "m", "input": [1] * many}).encode())
+
+
+@given(JSON)
+def test_depth_is_that_of_the_parsed_body(value: Any):
+    """Whatever is in strings, and however it is spelled."""
+
+    def levels(inner: Any) -> int:
+        items = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else None
+        return 0 if items is None else 1 + max(map(levels, items), default=0)
+
+    for _ in range(MAX_DEPTH - levels(value) - 2):
+        value = [value]
+    body = {"model": "m", "messages": USER, "x": [value, ['[\\"{'] * MAX_DEPTH, [[]] * MAX_DEPTH]}
+    read_request(Endpoint.CHAT, json.dumps(body).encode())
+    body["x"] = [body["x"]]
+    assert refusal(body).code == "invalid_json"
 
 
 def test_the_last_duplicate_counts():
