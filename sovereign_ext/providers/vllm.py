@@ -1,9 +1,8 @@
 """vLLM's OpenAI-compatible server: OpenAI's wire, minus what vLLM adds to the answers.
 
 Source: vLLM's protocol definitions. Extras that OpenAI's shape does not know (``stop_reason``, ``token_ids``,
-``metrics``, …) are taken out, and a few things told otherwise (``vllm_reply``). Chat requests are adapted in
-``vllm_request``; requests for embeddings go on as they came. Errors are flat before 0.10.1 and nested since; both are
-read.
+``metrics``, …) are taken out, and a few things told otherwise (``vllm_reply``). Requests are adapted in
+``vllm_request``. Errors are flat before 0.10.1 and nested since; both are read.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from sovereign_ext.openai.parameters import uses_functions
 from sovereign_ext.openai.request import Endpoint, Request
 from sovereign_ext.providers.openai import OpenAIAdapter
 from sovereign_ext.providers.vllm_reply import REASONING, retell
-from sovereign_ext.providers.vllm_request import SUPPORT, adapt_chat
+from sovereign_ext.providers.vllm_request import SUPPORT, adapt_chat, adapt_embeddings
 
 _REASONING: Final = f'"{REASONING}"'.encode()
 
@@ -32,7 +31,8 @@ class VllmAdapter(OpenAIAdapter):
     strip_choice = frozenset({"metrics", "routed_experts", "stop_reason", "token_ids"})
 
     def adapt(self, members: Members, request: Request) -> tuple[str, ...]:
-        return adapt_chat(members, request) if request.endpoint is Endpoint.CHAT else ()
+        adapt = adapt_chat if request.endpoint is Endpoint.CHAT else adapt_embeddings
+        return adapt(members, request)
 
     def concerns(self, choices: bytes, request: Request) -> bool:
         own = uses_functions(request.values) or _REASONING in choices

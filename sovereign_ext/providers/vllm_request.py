@@ -14,7 +14,7 @@ import msgspec
 
 from sovereign_ext.openai.conversation import invalid, unsupported
 from sovereign_ext.openai.members import Members
-from sovereign_ext.openai.parameters import Choice, Tool, read_choice, read_tools
+from sovereign_ext.openai.parameters import Choice, Tool, in_effect, read_choice, read_tools
 from sovereign_ext.openai.request import Request
 from sovereign_ext.providers.support import Support, Treatment, review, support
 from sovereign_ext.providers.vllm_messages import adapt_messages
@@ -88,6 +88,20 @@ def adapt_chat(members: Members, request: Request) -> tuple[str, ...]:
     _adapt_tools(members, request.values)
     members["messages"], cached = adapt_messages(members["messages"], request.values["messages"])
     return (*dropped, "prompt_cache_breakpoint") if cached else dropped
+
+
+def adapt_embeddings(members: Members, request: Request) -> tuple[str, ...]:
+    """Change ``members`` of a request for embeddings to what vLLM may have. Gives the parameters that were dropped.
+
+    Raises ``CallerError`` for ``messages``: vLLM embeds them in place of ``input``, by a ``chat_template`` that may
+    come with them, and fetches what they refer to, all of which is refused or checked for a chat.
+    """
+    if request.values.get("messages") is not None:
+        raise unsupported("messages")
+    dropped = tuple(name for name in in_effect(request.values) if name in _DROPPED)
+    for name in _DROPPED:
+        members.pop(name, None)
+    return dropped
 
 
 def _adapt_tools(members: Members, values: dict[str, Any]) -> None:

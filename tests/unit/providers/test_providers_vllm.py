@@ -193,6 +193,17 @@ def test_embeddings_go_on_as_they_came():
     assert (body["dimensions"], body["truncate_prompt_tokens"], body["user"]) == (3, 5, "u")
 
 
+def test_embeddings_are_of_their_input():
+    """With ``messages`` vLLM takes a chat in its place, a template and any URL with it: what a chat may not have."""
+    chatted = embeddings(messages=[{"role": "user", "content": "x" * 900}], chat_template="{{ x }}")
+    with pytest.raises(CallerError) as caught:
+        VLLM.request(chatted, TARGET)
+    assert (caught.value.status, caught.value.param) == (400, "messages")
+    upstream = VLLM.request(embeddings(priority=-1, request_id="a", session_id=None, messages=None), TARGET)
+    assert upstream.dropped == ("priority", "request_id")
+    assert json.loads(upstream.body).keys() == {"model", "input", "messages"}
+
+
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
