@@ -4,8 +4,8 @@ A rule that is the same for every model and errs upwards, for caps that are chec
 
 * text: one token for every 3 bytes of UTF-8 (English has about 4 to a token, Chinese and Japanese about 3);
 * an image: 1,600 tokens, whatever its size and detail;
-* everything else of a message or the request that a model is given (tool calls, tools, response format, other
-  parts): its JSON like text;
+* everything else of a message or the request that a model is given (tool calls, tools, response format, documents,
+  other parts): its JSON like text;
 * each message: 8 tokens more for its role and markers;
 * embeddings: input that is already tokens counts as it is.
 
@@ -27,8 +27,11 @@ MESSAGE_TOKENS: Final = 8
 MOST: Final = 1_000_000_000
 """What a caller's own bounds are taken for at most, so that every product stays a whole number of JSON."""
 
-_MOST_CHOICES: Final = 1_024
-_BESIDE: Final = ("tools", "functions", "response_format")  # what a model is given besides the messages
+_MOST_CHOICES: Final = 16_384  # vLLM's own limit
+_LONGEST_NUMBER: Final = 64  # characters
+_BOUNDS: Final = ("max_completion_tokens", "max_tokens")
+# What a model is given besides the messages; the last two are vLLM's.
+_BESIDE: Final = ("tools", "functions", "response_format", "documents", "chat_template_kwargs")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,9 +50,7 @@ def estimate(request: Request) -> Estimate:
     if request.endpoint is Endpoint.EMBEDDINGS:
         return Estimate(_input(values["input"]), 0, 1)
     choices = min(_count(values.get("n")) or 1, _MOST_CHOICES)
-    bound = _count(values.get("max_completion_tokens"))
-    if bound is None:
-        bound = _count(values.get("max_tokens"))
+    bound = _bound(values)
     return Estimate(_prompt(values), None if bound is None else bound * choices, choices)
 
 
@@ -108,8 +109,22 @@ def _tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
+def _bound(values: dict[str, Any]) -> int | None:
+    """The larger of the two bounds: some servers know only one of them, and to some 0 is none."""
+    bounds = [_count(given) for name in _BOUNDS if (given := values.get(name)) is not None]
+    return max(filter(None, bounds)) if bounds and all(bounds) else None
+
+
 def _count(value: object) -> int | None:
-    """A whole number that is not negative; anything else is the provider's to refuse."""
+    """A whole number that is not negative, also as lenient servers read one (``8.0``, ``"8"``); anything else is the
+    provider's to refuse."""
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return min(value, MOST)
     return None

@@ -356,7 +356,7 @@ def test_what_the_policy_excludes_is_in_no_plan(field: str, data: st.DataObject)
     try:
         decision = decide(
             exchange,
-            *receive(exchange, body(max_tokens=data.draw(st.integers(0, 2000))), "p"),
+            *receive(exchange, body(max_tokens=data.draw(st.integers(1, 2000))), "p"),
             health,
             ADAPTERS,
             at,

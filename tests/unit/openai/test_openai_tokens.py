@@ -51,6 +51,8 @@ def test_what_a_model_is_given_besides_counts_too() -> None:
     compact = len(json.dumps(tools, separators=(",", ":")))
     assert chat("", tools=tools).prompt_tokens == MESSAGE_TOKENS + -(-compact // 3)
     assert chat("", user="u" * 300, temperature=0.5).prompt_tokens == MESSAGE_TOKENS
+    for name in ("documents", "chat_template_kwargs"):  # vLLM puts them into the prompt
+        assert chat("", **{name: [{"text": "x" * 289}]}).prompt_tokens == MESSAGE_TOKENS + 101
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "x" * 98}]}
     body = json.dumps({"model": "m", "messages": [message]}).encode()
     assert estimate(read_request(Endpoint.CHAT, body)).prompt_tokens == MESSAGE_TOKENS + 37
@@ -61,15 +63,21 @@ def test_what_a_model_is_given_besides_counts_too() -> None:
     [
         ({}, None, 1),
         ({"max_tokens": 100}, 100, 1),
-        ({"max_tokens": 100, "max_completion_tokens": 60}, 60, 1),
+        ({"max_tokens": 100, "max_completion_tokens": 60}, 100, 1),  # some servers know the older one only
+        ({"max_tokens": 60, "max_completion_tokens": 100}, 100, 1),
+        ({"max_tokens": 100, "max_completion_tokens": 0}, None, 1),  # to some, 0 is none
+        ({"max_tokens": 1, "max_completion_tokens": [9]}, None, 1),
         ({"max_tokens": 100, "max_completion_tokens": None}, 100, 1),
         ({"max_completion_tokens": 60, "n": 3}, 180, 3),
         ({"n": 3}, None, 3),
-        ({"max_tokens": 0}, 0, 1),
+        ({"max_tokens": 0}, None, 1),
         ({"max_tokens": -1}, None, 1),
         ({"max_tokens": True}, None, 1),
-        ({"max_tokens": "9"}, None, 1),
-        ({"max_tokens": 10**30, "n": 10**30}, MOST * 1024, 1024),
+        ({"max_tokens": "9", "n": "100"}, 900, 100),  # as vLLM reads them
+        ({"max_tokens": 9.0, "n": 100.0}, 900, 100),
+        ({"max_tokens": "nine", "n": "1e999"}, None, 1),
+        ({"max_tokens": 0.5, "n": 0.5}, None, 1),
+        ({"max_tokens": 10**30, "n": 10**30}, MOST * 16_384, 16_384),
         ({"n": 0, "max_tokens": 7}, 7, 1),
     ],
 )
