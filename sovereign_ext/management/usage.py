@@ -35,7 +35,7 @@ MOST_HOURS: Final = 24 * 366 * 10
 """The longest time in one question, ten years."""
 
 _FILTERS: Final = ("tenant", "model", "provider", "key")
-_MAX_HOUR: Final = 253_402_300_800 // 3_600  # the end of the year 9999
+_MAX_HOUR: Final = 253_370_764_800 // 3_600  # the end of 9998: each month has a next one
 _BUCKETS: Final = ("", "hour", "day", "month")
 
 

@@ -174,6 +174,7 @@ def test_pages_are_the_whole(tmp_path: Path) -> None:
         ({"start_time": timestamp_pb2.Timestamp(seconds=-5)}, "invalid_field"),
         ({"start_time": at(0), "end_time": timestamp_pb2.Timestamp(seconds=1 << 62)}, "invalid_field"),
         ({"start_time": at(0)}, "invalid_field"),  # more than ten years
+        ({"end_time": timestamp_pb2.Timestamp(seconds=253_402_300_799), "bucket": "month"}, "invalid_field"),
         ({"page_size": -1}, "invalid_page_size"),
         ({"page_token": "x"}, "invalid_page_token"),
         ({"page_token": "YWZ0ZXI6WzEsMl0"}, "invalid_page_token"),
