@@ -442,11 +442,14 @@ class Attempt:
             return 0
         if self._answer is not None:
             return len(self._answer.body) // BYTES_PER_TOKEN
+        came, unseen_s = 0, now.mono - self._started.mono
         if self._hold is not None and self._hold.released:
-            return self._hold.content_tokens
+            came, unseen_s = self._hold.content_tokens, self._first_content_s or 0.0
+            if not self.exchange.client_gone:
+                return came
         considered = self.exchange.considered
         choices = 1 if considered is None else considered.request.choices
-        return unseen_tokens(now.mono - self._started.mono, choices)
+        return came + unseen_tokens(unseen_s, choices)  # reasoning that is not shown comes before the answer
 
     def _emit_error(self, error: ApiError, body: bytes) -> Emit:
         if self._head_out:

@@ -119,6 +119,26 @@ def test_a_client_that_leaves_a_stream_pays_for_what_came() -> None:
     assert facts.price_source == "configured"
 
 
+def test_a_client_that_leaves_a_stream_pays_for_the_time_before_it_too() -> None:
+    """A model that thinks in secret has worked by then, which only the end of its stream would tell."""
+    run = Run(priced(stream=True))
+    run.head(headers=SSE)
+    run.body(ROLE, TEXT, TEXT, seconds=0.2)
+    run.exchange.ended = run.exchange.client_gone = True
+    facts = run.attempt.gone(at(3))
+    assert facts is not None
+    assert (facts.result, facts.billed_nano_usd) == (Result.TRUNCATED, 4_000 + 40_000)
+
+
+def test_a_stream_that_its_provider_breaks_off_is_paid_for_as_it_came() -> None:
+    run = Run(priced(stream=True))
+    run.head(headers=SSE)
+    run.body(ROLE, TEXT, TEXT, seconds=0.2)
+    facts = run.attempt.gone(at(3))
+    assert facts is not None
+    assert (facts.result, facts.billed_nano_usd) == (Result.TRUNCATED, 4_000)
+
+
 def test_a_client_that_leaves_before_anything_came_pays_for_the_time() -> None:
     """100 tokens a second, and at most the estimate: the provider was at work."""
     for seconds, owed in ((0.2, 40_000), (20.0, 100_000)):
