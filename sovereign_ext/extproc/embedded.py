@@ -48,7 +48,7 @@ class EmbeddedLedger:
 
     def admit(self, demand: Demand, now_ms: int) -> Verdict | Coroutine[Any, Any, Verdict]:
         """See ``Ledger``."""
-        if demand.reserves and self.counts.unknown(demand):
+        if demand.reserves and self.counts.unknown(demand, now_ms):
             return self._admit_once_loaded(demand, now_ms)
         return self._admit(demand, now_ms)
 
@@ -113,7 +113,7 @@ class EmbeddedLedger:
         return self._admit(demand, now_ms)
 
     async def _load(self, demand: Demand, now_ms: int) -> None:
-        while unknown := self.counts.unknown(demand):
+        while unknown := self.counts.unknown(demand, now_ms):
             for reserve in unknown:
                 try:
                     spent = await self._spent(reserve)

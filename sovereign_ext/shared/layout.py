@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from sovereign_ext.tenants.ledger import Demand, Draw, Measure, Reserve, Scope, Slot, Used
+from sovereign_ext.tenants.ledger import SPEND_KEPT_MS, Demand, Draw, Measure, Reserve, Scope, Slot, Used
 
 EPOCH: Final = "sf:{*}:epoch"
 ROUTERS: Final = "sf:{*}:routers"
@@ -28,9 +28,6 @@ SWEEPER: Final = "sf:{*}:sweeper"
 HEALTH: Final = "sf:{*}:health"
 
 HOUR_MS: Final = 3_600_000
-TOTAL_KEPT_MS: Final = 30 * 24 * HOUR_MS
-"""How long a window without an end stays when nobody uses it. The database still knows it afterwards."""
-
 VOID_MS: Final = 60_000
 """How long a tombstone stays: longer than a question can be under way."""
 
@@ -52,13 +49,6 @@ def window_name(reserve: Reserve) -> str:
 def window_key(reserve: Reserve) -> str:
     """The key of a spend window."""
     return f"sf:{{{reserve.scope.tenant}}}:{window_name(reserve)}"
-
-
-def window_kept_ms(reserve: Reserve, expires_ms: int, now_ms: int) -> int:
-    """How long a window is kept: an hour longer than anything can be charged to it."""
-    if not reserve.end_ms:
-        return TOTAL_KEPT_MS
-    return max(reserve.end_ms, expires_ms, now_ms) - now_ms + HOUR_MS
 
 
 def _bucket_key(draw: Draw) -> str:
@@ -141,8 +131,7 @@ def admit_arguments(
     for slot in demand.slots:
         arguments.append(slot.capacity)
     for reserve in demand.reserves:
-        kept_ms = window_kept_ms(reserve, demand.expires_ms, now_ms)
-        arguments += (reserve.cap_nano, reserve.amount_nano, kept_ms)
+        arguments += (reserve.cap_nano, reserve.amount_nano, SPEND_KEPT_MS)
     return arguments
 
 

@@ -101,7 +101,7 @@ class SharedLedger:
             reply: list[Any] = await self._client.run(STANDING, keys, arguments, slow=True)
             if reply[0] != b"unknown":
                 return standing_of(demand, [int(number) for number in reply[1:]])
-            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
+            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]])
         raise unavailable()
 
     async def hold_again(self, now_ms: int) -> None:
@@ -141,7 +141,7 @@ class SharedLedger:
                 if admitted and stored:
                     self._held[demand.call] = demand
                 return verdict_of(demand, admitted, [int(number) for number in reply[1:]], now_ms)
-            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]], now_ms)
+            await self._windows.know(demand, [demand.reserves[index - 1] for index in reply[1:]])
         raise unavailable()
 
     async def _ask(self, demand: Demand, keys: list[str], stored: bytes, now_ms: int) -> list[Any]:

@@ -19,7 +19,7 @@ from sovereign_ext.shared import layout
 from sovereign_ext.shared.client import Client, unavailable
 from sovereign_ext.shared.members import Members
 from sovereign_ext.shared.scripts import BEGIN, LOAD
-from sovereign_ext.tenants.ledger import Demand, Reserve, SpendSource
+from sovereign_ext.tenants.ledger import SPEND_KEPT_MS, Demand, Reserve, SpendSource
 
 _log = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ class Windows:
         self._calls = calls
         self._loads: dict[str, asyncio.Task[None]] = {}
 
-    async def know(self, demand: Demand, reserves: Collection[Reserve], now_ms: int) -> None:
+    async def know(self, demand: Demand, reserves: Collection[Reserve]) -> None:
         """Return when the store has been told of all ``reserves``' windows.
 
         Raises ``ServiceError`` 503 ``limits_unavailable`` when that cannot be: the store or the database cannot be
         reached, or data were lost a moment ago.
         """
         await self._members.beat()  # an unknown window may be the first sign of a loss
-        tasks = [self._load(demand, reserve, now_ms) for reserve in reserves]
+        tasks = [self._load(demand, reserve) for reserve in reserves]
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*(asyncio.shield(task) for task in tasks))
@@ -70,12 +70,11 @@ class Windows:
             task.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
 
-    def _load(self, demand: Demand, reserve: Reserve, now_ms: int) -> asyncio.Task[None]:
+    def _load(self, demand: Demand, reserve: Reserve) -> asyncio.Task[None]:
         key = layout.window_key(reserve)
         task = self._loads.get(key)
         if task is None:
-            kept_ms = layout.window_kept_ms(reserve, demand.expires_ms, now_ms)
-            task = asyncio.get_running_loop().create_task(self._loaded(key, demand.tenant, reserve, kept_ms))
+            task = asyncio.get_running_loop().create_task(self._loaded(key, demand.tenant, reserve))
             self._loads[key] = task
             task.add_done_callback(lambda done: self._over(key, done))
         return task
@@ -85,7 +84,7 @@ class Windows:
         if not task.cancelled():
             task.exception()  # those who wait have it, if anybody still does
 
-    async def _loaded(self, key: str, tenant: str, reserve: Reserve, kept_ms: int) -> None:
+    async def _loaded(self, key: str, tenant: str, reserve: Reserve) -> None:
         keys, name = [layout.reservations(tenant), key], layout.window_name(reserve)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
@@ -101,7 +100,7 @@ class Windows:
                 await asyncio.sleep(_LOOK_S)
                 continue
             spent = await self._ask(reserve, [call.decode() for call in begun[1:]])
-            if await self._client.run(LOAD, keys, [epoch.name, token, spent, kept_ms, name], slow=True):
+            if await self._client.run(LOAD, keys, [epoch.name, token, spent, SPEND_KEPT_MS, name], slow=True):
                 return
         raise unavailable()
 

@@ -159,6 +159,11 @@ class SpendSource(Protocol):
         ...
 
 
+SPEND_KEPT_MS: Final = 60_000
+"""How long a count of what was spent is believed that no call draws on. After that it is read again from its source,
+as calls are not counted while they are under no cap: a cap that was lifted, and is back, has to know of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """How a spend cap's window stands, in billed billionths of a dollar: of calls that are over, and of those that are

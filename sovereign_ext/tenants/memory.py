@@ -17,6 +17,7 @@ from typing import Final
 from sovereign_ext.tenants.buckets import Bucket, advanced, corrected, full_ms, wait_ms
 from sovereign_ext.tenants.ledger import (
     SLOT_RETRY_S,
+    SPEND_KEPT_MS,
     Admitted,
     Demand,
     Draw,
@@ -31,9 +32,6 @@ from sovereign_ext.tenants.ledger import (
     Used,
     Verdict,
 )
-
-KEPT_MS: Final = 600_000
-"""How long a spend counter stays that nothing is reserved on."""
 
 _LOOKED_AT: Final = 2  # old ones for each that comes in: more go than come, if they may
 
@@ -50,6 +48,10 @@ class _Spend:
     calls: int
     touched_ms: int
 
+    def is_old(self, now_ms: int) -> bool:
+        """Whether nothing draws on it, and nothing has for a while."""
+        return not self.calls and self.touched_ms + SPEND_KEPT_MS <= now_ms
+
 
 class MemoryLedger:
     """A ``Ledger``. Windows whose spend was not loaded are taken to begin with nothing."""
@@ -64,17 +66,19 @@ class MemoryLedger:
 
     # -- spend that was before ---------------------------------------------------------------------------------
 
-    def unknown(self, demand: Demand) -> tuple[Reserve, ...]:
-        """The reserves of whose windows it is not known what was spent."""
-        return tuple(each for each in demand.reserves if _spend_key(each) not in self._spends)
+    def unknown(self, demand: Demand, now_ms: int) -> tuple[Reserve, ...]:
+        """The reserves of whose windows it is not known, or not any more, what was spent."""
+        return tuple(each for each in demand.reserves if self._is_unknown(_spend_key(each), now_ms))
 
     def load(self, reserve: Reserve, spent_nano: int, now_ms: int) -> None:
         """``spent_nano`` was billed before in the window of ``reserve``. Does nothing where that is known."""
         key = _spend_key(reserve)
+        if not self._is_unknown(key, now_ms):
+            return
         if key not in self._spends:
             self._forget_spends(now_ms)
-            self._spends[key] = _Spend(spent_nano, 0, 0, now_ms)
             self._old_spends.append(key)
+        self._spends[key] = _Spend(spent_nano, 0, 0, now_ms)
 
     # -- a call ------------------------------------------------------------------------------------------------
 
@@ -95,7 +99,8 @@ class MemoryLedger:
         for slot in demand.slots:
             self._slots[slot.scope] = self._slots.get(slot.scope, 0) + 1
         for reserve in demand.reserves:
-            self.load(reserve, 0, now_ms)
+            if _spend_key(reserve) not in self._spends:
+                self.load(reserve, 0, now_ms)
             spend = self._spends[_spend_key(reserve)]
             spend.reserved += reserve.amount_nano
             spend.calls += 1
@@ -192,11 +197,15 @@ class MemoryLedger:
             else:
                 self._old_buckets.append(key)
 
+    def _is_unknown(self, key: _SpendKey, now_ms: int) -> bool:
+        spend = self._spends.get(key)
+        return spend is None or spend.is_old(now_ms)
+
     def _forget_spends(self, now_ms: int) -> None:
         for _ in range(min(_LOOKED_AT, len(self._old_spends))):
             key = self._old_spends.popleft()
             spend = self._spends[key]
-            if not spend.calls and spend.touched_ms + KEPT_MS <= now_ms:
+            if spend.is_old(now_ms):
                 del self._spends[key]
             else:
                 self._old_spends.append(key)

@@ -36,7 +36,17 @@ from sovereign_ext.shared.address import parse
 from sovereign_ext.shared.client import Client
 from sovereign_ext.shared.service import Shared
 from sovereign_ext.shared.wire import WireLost
-from sovereign_ext.tenants.ledger import Admitted, Demand, Draw, Measure, Refused, Reserve, Slot, Used
+from sovereign_ext.tenants.ledger import (
+    SPEND_KEPT_MS,
+    Admitted,
+    Demand,
+    Draw,
+    Measure,
+    Refused,
+    Reserve,
+    Slot,
+    Used,
+)
 
 pytestmark = pytest.mark.services
 
@@ -413,6 +423,19 @@ async def test_a_short_call_does_not_shorten_the_life_of_a_long_one_s_slot(valke
             valkey.flush()
             await settled(lambda: client.scard(key) == 2)
             assert client.pttl(key) > 4 * layout.HOUR_MS
+
+
+@in_loop
+async def test_a_window_that_is_not_used_is_read_again(valkey: Valkey) -> None:
+    """After a minute, however long it is and its calls are: what is billed under no cap does not come to it."""
+    books = Books()
+    async with routers(valkey, books) as (shared,):
+        expires_ms = now_ms() + layout.HOUR_MS
+        day = replace(reserve(10, 100), window="day", end_ms=now_ms() + 9 * layout.HOUR_MS)
+        for held in (day, reserve(10, 100)):
+            assert await admits(shared, demand(held.window, held, expires_ms=expires_ms))
+            with valkey.client() as client:
+                assert 0 < client.pttl(layout.window_key(held)) <= SPEND_KEPT_MS
 
 
 @in_loop

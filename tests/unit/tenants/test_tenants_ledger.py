@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from ledger_contract import *  # noqa: F403 - the tests of the contract, collected here
-from ledger_contract import START_MS, Book, Spent, draw, reserve, run, tokens
+from ledger_contract import DAY_START_MS, START_MS, Book, Spent, draw, reserve, run, tokens
 
-from sovereign_ext.tenants.ledger import Admitted, Reserve, Scope, Used
-from sovereign_ext.tenants.memory import KEPT_MS, MemoryLedger
+from sovereign_ext.tenants.ledger import SPEND_KEPT_MS, Admitted, Reserve, Scope, Used
+from sovereign_ext.tenants.memory import MemoryLedger
 
 
 class Loaded(MemoryLedger):
@@ -28,7 +28,7 @@ class Loaded(MemoryLedger):
         return super().standing(demand, now_ms)
 
     def _know(self, demand, now_ms):  # type: ignore[no-untyped-def]
-        for each in self.unknown(demand):
+        for each in self.unknown(demand, now_ms):
             spent = self._source.spent(
                 demand.tenant, each.scope.key or None, each.start_ms, each.end_ms or None
             )
@@ -57,7 +57,7 @@ def test_memory_is_bounded_by_what_is_in_use() -> None:
     assert len(ledger._buckets) < 20
     assert len(ledger._spends) <= 20_000  # 200 s have passed
     for number in range(20_000):
-        now = START_MS + KEPT_MS + 200_000 + number
+        now = START_MS + SPEND_KEPT_MS + 200_000 + number
         ledger.settle("x", Used(0, 0, 0), now)
         ledger.load(Reserve(Scope("t", f"n{number}"), "day", 0, 1, 1, 0), 0, now)
     assert len(ledger._spends) < 25_000
@@ -72,9 +72,23 @@ def test_a_counter_that_a_call_holds_is_not_forgotten() -> None:
     demand = book.demand(reserve(0))
     ledger.admit(demand, START_MS)
     for number in range(10):
-        ledger.load(reserve(0, key=f"o{number}"), 5, START_MS + 2 * KEPT_MS)
-    ledger.settle(demand.call, Used(0, 0, 99), START_MS + 2 * KEPT_MS)
+        ledger.load(reserve(0, key=f"o{number}"), 5, START_MS + 2 * SPEND_KEPT_MS)
+    ledger.settle(demand.call, Used(0, 0, 99), START_MS + 2 * SPEND_KEPT_MS)
     assert not isinstance(ledger.admit(book.demand(reserve(2)), START_MS), Admitted)
+
+
+def test_what_was_billed_while_a_cap_was_lifted_counts_once_it_is_back(book: Book) -> None:
+    """It went past the counter. A counter that calls draw on is right, and is not read again under their hands."""
+    assert isinstance(book.admit(reserve(10), call="a"), Admitted)
+    book.source.known["t", None, DAY_START_MS] = 95
+    later = START_MS + SPEND_KEPT_MS
+    assert isinstance(book.admit(reserve(10), call="b", at_ms=later), Admitted)
+    for call in "ab":
+        book.ledger.settle(call, Used(0, 0, 10), later)
+    assert isinstance(book.admit(reserve(10), call="c", at_ms=later + SPEND_KEPT_MS - 1), Admitted)
+    book.ledger.settle("c", Used(0, 0, 0), later)
+    assert not isinstance(book.admit(reserve(10), at_ms=later + SPEND_KEPT_MS), Admitted)
+    assert isinstance(book.admit(reserve(5), at_ms=later + SPEND_KEPT_MS), Admitted)
 
 
 def test_calls_that_should_be_over_are_named() -> None:
