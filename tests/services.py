@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import random
 import re
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -33,6 +31,7 @@ import redis
 from sqlalchemy import Engine
 
 from sovereign_ext.cli.supervise.leash import Leash
+from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.secret import Secret
 from sovereign_ext.storage.engine import open_postgres, open_sqlite
 from sovereign_ext.storage.migrate import ensure_schema
@@ -49,7 +48,7 @@ class Server:
 
     def __init__(self, directory: Path, leash: Leash) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.password = secrets.token_hex(16)
         self._leash = leash
         self._popen: subprocess.Popen[bytes] | None = None
@@ -409,15 +408,6 @@ def open_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port below those that the kernel gives to clients, so that nobody takes it while its server is down."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def program(*names: str) -> str:

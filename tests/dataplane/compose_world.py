@@ -20,10 +20,10 @@ from typing import Any
 
 from compose_file import ComposeJudge, copied
 from compose_image import UID, Build, stages, unprivileged
-from services import free_port
 from stack import eventually
 
 from sovereign_ext.cli.supervise.leash import Leash
+from sovereign_ext.cli.supervise.probe import free_ports
 
 PORTS = ("8080", "9464", "9443", "9901", "5432", "6379")
 _HOSTS = r"\b(?:0\.0\.0\.0(?=:\d|$)|(?:router|envoy|mock|mirror|postgres|valkey)(?=:\d))"
@@ -35,7 +35,7 @@ class Compose:
     def __init__(self, directory: Path, build: Build, programs: Path) -> None:
         self.directory = directory
         self.build = build
-        self.ports = {port: str(free_port()) for port in PORTS}
+        self.ports = {port: str(free_ports(1)[0]) for port in PORTS}
         self.project: dict[str, Any] = {}
         self._programs = programs
         self._as_nobody = unprivileged(str(build.tree / "bin/python"))

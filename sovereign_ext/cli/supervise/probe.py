@@ -5,9 +5,11 @@ Only ``http.client``, because this is on the start path. Deliberately not here: 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import json
+import random
 import socket
 from typing import Any
 
@@ -15,6 +17,8 @@ from sovereign_ext.errors import StartError
 
 HOST = "127.0.0.1"
 _TIMEOUT_S = 2.0
+_SERVERS = range(20_000, 32_000)
+"""Ports below those of clients, on Linux (32768 to 60999) and elsewhere (49152 to 65535)."""
 
 
 def require_free(port: int) -> None:
@@ -41,12 +45,19 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports that are free now. All are held until all are known, so none comes twice."""
-    sockets = [_bind(0) for _ in range(count)]
-    ports = [int(held.getsockname()[1]) for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
+    """So many different ports that are free now, in no order.
+
+    Not those that the kernel would give: it gives them to clients as well, so that one may be taken before its server
+    listens, or while that is started again.
+    """
+    found: list[int] = []
+    for port in random.sample(_SERVERS, len(_SERVERS)):
+        if len(found) == count:
+            break
+        with contextlib.suppress(OSError):
+            _bind(port).close()
+            found.append(port)
+    return found
 
 
 def listens(port: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,8 @@ import pytest
 from anchor_world import KINDS, private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from rekor_server import Answer, Rekor, running
+
+from sovereign_ext.cli.supervise.probe import free_ports
 
 BINARIES = Path(__file__).parents[3] / "build/rekor"
 
@@ -56,7 +57,7 @@ class _Front(Rekor):
 def real_v2(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rekor]:
     """Sigstore's rekor-tiles on files, behind a front that serves its tiles."""
     front = _Front(private_key(request.param), name="rekor-v2.test")
-    key, store, ports = tmp_path / "key.pem", tmp_path / "store", _free_ports(3)
+    key, store, ports = tmp_path / "key.pem", tmp_path / "store", [*map(str, free_ports(3))]
     key.write_bytes(_pem(front))
     store.mkdir()
     argv = ["serve", "--hostname", front.name, "--storage-dir", str(store), "--signer-filepath", str(key)]
@@ -71,7 +72,7 @@ def real_v2(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rekor]:
 def real_v1(tmp_path: Path) -> Iterator[Rekor]:
     """Sigstore's Rekor v1, with Trillian in memory."""
     rekor = Rekor(private_key("p256"), name="rekor-v1.test")
-    key, (port,) = tmp_path / "key.pem", _free_ports(1)
+    key, (port,) = tmp_path / "key.pem", map(str, free_ports(1))
     key.write_bytes(_pem(rekor))
     rekor.url = f"http://127.0.0.1:{port}"
     with _program("v1", [port, rekor.name, str(key)], f"{rekor.url}/api/v1/log", tmp_path):
@@ -80,17 +81,6 @@ def real_v1(tmp_path: Path) -> Iterator[Rekor]:
 
 def _pem(rekor: Rekor) -> bytes:
     return rekor.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _free_ports(number: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [str(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @contextmanager

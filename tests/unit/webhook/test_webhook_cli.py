@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from services import free_port
 from webhook_receiver import Receiver, new_secret
 from webhook_world import ORIGIN, World, hook, steps
 from webhook_world import Box as InMemory
 
 from sovereign_ext.cli.main import main
+from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.config.load import parse
 from sovereign_ext.storage.engine import open_sqlite
 from sovereign_ext.storage.migrate import ensure_schema
@@ -118,7 +118,7 @@ def test_the_configuration_in_the_documentation_can_be_used() -> None:
 def documented(tmp_path: Path) -> Iterator[str]:
     """The receiver of the documentation, running; what it prints is in ``out``. Gives its URL."""
     (script,) = re.findall(r"```python\n(import base64.*?)```", PAGE, re.DOTALL)
-    port = free_port()
+    port = free_ports(1)[0]
     environ = {**os.environ, "REVOKE_WEBHOOK_SECRET": SECRET, "PORT": str(port)}
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen([sys.executable, "-c", script], stdout=out, stderr=out, env=environ)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from evidence_world import identity
-from services import free_port
 from webhook_receiver import TAKEN as NO_CONTENT
 from webhook_receiver import Receiver
 
+from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.errors import ConfigError
 from sovereign_ext.webhook.client import Answer, Result, WebhookClient, _retry_after_s
 
@@ -166,7 +166,7 @@ def test_a_receiver_that_does_not_answer_is_given_up_in_time() -> None:
 @pytest.mark.services
 def test_who_cannot_be_reached_is_said_without_the_url() -> None:
     """A URL may hold a token in its path."""
-    answer = post(f"http://127.0.0.1:{free_port()}/hooks/T0KEN?key=T0KEN")
+    answer = post(f"http://127.0.0.1:{free_ports(1)[0]}/hooks/T0KEN?key=T0KEN")
     assert answer.result is Result.FAILED
     assert answer.error.startswith("cannot be asked: ")
     assert "T0KEN" not in answer.error

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services import PostgresDatabase, free_port
+from services import PostgresDatabase
 from webhook_receiver import TAKEN, Got, Receiver
 from webhook_world import NOW_MS, ORIGIN, SECRET, draft, hook, read_secret
 
+from sovereign_ext.cli.supervise.probe import free_ports
 from sovereign_ext.pauses import Pauses
 from sovereign_ext.secret import Secret
 from sovereign_ext.storage.engine import open_postgres
@@ -89,7 +90,7 @@ def test_one_that_is_away_and_one_that_is_slow_hold_up_nobody(tmp_path: Path) ->
         return TAKEN
 
     async def play(slow: Receiver, good: Receiver) -> None:
-        away = hook(id="away", url=f"http://127.0.0.1:{free_port()}/")
+        away = hook(id="away", url=f"http://127.0.0.1:{free_ports(1)[0]}/")
         async with running(tmp_path, [away, to(slow, "slow"), to(good, "good")]) as (log, webhooks):
             wanted = await find(log, 20)
             assert [each.index for each in await came(good, 20)] == wanted
